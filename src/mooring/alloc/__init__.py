@@ -1,0 +1,1 @@
+"""Which address, which port: pure choice from what is in use."""

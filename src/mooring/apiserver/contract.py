@@ -1,0 +1,102 @@
+"""What goes into the API server's core and what may come out?
+
+The core is one pure function, `handle(request, snapshot, env) -> Outcome`. The HTTP edge carries the outcome out. A `Write`
+that meets a Conflict is decided again from the new snapshot (the core decides whether that becomes a retry, a 409 or another
+choice of address), so uniqueness rests on the store's transactions alone and holds with several API servers on one etcd.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from mooring.alloc.rng import Rng
+from mooring.store.records import Committed, Event, Txn
+
+
+class User(Struct, frozen=True):
+    """Who asks: from a client certificate (CN, O), a bearer token, or anonymous."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: dict[str, tuple[str, ...]] = {}
+
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+
+
+class Request(Struct, frozen=True):
+    """Header names are lower case; `query` keeps order and repeats; `path` is percent-decoded, without the query."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: dict[str, str] = {}
+    body: bytes = b""
+    user: User = ANONYMOUS
+
+
+class Response(Struct, frozen=True):
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Write(Struct, frozen=True):
+    """Commit `txn`, then answer with `respond(committed)`. On Conflict, call the core again with the new snapshot."""
+
+    txn: Txn
+    respond: Callable[[Committed], Response]
+
+
+class Watch(Struct, frozen=True):
+    """Stream frames: first `initial` (already encoded lines), then `encode(event)` for each event under `prefix` after `revision`.
+
+    `encode` returns the line to send, or None when the watcher's selectors do not see the event. `bookmark(revision)` makes a
+    bookmark line, or None when the client did not ask for them. `share` is equal for watchers whose lines are identical, so the
+    edge encodes once. `timeout` in seconds.
+    """
+
+    prefix: str
+    revision: int
+    initial: tuple[bytes, ...]
+    encode: Callable[[Event], bytes | None]
+    bookmark: Callable[[int], bytes | None]
+    share: tuple[Any, ...]
+    timeout: float
+    content_type: str = "application/json"
+
+
+class Proxy(Struct, frozen=True):
+    """Carry this request (plain or an upgrade, bytes unchanged) to a node's kubelet API: logs, exec, attach."""
+
+    node: str
+    address: str
+    port: int
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+
+Outcome = Response | Write | Watch | Proxy
+
+
+class Settings(Struct, frozen=True):
+    """The API server's own settings, as upstream's flags name them."""
+
+    service_cidrs: tuple[str, ...] = ("10.96.0.0/16",)
+    node_port_range: tuple[int, int] = (30000, 32767)
+    cluster_domain: str = "cluster.local"
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    token_signer: Callable[[dict[str, Any]], str] | None = None
+    max_body: int = 3 * 1024 * 1024
+
+
+class Env(Struct, frozen=True):
+    """What the core would otherwise take from the world."""
+
+    now: datetime
+    rng: Rng
+    settings: Settings

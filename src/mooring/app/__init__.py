@@ -1,0 +1,1 @@
+"""Settings, composition, roles and lifecycle: the only place that knows every class."""

@@ -1,0 +1,91 @@
+"""What does a reconciler answer?
+
+Two pure functions and a name: which keys does a change concern, and what must be written for a key. The loop (loop.py) is
+written once: it feeds changes, dedupes keys, waits until the informers have seen its own writes, carries plans out, backs off.
+Planning again after applying gives the empty plan; one test asks that of every reconciler.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from random import Random
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+from mooring.model.kinds import Kind
+
+Document = dict[str, Any]
+Key = tuple[str, str]
+"""(namespace, name); namespace is '' for cluster-scoped objects."""
+
+
+class Change(Struct, frozen=True):
+    """An object appeared (before None), changed, or went (after None)."""
+
+    kind: Kind
+    before: Document | None
+    after: Document | None
+
+
+class Apply(Struct, frozen=True):
+    """One write. `body` as for ports.api.Api.write; a Conflict or NotFound makes the key be planned again, nothing else.
+
+    `ignore` lists Status reasons that count as done (AlreadyExists on an idempotent create, NotFound on a delete).
+    """
+
+    verb: Literal["create", "update", "patch", "delete"]
+    kind: Kind
+    namespace: str
+    name: str
+    body: Any = None
+    subresource: str = ""
+    patch_type: str = "application/merge-patch+json"
+    ignore: tuple[str, ...] = ()
+
+
+class Report(Struct, frozen=True):
+    """An Event on an object: upstream's reason and message; repeated reports are counted, not repeated."""
+
+    regarding: Document
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+class Plan(Struct, frozen=True):
+    """Writes in order (the first failure stops the rest), Events to record, and when to look again without being asked."""
+
+    writes: tuple[Apply, ...] = ()
+    reports: tuple[Report, ...] = ()
+    again_after: float | None = None
+    """Seconds."""
+
+
+NOTHING = Plan()
+
+
+class World(Protocol):
+    """What the informers have seen. Documents are shared: never mutate one, copy it first."""
+
+    now: datetime
+    rng: Random
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Document | None: ...
+
+    def list(self, kind: Kind, namespace: str = "") -> Iterable[Document]:
+        """All objects of a kind, in one namespace unless ''."""
+
+    def indexed(self, kind: Kind, index: str, value: str) -> Iterable[Document]:
+        """Objects by a named index of the informer: 'owner' (controller ownerReference's uid), 'node' (a Pod's
+        spec.nodeName), 'service' (a slice's kubernetes.io/service-name as 'namespace/name')."""
+
+
+class Reconciler(Protocol):
+    name: str
+    watches: tuple[Kind, ...]
+    serial: bool
+    """True when choices must be unique: one key at a time, from a world that has seen the last write."""
+
+    def keys(self, change: Change, world: World) -> Iterable[Key]: ...
+
+    def plan(self, key: Key, world: World) -> Plan: ...

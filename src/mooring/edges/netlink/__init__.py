@@ -1,0 +1,1 @@
+"""Links, routes, namespaces and conntrack entries."""

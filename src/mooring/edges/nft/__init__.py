@@ -1,0 +1,1 @@
+"""nftables: the skeleton through libnftables, elements as raw netlink batches."""

@@ -1,0 +1,1 @@
+"""Pods as Linux namespaces, cgroups, mounts and processes."""

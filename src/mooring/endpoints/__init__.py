@@ -1,0 +1,1 @@
+"""Who can serve: readiness, slices with least churn, hints, which endpoints a frontend may use."""

@@ -1,0 +1,135 @@
+"""What must this node do with packets to Services? The NodeView: the waist between Services and packets.
+
+Everything that Services, EndpointSlices, Nodes and ServiceCIDRs mean for one node's packets meets in this frozen value. It
+names no Kubernetes type and no nftables one. It has three readers: the compiler to nftables (dataplane/compile.py), the
+simulator (dataplane/trace.py) and people (`mooring trace`, `explain`).
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from msgspec import Struct
+
+
+class Family(Enum):
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+
+
+class Protocol(Enum):
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+class Entry(Enum):
+    """Through which door of a Service a packet comes."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+    EXTERNAL_IP = "ExternalIP"
+
+
+class Verdict(Enum):
+    FORWARD = "forward"
+    REJECT = "reject"
+    DROP = "drop"
+
+
+class Pool(Enum):
+    """Which of a service port's two endpoint lists an arm chooses from."""
+
+    CLUSTER = "cluster"
+    LOCAL = "local"
+
+
+class Masquerade(Enum):
+    """When the source becomes the node's address. A hairpin (a pod reaching itself) is always masqueraded."""
+
+    HAIRPIN = "hairpin"
+    ALWAYS = "always"
+
+
+class Reason(Enum):
+    """Why an arm decides as it does; the value is the sentence a person reads."""
+
+    ENDPOINTS = "forwarded to a ready endpoint"
+    TERMINATING_ENDPOINTS = "no endpoint is ready, so terminating endpoints that still serve are used"
+    NO_ENDPOINTS = "the Service has no usable endpoint on any node"
+    NO_LOCAL_ENDPOINTS = "the traffic policy is Local and this node has no usable endpoint, though others have"
+
+
+class Endpoint(Struct, frozen=True, gc=False):
+    """One place a connection can go. `address` in canonical text form; `node` is '' when unknown."""
+
+    address: str
+    port: int
+    node: str = ""
+    local: bool = False
+    """True when it runs on the node of this view: it may hairpin."""
+
+
+class Arm(Struct, frozen=True, gc=False):
+    """What happens to packets of one traffic source at one frontend."""
+
+    verdict: Verdict
+    reason: Reason
+    pool: Pool = Pool.CLUSTER
+    masquerade: Masquerade = Masquerade.HAIRPIN
+
+
+class Frontend(Struct, frozen=True, gc=False):
+    """An address and port at which a service port is reached, with one arm per traffic source (DESIGN 3.4).
+
+    `address` is '' for NODE_PORT: the node's own addresses. `pod`: from a pod on this node; `node`: from the node itself;
+    `outside`: from anywhere else, other nodes' pods included.
+    """
+
+    entry: Entry
+    address: str
+    port: int
+    pod: Arm
+    node: Arm
+    outside: Arm
+
+
+class ServicePortName(Struct, frozen=True, gc=False):
+    """Names a service port of one family for its whole life. `port` is the port's name, '' for a single unnamed port."""
+
+    namespace: str
+    service: str
+    port: str
+    protocol: Protocol
+    family: Family
+
+
+class ServicePort(Struct, frozen=True, gc=False):
+    """All that one port of one Service means on this node, for one family.
+
+    `cluster` and `local` are the usable endpoints of the two pools, sorted by (address, port), without duplicates.
+    `affinity` is the ClientIP session affinity's timeout in seconds, 0 for none.
+    """
+
+    name: ServicePortName
+    frontends: tuple[Frontend, ...]
+    cluster: tuple[Endpoint, ...] = ()
+    local: tuple[Endpoint, ...] = ()
+    affinity: int = 0
+
+
+ServiceName = tuple[str, str]
+"""(namespace, name)"""
+
+
+class NodeView(Struct, frozen=True):
+    """The whole wish for one node. `services` maps each proxied Service to its ports; headless and ExternalName have none."""
+
+    node: str
+    services: Mapping[ServiceName, tuple[ServicePort, ...]]
+    service_cidrs: tuple[str, ...]
+    """Addresses here that no Service owns are dropped."""
+    pod_cidrs: tuple[str, ...]
+    """Sources here are this node's pods (kube-proxy's LocalTrafficDetector, NodeCIDR mode)."""
+    node_addresses: tuple[str, ...]
+    """This node's addresses on which node ports answer."""

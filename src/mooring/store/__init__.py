@@ -1,0 +1,1 @@
+"""What is true now: revisions, transactions, conflicts, watch history."""

@@ -1,0 +1,26 @@
+"""How is the committed state read?"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from mooring.store.records import Event, Record
+
+
+class Snapshot(Protocol):
+    """The committed state as seen from the loop's thread: synchronous, and unchanging between two awaits."""
+
+    @property
+    def revision(self) -> int:
+        """The newest committed revision."""
+
+    def get(self, key: str, revision: int = 0) -> Record | None:
+        """The record now, or as it was at `revision`. Raises Compacted or FutureRevision."""
+
+    def scan(self, prefix: str, after: str = "", limit: int = 0, revision: int = 0) -> Iterable[Record]:
+        """Records whose key starts with `prefix` and is greater than `after`, in key order, now or as of `revision`."""
+
+    def count(self, prefix: str) -> int:
+        """How many live keys start with `prefix`, now."""
+
+    def since(self, prefix: str, revision: int) -> Sequence[Event]:
+        """Events after `revision` under `prefix`, oldest first. Raises Compacted or FutureRevision."""
