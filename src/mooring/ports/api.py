@@ -39,7 +39,10 @@ class Api(Protocol):
     def watch(
         self, kind: Kind, resource_version: str, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> AsyncIterator[WatchEvent]:
-        """Changes after `resource_version`, with bookmarks. Raises ApiError(410, 'Expired') when too old; ends quietly when the server ends it."""
+        """Changes after `resource_version`, with bookmarks. Ends quietly when the server ends it.
+
+        Raises ApiError(410, "Expired") when the version is too old.
+        """
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Document: ...
 
