@@ -10,6 +10,8 @@ from enum import Enum
 
 from msgspec import Struct
 
+from mooring.endpoints.select import Endpoint as Endpoint
+
 
 class Family(Enum):
     IPV4 = "IPv4"
@@ -58,16 +60,6 @@ class Reason(Enum):
     TERMINATING_ENDPOINTS = "no endpoint is ready, so terminating endpoints that still serve are used"
     NO_ENDPOINTS = "the Service has no usable endpoint on any node"
     NO_LOCAL_ENDPOINTS = "the traffic policy is Local and this node has no usable endpoint, though others have"
-
-
-class Endpoint(Struct, frozen=True, gc=False):
-    """One place a connection can go. `address` in canonical text form; `node` is '' when unknown."""
-
-    address: str
-    port: int
-    node: str = ""
-    local: bool = False
-    """True when it runs on the node of this view: it may hairpin."""
 
 
 class Arm(Struct, frozen=True, gc=False):
