@@ -13,9 +13,14 @@ from mooring.services.view import Entry, Family, Frontend, Masquerade
 
 def addresses(service: Service, family: Family) -> tuple[str, ...]:
     """The Service's cluster IPs of one family; none when headless or not yet allocated."""
-    spec = service.spec
     separator = ":" if family is Family.IPV6 else "."
-    return tuple(ip for ip in spec.cluster_ips or (spec.cluster_ip,) if separator in ip)
+    return tuple(ip for ip in all_addresses(service) if separator in ip)
+
+
+def all_addresses(service: Service) -> tuple[str, ...]:
+    """The Service's cluster IPs of both families, the primary first."""
+    spec = service.spec
+    return tuple(ip for ip in spec.cluster_ips or (spec.cluster_ip,) if ip not in ("", "None"))
 
 
 def frontends(service: Service, port: ServicePortSpec, family: Family, pools: Pools) -> tuple[Frontend, ...]:

@@ -1,0 +1,59 @@
+"""Does the DNS server serve UDP and TCP, several questions on one connection, and survive a broken responder?"""
+
+import asyncio
+
+import dns.asyncquery
+import dns.message
+
+from mooring.dns.wire import respond
+from mooring.dns.zone import Zone
+from mooring.edges.dns.server import DnsServer
+from mooring.services.names import PublishedName
+
+ZONE = Zone("cluster.local", {("default", "web"): (PublishedName("", ("10.96.0.10",)),)}, {"default"}, set(), 1)
+QUERY = dns.message.make_query("web.default.svc.cluster.local.", "A")
+
+
+async def test_one_address_answers_over_udp_and_tcp() -> None:
+    server = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    port = await server.start("127.0.0.1", 0)
+    try:
+        over_udp = await dns.asyncquery.udp(QUERY, "127.0.0.1", port=port, timeout=5)
+        over_tcp = await dns.asyncquery.tcp(QUERY, "127.0.0.1", port=port, timeout=5)
+        assert over_udp.answer == over_tcp.answer != []
+    finally:
+        await server.close()
+
+
+async def test_a_connection_carries_several_questions_sent_at_once() -> None:
+    server = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    port = await server.start("127.0.0.1", 0)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        wire = QUERY.to_wire()
+        writer.write((len(wire).to_bytes(2) + wire) * 3)
+        for _ in range(3):
+            length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 5))
+            assert dns.message.from_wire(await reader.readexactly(length)).answer
+        writer.close()
+    finally:
+        await server.close()
+
+
+async def test_a_message_that_breaks_the_responder_costs_only_its_own_reply() -> None:
+    def fragile(message: bytes, stream: bool) -> bytes | None:
+        if message == b"boom":
+            raise RuntimeError("boom")
+        return respond(message, ZONE, stream=stream)
+
+    server = DnsServer(fragile)
+    port = await server.start("127.0.0.1", 0)
+    try:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
+        )
+        transport.sendto(b"boom")
+        transport.close()
+        assert (await dns.asyncquery.udp(QUERY, "127.0.0.1", port=port, timeout=5)).answer
+    finally:
+        await server.close()
