@@ -1,0 +1,35 @@
+# Mooring's verbs. `make demo` and `make test` each install what they need.
+.PHONY: setup demo test check bless bench soak lock clean
+PYTEST = .venv/bin/python -m pytest
+BENCH ?= dataplane_sync propagation apiserver
+
+setup:  ## system packages and .venv (quick when done before)
+	@scripts/bootstrap
+
+demo: setup  ## the whole story on one machine: a Service over real pods, from kubectl to packets
+	@.venv/bin/python examples/hello/demo.py
+
+test: setup check  ## every test: pure, kernel, clients, end to end
+	$(PYTEST)
+
+check: setup  ## style, types and the one-way imports
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+bless: setup  ## rewrite the golden files of tests/scenarios; read the diff
+	$(PYTEST) tests/scenarios --bless
+
+bench: setup  ## benchmarks with their peers in the same run
+	@for name in $(BENCH); do .venv/bin/python -m bench $$name; done
+
+soak: setup  ## create, change and delete at random with kill -9 of each role in turn
+	.venv/bin/python -m bench.soak --minutes 10
+
+lock: setup  ## requirements.in -> requirements.lock (needs pip-tools)
+	.venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --no-header --allow-unsafe --strip-extras -o requirements.lock requirements.in
+
+clean:
+	rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
