@@ -1,7 +1,7 @@
 """The story of `make demo`: a Service over real pods, from a manifest to packets in the kernel, and nothing left behind.
 
-Everything goes through the public commands: `kubectl` when one is on the PATH, else `mooring`. Exit code 0 only when every request
-was answered and everything was taken down.
+Everything goes through the public commands: `kubectl` when one is on the PATH, else `mooring`. Exit code 0 only when every
+request was answered and everything was taken down.
 """
 
 import json
