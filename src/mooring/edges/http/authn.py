@@ -1,0 +1,146 @@
+"""Who asks? From a client certificate (CN, O) or a service account's token.
+
+Tokens are upstream's bound service-account tokens (KEP-1205): a JWT signed by the cluster's key, dead as soon as the
+ServiceAccount or the Pod it is bound to is gone or is another of the same name. Signatures are checked once a token, the
+rest at every request.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from msgspec import Struct, field
+
+from mooring.apiserver.contract import User
+from mooring.model.kinds import POD, SERVICE_ACCOUNT, Kind
+from mooring.model.meta import Meta
+from mooring.store.snapshot import Snapshot
+
+AUTHENTICATED = "system:authenticated"
+DELETED_POD_LEEWAY = timedelta(seconds=60)
+"""A deleted pod's token lives a little on, for what it says while it ends (upstream: serviceaccount/claims.go)."""
+
+Verify = Callable[[str, Snapshot, datetime], User]
+"""Who holds this bearer token? Raises Rejected."""
+
+
+class Rejected(Exception):
+    """The token is not good. The text says why, for the log; the client hears only 'Unauthorized'."""
+
+
+def certificate_user(certificate: Mapping[str, Any]) -> User | None:
+    """The user a verified client certificate names, in ssl.getpeercert()'s shape; None without a common name."""
+    names: list[tuple[str, str]] = [pair for group in certificate.get("subject", ()) for pair in group]
+    common = next((value for name, value in names if name == "commonName"), "")
+    groups = tuple(value for name, value in names if name == "organizationName")
+    return User(common, (*groups, AUTHENTICATED)) if common else None
+
+
+class _Reference(Struct, frozen=True):
+    name: str
+    uid: str
+
+
+class _Bound(Struct, frozen=True):
+    namespace: str
+    serviceaccount: _Reference
+    pod: _Reference | None = None
+
+
+class _Claims(Struct, frozen=True):
+    sub: str
+    iss: str
+    aud: str | list[str]
+    exp: float
+    iat: float
+    nbf: float
+    kubernetes: _Bound = field(name="kubernetes.io")
+    jti: str = ""
+
+
+class _Stored(Struct, frozen=True):
+    metadata: Meta
+
+
+_stored = msgspec.json.Decoder(_Stored)
+
+
+class ServiceAccountTokens:
+    """Signs and verifies service-account tokens with one key: ES256 for an EC key, RS256 for an RSA key."""
+
+    def __init__(self, private_pem: bytes, issuer: str, audiences: tuple[str, ...] = (), remembered: int = 4096) -> None:
+        """`audiences` are those the API server answers to, the issuer when empty. `remembered` bounds checked signatures."""
+        key = load_pem_private_key(private_pem, None)
+        if not isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey):
+            raise ValueError("a service-account key is an EC or an RSA key")
+        self._private, self._public = key, key.public_key()
+        self._algorithm = "RS256" if isinstance(key, RSAPrivateKey) else "ES256"
+        public = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self._key_id = sha256(public).hexdigest()[:32]
+        self._issuer = issuer
+        self._audiences = frozenset(audiences or (issuer,))
+        self._checked: OrderedDict[str, _Claims] = OrderedDict()
+        self._remembered = remembered
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """A compact JWT of these claims, which are taken as they are: Settings.token_signer."""
+        return jwt.encode(claims, self._private, self._algorithm, headers={"kid": self._key_id})
+
+    def verify(self, token: str, snapshot: Snapshot, now: datetime) -> User:
+        """Who holds the token. Raises Rejected: bad signature, issuer, audience or time; account or pod gone or another."""
+        claims = self._checked.get(token) or self._check_signature(token)
+        at = now.timestamp()
+        audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+        bound = claims.kubernetes
+        if claims.iss != self._issuer or self._audiences.isdisjoint(audiences):
+            raise Rejected("token is for another issuer or audience")
+        if not claims.nbf <= at < claims.exp:
+            raise Rejected("token has expired or is not valid yet")
+        if claims.sub != f"system:serviceaccount:{bound.namespace}:{bound.serviceaccount.name}":
+            raise Rejected("token's subject is not its service account")
+        _must_live(snapshot, SERVICE_ACCOUNT, bound.namespace, bound.serviceaccount, now)
+        if bound.pod:
+            _must_live(snapshot, POD, bound.namespace, bound.pod, now)
+        return _user(claims)
+
+    def _check_signature(self, token: str) -> _Claims:
+        # PyJWT checks the signature alone: times are ours to check, against the caller's clock and at every use.
+        options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False}
+        try:
+            claims = msgspec.convert(jwt.decode(token, self._public, [self._algorithm], options=options), _Claims)
+        except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError) as error:
+            raise Rejected(f"token is not valid: {error}") from error
+        self._checked[token] = claims
+        if len(self._checked) > self._remembered:
+            self._checked.popitem(last=False)
+        return claims
+
+
+def _must_live(snapshot: Snapshot, kind: Kind, namespace: str, reference: _Reference, now: datetime) -> None:
+    record = snapshot.get(kind.key(namespace, reference.name))
+    if record is None:
+        raise Rejected(f"{kind.singular} {namespace}/{reference.name} is gone")
+    metadata = _stored.decode(record.value).metadata
+    if metadata.uid != reference.uid:
+        raise Rejected(f"{kind.singular} {namespace}/{reference.name} is another of the same name")
+    if metadata.deletion_timestamp and now > metadata.deletion_timestamp + DELETED_POD_LEEWAY:
+        raise Rejected(f"{kind.singular} {namespace}/{reference.name} has been deleted")
+
+
+def _user(claims: _Claims) -> User:
+    bound = claims.kubernetes
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{bound.namespace}", AUTHENTICATED)
+    extra: dict[str, tuple[str, ...]] = {}
+    if claims.jti:
+        extra["authentication.kubernetes.io/credential-id"] = (f"JTI={claims.jti}",)
+    if bound.pod:
+        extra["authentication.kubernetes.io/pod-name"] = (bound.pod.name,)
+        extra["authentication.kubernetes.io/pod-uid"] = (bound.pod.uid,)
+    return User(claims.sub, groups, bound.serviceaccount.uid, extra)

@@ -1,0 +1,85 @@
+"""How does the API server's core meet the network?
+
+An HTTPS server on asyncio transports and httptools, without a framework: those cost half the throughput. It accepts, keeps
+peers to their time, and stops in order; each connection's requests are answered by server_exchange.Exchange.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Sequence
+
+from mooring.apiserver.contract import Settings
+from mooring.edges.http.authn import Verify
+from mooring.edges.http.server_connection import Connection, Patience
+from mooring.edges.http.server_exchange import Exchange, Handle
+from mooring.edges.http.server_metrics import Metrics
+from mooring.edges.http.server_proxy import Dial
+from mooring.edges.http.server_watch import Hub
+from mooring.ports.store import Store
+
+HANDSHAKE_TIMEOUT = 10.0
+
+
+class ApiServer:
+    """`start`, then `stop`. Sockets are given, listening already, so that one may live in another network namespace."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        store: Store,
+        settings: Settings,
+        *,
+        tls: ssl.SSLContext | None,
+        verify: Verify | None = None,
+        dial: Dial | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        """`tls` None serves plain HTTP. Without `verify` no bearer token is good; without `dial` no kubelet is reached."""
+        self._tls, self._settings, self._patience = tls, settings, patience or Patience()
+        self._hub = Hub(store)
+        self.metrics = Metrics(lambda: self._hub.watchers, lambda: store.snapshot.revision)
+        self._exchange = Exchange(handle, store, settings, verify, dial, self._hub, self.metrics)
+        self._live: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._enforcing: asyncio.Task[None] | None = None
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serves on listening sockets, which are the server's from now on."""
+        loop = asyncio.get_running_loop()
+        timeout = HANDSHAKE_TIMEOUT if self._tls else None
+        for listening in sockets:
+            listening.setblocking(False)
+            self._servers.append(
+                await loop.create_server(
+                    self._accept, sock=listening, ssl=self._tls, ssl_handshake_timeout=timeout, backlog=1024
+                )
+            )
+        self._enforcing = asyncio.create_task(self._enforce())
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Accepts nothing more, ends watches, finishes what is being answered within `grace` seconds, drops the rest."""
+        for server in self._servers:
+            server.close()
+        self._hub.end()
+        for connection in tuple(self._live):
+            connection.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._live:
+                    await asyncio.sleep(0.01)
+        for connection in tuple(self._live):
+            connection.abort()
+        if self._enforcing:
+            self._enforcing.cancel()
+
+    def _accept(self) -> Connection:
+        return Connection(self._exchange.serve, self._live, self._settings.max_body, self._patience)
+
+    async def _enforce(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1 if self._patience.head > 2 else 0.05)
+            for connection in tuple(self._live):
+                connection.enforce(loop.time())

@@ -1,0 +1,278 @@
+"""How does one client connection carry requests in and answers out?
+
+The protocol turns bytes into messages and writes answers; what to answer is decided by one coroutine a connection, which asks
+for the next message, answers it, and so on: answers leave in the order of their requests, however they were pipelined.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from msgspec import Struct
+
+from mooring.apiserver.contract import Response, User
+from mooring.edges.http.authn import certificate_user
+from mooring.edges.http.server_parser import Message, Phase, RequestParser
+from mooring.edges.http.server_status import BODY_TIMEOUT
+
+LAST_CHUNK = b"0\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SLICE = 256 * 1024
+_PIPELINED = 32
+"""Requests read ahead of the one being answered; then the socket is left unread."""
+
+
+class Patience(Struct, frozen=True):
+    """Seconds we wait for a peer. Upstream: 32 s for a head, 90 s idle (Go's net/http as the API server sets it)."""
+
+    head: float = 32
+    body: float = 60
+    idle: float = 90
+    write: float = 60
+    """Without progress while we have something to send."""
+
+
+class Connection(asyncio.Protocol):
+    """One client. `serve` is called once, and its end closes the connection."""
+
+    def __init__(
+        self,
+        serve: Callable[["Connection"], Coroutine[Any, Any, None]],
+        live: "set[Connection]",
+        max_body: int,
+        patience: Patience,
+    ) -> None:
+        self._serve, self._live, self._patience = serve, live, patience
+        self._loop = asyncio.get_running_loop()
+        self._parser = RequestParser(max_body)
+        self._awaited: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._busy = self._draining = self._stopped_reading = False
+        self._read_deadline = self._write_deadline = math.inf
+        self._tunnel: asyncio.StreamReader | None = None
+        self.on_writable: Callable[[], None] | None = None
+        """Called when the peer has read enough that more may be written: for streams that are not a coroutine."""
+        self.on_lost: Callable[[], None] | None = None
+        self.paused = self.lost = False
+        self.user: User | None = None
+
+    # What asyncio tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        certificate = transport.get_extra_info("peercert")
+        self.user = certificate_user(certificate) if certificate else None
+        self._live.add(self)
+        self._owes(Phase.HEAD)
+        self._task = self._loop.create_task(self._run())
+
+    def data_received(self, data: bytes) -> None:
+        if self._tunnel:
+            self._tunnel.feed_data(data)
+            return
+        parser = self._parser
+        before = parser.phase
+        parser.feed(data)
+        if parser.phase is not before or parser.phase is Phase.IDLE:
+            self._owes(parser.phase)
+        if self._busy:
+            if len(parser.ready) > _PIPELINED and not self._stopped_reading:
+                self._stopped_reading = True
+                self._transport.pause_reading()
+        else:
+            self._invite()
+            self._wake()
+
+    def eof_received(self) -> bool:
+        if self._tunnel:
+            self._tunnel.feed_eof()
+            return self.half_closes  # TLS cannot stay half open in asyncio
+        return False
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        self._write_deadline = self._loop.time() + self._patience.write
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._write_deadline = math.inf
+        if self._writable and not self._writable.done():
+            self._writable.set_result(None)
+        if self.on_writable:
+            self.on_writable()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        self._live.discard(self)
+        self._write_deadline = self._read_deadline = math.inf
+        if self.on_lost:
+            self.on_lost()
+        if self._tunnel:  # what the client sent last still has to reach the other side
+            self._tunnel.feed_eof()
+            self.resume_writing()
+        else:
+            self._task.cancel()
+
+    # What the answering coroutine asks
+
+    async def next(self) -> Message | None:
+        """The next request; None when the peer is done, was refused, or the server is stopping."""
+        self._busy = False
+        while not self._parser.ready:
+            if self._draining or self._parser.refusal or self._parser.phase is Phase.OVER:
+                return None
+            self._invite()
+            if self._parser.phase is Phase.IDLE:
+                self._owes(Phase.IDLE)
+            self._awaited = self._loop.create_future()
+            await self._awaited
+        self._busy = True
+        if self._stopped_reading and len(self._parser.ready) <= _PIPELINED // 2:
+            self._stopped_reading = False
+            self._transport.resume_reading()
+        return self._parser.ready.popleft()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Writes bytes as they are; after the connection is lost, nothing."""
+        if not self.lost:
+            self._transport.write(data)
+
+    async def respond(self, message: Message | None, response: Response) -> None:
+        """Writes a whole response, as fast as the peer reads it. To HEAD, and with 204 and 304, without its body."""
+        body = response.body
+        headers = (("Content-Type", response.content_type), ("Content-Length", str(len(body))), *response.headers)
+        head = self._head(message, response.status, headers)
+        if (message and message.method == "HEAD") or response.status in (204, 304):
+            self.write(head)
+        elif len(body) <= _SLICE:
+            self.write(head + body)
+        else:
+            # In slices: TLS transports encrypt all they are given at once, and see too late that the peer does not read.
+            self.write(head)
+            view = memoryview(body)
+            for start in range(0, len(body), _SLICE):
+                await self.drained()
+                self.write(view[start : start + _SLICE])
+        await self.drained()
+
+    def start(self, message: Message, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        """Writes the head of a response whose body follows in `chunk`s and ends with LAST_CHUNK."""
+        self.write(self._head(message, status, (*headers, ("Transfer-Encoding", "chunked"))))
+
+    async def drained(self) -> None:
+        """Waits until the peer has read enough that more may be written."""
+        while self.paused and not self.lost:
+            self._writable = self._loop.create_future()
+            await self._writable
+
+    def keeps_alive(self, message: Message | None) -> bool:
+        """Whether another request may follow this one's answer."""
+        return bool(message and message.keep_alive and not message.upgrade and not self._draining)
+
+    def take_over(self) -> asyncio.StreamReader:
+        """From now on the peer's bytes are not HTTP: they are in the returned reader, from the first after the request."""
+        self._tunnel = asyncio.StreamReader()
+        self._tunnel.set_transport(self._transport)
+        if self._parser.rest:
+            self._tunnel.feed_data(bytes(self._parser.rest))
+        if self.lost:
+            self._tunnel.feed_eof()
+        self._read_deadline = math.inf
+        return self._tunnel
+
+    @property
+    def half_closes(self) -> bool:
+        """Whether each direction can end by itself (plain TCP); TLS in asyncio ends both at once."""
+        return self._transport.can_write_eof()
+
+    def write_eof(self) -> None:
+        """Ends our direction; where that is not possible alone, both, after what was written has left."""
+        if self.lost:
+            return
+        if self.half_closes:
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    # What the server asks
+
+    def drain(self) -> None:
+        """Closes the connection when the request being answered is done; now, when none is."""
+        self._draining = True
+        self._wake()
+
+    def abort(self) -> None:
+        """Drops the connection, and what was not sent yet."""
+        if not self.lost:
+            self._transport.abort()
+
+    def enforce(self, now: float) -> None:
+        """Ends a connection whose peer has made us wait too long. `now` is the loop's time."""
+        if now > self._write_deadline:
+            self.abort()
+        elif now > self._read_deadline and not self._busy:
+            if self._parser.phase is Phase.BODY:
+                self._parser.refusal = BODY_TIMEOUT
+                self._wake()
+            else:
+                self.abort()
+
+    async def _run(self) -> None:
+        try:
+            await self._serve(self)
+            if self._parser.refusal and not self.lost and self._tunnel is None:
+                await self.respond(None, self._parser.refusal)
+        finally:
+            if not self.lost:
+                self._transport.close()
+
+    def _wake(self) -> None:
+        if self._awaited and not self._awaited.done():
+            parser = self._parser
+            if parser.ready or self._draining or parser.refusal or parser.phase is Phase.OVER:
+                self._awaited.set_result(None)
+
+    def _invite(self) -> None:
+        if self._parser.wants_continue and not self._parser.ready:
+            self._parser.wants_continue = False
+            self.write(_CONTINUE)
+
+    def _owes(self, phase: Phase) -> None:
+        patience = {Phase.IDLE: self._patience.idle, Phase.HEAD: self._patience.head, Phase.BODY: self._patience.body}
+        self._read_deadline = self._loop.time() + patience.get(phase, math.inf)
+
+    def _head(self, message: Message | None, status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+        lines = [_status_line(status), f"Date: {_date(int(time.time()))}", "Cache-Control: no-cache, private"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        if not self.keeps_alive(message):
+            lines.append("Connection: close")
+        lines.append("\r\n")
+        return "\r\n".join(lines).encode("latin-1", "replace")
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body (RFC 9112 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _status_line(status: int) -> str:
+    line = _status_lines.get(status)
+    if line is None:
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+        line = _status_lines[status] = f"HTTP/1.1 {status} {phrase}"
+    return line
+
+
+_status_lines: dict[int, str] = {}
+_dates: dict[int, str] = {}
+
+
+def _date(second: int) -> str:
+    if second not in _dates:
+        _dates.clear()
+        _dates[second] = formatdate(second, usegmt=True)
+    return _dates[second]

@@ -1,0 +1,172 @@
+"""What is done with one request: who asks, what does the core decide, and how is its outcome carried out?"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
+
+import structlog
+
+from mooring.alloc.rng import Rng
+from mooring.apiserver.contract import ANONYMOUS, Env, Outcome, Proxy, Request, Response, Settings, User, Watch, Write
+from mooring.edges.http.authn import Rejected, Verify
+from mooring.edges.http.server_connection import Connection
+from mooring.edges.http.server_metrics import Metrics, labels
+from mooring.edges.http.server_parser import Message
+from mooring.edges.http.server_proxy import Dial, carry
+from mooring.edges.http.server_status import (
+    CONTENDED,
+    FORBIDDEN_METRICS,
+    UNAUTHORIZED,
+    bad_gateway,
+    bad_request,
+    internal,
+    status,
+)
+from mooring.edges.http.server_watch import Hub
+from mooring.ports.store import Store
+from mooring.store.errors import StorageError
+from mooring.store.records import Committed, Compacted, FutureRevision
+from mooring.store.snapshot import Snapshot
+
+log = structlog.get_logger(__name__)
+
+Handle = Callable[[Request, Snapshot, Env], Outcome]
+"""apiserver.handle.handle."""
+
+DECISIONS = 100
+"""How often a write is decided again: each time another one won, so even a hundred writers of one object all get through."""
+GZIP_FROM = 128 * 1024
+"""Bytes. Upstream's threshold (responsewriters.defaultGzipThresholdBytes) and level 1; in a thread, zlib lets others run."""
+
+
+class Exchange:
+    """Answers messages of any connection."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        store: Store,
+        settings: Settings,
+        verify: Verify | None,
+        dial: Dial | None,
+        hub: Hub,
+        metrics: Metrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        rng: Rng | None = None,
+    ) -> None:
+        self._handle, self._store, self._settings = handle, store, settings
+        self._verify, self._dial, self._hub, self._metrics = verify, dial, hub, metrics
+        self._now, self._rng = now, rng or Random()
+
+    async def serve(self, connection: Connection) -> None:
+        """Answers a connection's requests one after another, until it ends."""
+        while message := await connection.next():
+            started = time.perf_counter()
+            inflight = self._metrics.inflight(message.method)
+            inflight.inc()
+            try:
+                outcome = await self._outcome(connection, message)
+            finally:
+                inflight.dec()
+            about = labels(message.method, message.path)
+            match outcome:
+                case Response():
+                    await self._respond(connection, message, outcome)
+                    self._metrics.answered(about, outcome.status, time.perf_counter() - started)
+                case Watch():
+                    with self._metrics.longrunning(about, "WATCH").track_inprogress():
+                        await self._watch(connection, message, outcome)
+                case Proxy():
+                    with self._metrics.longrunning(about, "CONNECT").track_inprogress():
+                        await self._proxy(connection, message, outcome)
+            if not connection.keeps_alive(message):
+                return
+
+    async def _outcome(self, connection: Connection, message: Message) -> Response | Watch | Proxy:
+        try:
+            user = self._user(connection, message)
+        except Rejected as error:
+            self._metrics.rejected_tokens.inc()
+            log.info("bearer token rejected", why=str(error))
+            return UNAUTHORIZED
+        if message.path == "/metrics" and message.method in ("GET", "HEAD"):
+            return FORBIDDEN_METRICS if user is ANONYMOUS else self._metrics.response()
+        method = "GET" if message.method == "HEAD" else message.method
+        request = Request(method, message.path, message.query, message.headers, message.body, user)
+        try:
+            return await self._decide(request)
+        except StorageError as error:
+            log.error("storage refused a write", why=str(error))
+            return internal(str(error))
+        except Exception as error:
+            log.exception("request failed", method=request.method, path=request.path, user=user.name)
+            return internal(f"{type(error).__name__}: {error}")
+
+    def _user(self, connection: Connection, message: Message) -> User:
+        if connection.user:
+            return connection.user
+        scheme, _, token = message.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            return ANONYMOUS
+        if scheme.lower() != "bearer" or not self._verify:
+            raise Rejected(f"authorization scheme {scheme[:20]!r} is not served")
+        return self._verify(token.strip(), self._store.snapshot, self._now())
+
+    async def _decide(self, request: Request) -> Response | Watch | Proxy:
+        """The core's decision, its writes committed. A write that meets a conflict is decided again from what is true now."""
+        for _ in range(DECISIONS):
+            outcome = self._handle(request, self._store.snapshot, Env(self._now(), self._rng, self._settings))
+            if not isinstance(outcome, Write):
+                return outcome
+            result = await self._store.commit(outcome.txn)
+            if isinstance(result, Committed):
+                return outcome.respond(result)
+        return CONTENDED
+
+    async def _respond(self, connection: Connection, message: Message, response: Response) -> None:
+        if len(response.body) >= GZIP_FROM and _accepts_gzip(message):
+            body = await asyncio.to_thread(_gzip, response.body)
+            headers = (*response.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
+            response = Response(response.status, body, response.content_type, headers)
+        await connection.respond(message, response)
+
+    async def _watch(self, connection: Connection, message: Message, watch: Watch) -> None:
+        try:
+            if not message.http_1_1:
+                await connection.respond(message, bad_request("watch needs HTTP/1.1"))
+                return
+            # From the core's decision to here nothing was awaited, so its snapshot is still the store's.
+            replay = self._hub.replay(watch)
+        except Compacted as error:
+            await connection.respond(
+                message, status(410, "Expired", f"too old resource version: {error.asked} ({error.oldest})")
+            )
+        except FutureRevision as error:
+            text = f"Too large resource version: {error.asked}, current: {error.current}"
+            await connection.respond(message, status(504, "Timeout", text, retry_after=1))
+        else:
+            connection.start(message, 200, (("Content-Type", watch.content_type),))
+            await self._hub.attach(watch, connection, replay).done
+
+    async def _proxy(self, connection: Connection, message: Message, proxy: Proxy) -> None:
+        if self._dial:
+            await carry(connection, message, proxy, self._dial)
+        else:
+            await connection.respond(message, bad_gateway("this API server reaches no kubelets"))
+
+
+def _accepts_gzip(message: Message) -> bool:
+    """RFC 9110 12.5.3, as far as clients use it: gzip named, and not with q=0."""
+    for offer in message.headers.get("accept-encoding", "").split(","):
+        coding, _, parameters = offer.partition(";")
+        if coding.strip().lower() == "gzip":
+            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def _gzip(body: bytes) -> bytes:
+    packer = zlib.compressobj(level=1, wbits=31)
+    return packer.compress(body) + packer.flush()

@@ -1,0 +1,128 @@
+"""What does the API server count? Upstream's names, so that existing dashboards work (k8s.io/apiserver endpoints/metrics)."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from msgspec import Struct
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from mooring.apiserver.contract import Response
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_DURATIONS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+_VERBS = {"POST": "POST", "PUT": "PUT", "PATCH": "PATCH", "DELETE": "DELETE"}
+_LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "component")
+
+
+class Labels(Struct, frozen=True):
+    """What a request is about, as upstream labels it."""
+
+    verb: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    scope: str = ""
+    component: str = "apiserver"
+
+    def values(self) -> tuple[str, ...]:
+        return (self.verb, self.group, self.version, self.resource, self.subresource, self.scope, self.component)
+
+
+@lru_cache(4096)
+def labels(method: str, path: str) -> Labels:
+    """Reads a request's labels off its path. Paths outside /api and /apis have only a verb."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return Labels(_VERBS.get(method, "GET"))
+    namespaced = rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize")
+    if namespaced:
+        rest = rest[2:]
+    name = rest[1] if len(rest) > 1 else ""
+    scope = "resource" if name or method == "POST" else "namespace" if namespaced else "cluster"
+    verb = _VERBS.get(method) or ("GET" if name else "LIST")
+    if verb == "DELETE" and not name:
+        verb = "DELETECOLLECTION"
+    return Labels(verb, group, version, rest[0], "/".join(rest[2:]), scope)
+
+
+class Metrics:
+    def __init__(self, watchers: Callable[[], int], revision: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._requests = Counter(
+            "apiserver_request_total",
+            "Requests answered, by what they asked and their HTTP code.",
+            (*_LABELS, "code"),
+            registry=self._registry,
+        )
+        self._durations = Histogram(
+            "apiserver_request_duration_seconds",
+            "From a whole request received to its response written; long-running requests are not in it.",
+            _LABELS,
+            buckets=_DURATIONS,
+            registry=self._registry,
+        )
+        self._longrunning = Gauge(
+            "apiserver_longrunning_requests",
+            "Watches, log streams, exec and attach in progress.",
+            _LABELS,
+            registry=self._registry,
+        )
+        self._inflight = Gauge(
+            "apiserver_current_inflight_requests",
+            "Short requests being answered now.",
+            ("request_kind",),
+            registry=self._registry,
+        )
+        self.rejected_tokens = Counter(
+            "apiserver_authentication_failures_total", "Bearer tokens that were not good.", registry=self._registry
+        )
+        Gauge("apiserver_storage_revision", "The newest committed revision.", registry=self._registry).set_function(revision)
+        Gauge("apiserver_registered_watchers", "Watches being served.", registry=self._registry).set_function(watchers)
+        self._answered: dict[tuple[Labels, int], Callable[[float], None]] = {}
+
+    def answered(self, about: Labels, code: int, seconds: float) -> None:
+        """Counts a short request."""
+        count = self._answered.get((about, code))
+        if count is None:
+            if len(self._answered) > 4096:
+                self._answered.clear()
+            count = self._answered[about, code] = self._counting(about, code)
+        count(seconds)
+
+    def longrunning(self, about: Labels, verb: str) -> Gauge:
+        """The gauge to raise while a request of this verb ('WATCH', 'CONNECT') is in progress."""
+        gauge: Gauge = self._longrunning.labels(verb, *about.values()[1:])
+        return gauge
+
+    def inflight(self, method: str) -> Gauge:
+        gauge: Gauge = self._inflight.labels("readOnly" if method in ("GET", "HEAD") else "mutating")
+        return gauge
+
+    def response(self) -> Response:
+        return Response(200, generate_latest(self._registry), CONTENT_TYPE)
+
+    def _counting(self, about: Labels, code: int) -> Callable[[float], None]:
+        total = self._requests.labels(*about.values(), str(code)).inc
+        observe = self._durations.labels(*about.values()).observe
+
+        def count(seconds: float) -> None:
+            total()
+            observe(seconds)
+
+        return count

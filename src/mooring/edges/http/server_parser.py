@@ -1,0 +1,149 @@
+"""Which requests do the bytes of one connection spell? Sans-I/O, over httptools (llhttp, strict).
+
+Bytes go in with `feed`; complete requests come out of `ready`, in order. The first broken or too large request ends the
+conversation: `refusal` says how to answer it, after the requests before it. Limits: RFC 9110, 9112.
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import httptools
+from msgspec import Struct
+
+from mooring.apiserver.contract import Response
+from mooring.edges.http.server_status import HEADERS_TOO_LARGE, TOO_LARGE, bad_request
+
+MAX_HEAD = 64 * 1024
+"""Bytes of request line and headers. Upstream allows 1 MiB; the longest real ones (tokens, selectors) are some 20 KiB."""
+
+
+class Message(Struct):
+    """One request as it was on the wire. `target` is the undecoded request target, `path` its decoded path."""
+
+    method: str
+    target: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: dict[str, str]
+    body: bytes
+    keep_alive: bool
+    http_1_1: bool
+    upgrade: bool
+
+
+class Phase(Enum):
+    """What the peer owes us."""
+
+    IDLE = "nothing"
+    HEAD = "the rest of a request's head"
+    BODY = "the rest of a request's body"
+    OVER = "nothing more: refused, or upgraded"
+
+
+class RequestParser:
+    def __init__(self, max_body: int) -> None:
+        self.ready: deque[Message] = deque()
+        self.refusal: Response | None = None
+        self.wants_continue = False
+        """The request being read waits for '100 Continue' before it sends its body."""
+        self.rest = bytearray()
+        """Bytes after an upgrade request: they are the new protocol's."""
+        self._max_body = max_body
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self.phase = Phase.IDLE
+
+    def feed(self, data: bytes) -> None:
+        if self.phase is Phase.OVER:
+            self.rest += data
+            return
+        was_in_head = self.phase is Phase.HEAD
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.rest += data[upgrade.args[0] :]
+            self.phase = Phase.OVER
+        except (httptools.HttpParserError, _Refused, ValueError) as error:
+            self._refuse(error)
+        else:
+            if was_in_head and self.phase is Phase.HEAD:
+                self._head_size += len(data)
+                if self._head_size > MAX_HEAD:
+                    self._refuse(_Refused(HEADERS_TOO_LARGE))
+
+    def _refuse(self, error: BaseException) -> None:
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+        self.refusal = cause.response if isinstance(cause, _Refused) else bad_request(f"malformed HTTP request: {error}")
+        self.phase = Phase.OVER
+
+    # What llhttp tells
+
+    def on_message_begin(self) -> None:
+        self.phase = Phase.HEAD
+        self._head_size = 0
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._body_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        before = self._headers.get(key)
+        self._headers[key] = text if before is None else f"{before}, {text}"
+
+    def on_headers_complete(self) -> None:
+        http_1_1 = self._parser.get_http_version() != "1.0"
+        if http_1_1 and "host" not in self._headers:
+            raise _Refused(bad_request("missing required Host header"))
+        if int(self._headers.get("content-length") or 0) > self._max_body:
+            raise _Refused(TOO_LARGE)
+        self.phase = Phase.BODY
+        self.wants_continue = http_1_1 and self._headers.get("expect", "").lower() == "100-continue"
+
+    def on_body(self, body: bytes) -> None:
+        self.wants_continue = False
+        self._body_size += len(body)
+        if self._body_size > self._max_body:
+            raise _Refused(TOO_LARGE)
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.wants_continue = False
+        target = self._target.decode("latin-1")
+        path, query = _split(target)
+        self.ready.append(
+            Message(
+                method=self._parser.get_method().decode("latin-1"),
+                target=target,
+                path=path,
+                query=query,
+                headers=self._headers,
+                body=b"".join(self._body),
+                keep_alive=self._parser.should_keep_alive(),
+                http_1_1=self._parser.get_http_version() != "1.0",
+                upgrade=self._parser.should_upgrade(),
+            )
+        )
+        self.phase = Phase.IDLE
+
+
+class _Refused(Exception):
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+def _split(target: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    if not target.startswith("/"):  # absolute form (RFC 9112 3.2.2); anything else is of no use to us
+        scheme, separator, rest = target.partition("://")
+        if not separator or scheme.lower() not in ("http", "https"):
+            raise _Refused(bad_request(f"request target {target[:100]!r} is not a path"))
+        target = "/" + rest.partition("/")[2]
+    path, _, query = target.partition("#")[0].partition("?")
+    if "%" in path:
+        path = unquote(path)
+    return path, tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
