@@ -100,3 +100,5 @@ class Env(Struct, frozen=True):
     now: datetime
     rng: Rng
     settings: Settings
+    clock: Callable[[], datetime] | None = None
+    """The time when a frame of a watch is made, long after the decision: a Table's ages need it. None: `now`."""

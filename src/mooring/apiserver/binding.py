@@ -1,0 +1,69 @@
+"""Which node shall run this pod? POST pods/<name>/binding, as the scheduler sends it."""
+
+from mooring.apiserver import errors, metadata, read, render
+from mooring.apiserver.body import receive
+from mooring.apiserver.call import Call
+from mooring.apiserver.contract import Outcome, Write
+from mooring.apiserver.strategy import Document, FieldError
+from mooring.model.kinds import Kind
+from mooring.store.records import Compare, Put, Txn
+
+BINDING = Kind("", "v1", "Binding", "bindings", "binding", True)
+
+
+def bind(call: Call) -> Outcome:
+    """Sets spec.nodeName once and for all, with the condition PodScheduled. Answers with a Status, 201."""
+    received = receive(call.request.body, call.request.headers.get("content-type", ""), BINDING, call.validation)
+    binding = received.document
+    node = _target(call, binding)
+    record = read.existing(call)
+    pod = call.resource.load(record.value)
+    meta, spec = pod["metadata"], pod["spec"]
+    if uid := binding["metadata"].get("uid"):
+        _check(
+            call,
+            uid == meta.get("uid"),
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {meta.get('uid')}",
+        )
+    _check(call, not meta.get("deletionTimestamp"), f"pod {call.name} is being deleted, cannot be assigned to a host")
+    assigned = spec.get("nodeName")
+    _check(call, not assigned, f'pod {call.name} is already assigned to node "{assigned}"')
+    _check(call, not spec.get("schedulingGates"), f"pod {call.name} has non-empty .spec.schedulingGates")
+    spec["nodeName"] = node
+    if annotations := binding["metadata"].get("annotations"):
+        meta["annotations"] = {**(meta.get("annotations") or {}), **annotations}
+    _set_scheduled(pod, metadata.timestamp(call.env.now))
+    done = render.plain(call.request, errors.success(code=201), 201, render.warning_headers(received.warnings))
+    if call.dry_run:
+        return done
+    txn = Txn((Compare(record.key, record.mod_revision),), (Put(record.key, call.resource.store(pod)),))
+    return Write(txn, lambda _: done)
+
+
+def _target(call: Call, binding: Document) -> str:
+    given = binding["metadata"].get("name")
+    if given not in (None, "", call.name):
+        raise errors.bad_request(f"name in URL ({call.name}) does not match name in Binding object: {given}")
+    target = binding.get("target") or {}
+    found = []
+    if target.get("kind") not in (None, "", "Node"):
+        why = f'Unsupported value: {errors.quote(target["kind"])}: supported values: "Node", "<empty>"'
+        found.append(FieldError("FieldValueNotSupported", "target.kind", why))
+    if not target.get("name"):
+        found.append(FieldError("FieldValueRequired", "target.name", "Required value"))
+    if found:
+        raise errors.invalid(BINDING, call.name, found)
+    name: str = target["name"]
+    return name
+
+
+def _check(call: Call, holds: bool, why: str) -> None:
+    if not holds:
+        raise errors.conflict(call.kind, call.name, why, subject="pods/binding")
+
+
+def _set_scheduled(pod: Document, now: str) -> None:
+    status = pod.setdefault("status", {})
+    others = [condition for condition in status.get("conditions") or () if condition.get("type") != "PodScheduled"]
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    status["conditions"] = [*others, {name: value for name, value in scheduled.items() if value is not None}]

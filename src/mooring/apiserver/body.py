@@ -1,0 +1,224 @@
+"""What did the client send? Bytes to a document, as strictly as `fieldValidation` asks.
+
+JSON is parsed once by msgspec; duplicate keys need a second look, taken only when the size of the re-encoded document shows
+that something may have been lost.
+"""
+
+import json
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from mooring.apiserver import protobuf
+from mooring.apiserver.errors import StatusError, bad_request, quote
+from mooring.apiserver.negotiate import PROTOBUF, YAML, body_media
+from mooring.apiserver.schema import StructureResult, check_structure, drop_unknown
+from mooring.model import codec
+from mooring.model.kinds import Kind
+
+Document = dict[str, Any]
+
+MAX_DEPTH = 256
+"""Upstream's decoder stops at 10,000 levels; no API type nests deeper than some 30."""
+
+MISMATCH = '{kind} in version "{version}" cannot be handled as a {expected}: {why}'
+
+
+class Received(Struct, frozen=True):
+    """A decoded body and what a strict reader would complain about (already refused when the client asked for Strict)."""
+
+    document: Document
+    warnings: tuple[str, ...] = ()
+
+
+def receive(data: bytes, content_type: str, kind: Kind, validation: str) -> Received:
+    """A request body as a document of `kind`, null fields removed. `validation` is Ignore, Warn or Strict.
+
+    Raises StatusError 400, 415.
+    """
+    document, duplicates = parse(data, body_media(content_type), kind.kind, find_duplicates=validation != "Ignore")
+    if not isinstance(document, dict):
+        raise _unrecognized(kind.kind, data, f"json: cannot unmarshal {json_word(document)} into Go value of type v1.TypeMeta")
+    check_type(document, kind)
+    return checked(document, kind, validation, duplicates, lambda why: bad_request(mismatch(kind, why)))
+
+
+def mismatch(kind: Kind, why: str) -> str:
+    return MISMATCH.format(kind=kind.kind, version=kind.version, expected=kind.kind, why=why)
+
+
+def checked(
+    document: Document, kind: Kind, validation: str, duplicates: tuple[str, ...], refusal: Callable[[str], StatusError]
+) -> Received:
+    """Checks the structure and drops unknown fields. `refusal` words a strict decoding error. Raises StatusError."""
+    try:
+        structure: StructureResult = check_structure(kind, document)
+    except RecursionError:
+        raise bad_request("exceeded max depth") from None
+    if structure.type_errors:
+        raise bad_request(mismatch(kind, structure.type_errors[0]))
+    if not isinstance(document.setdefault("metadata", {}), dict):
+        raise bad_request(mismatch(kind, "json: cannot unmarshal metadata into Go value of type v1.ObjectMeta"))
+    if structure.unknown_fields:
+        drop_unknown(kind, document)
+    if validation == "Ignore":
+        return Received(document)
+    found = (*(f"unknown field {quote(field)}" for field in structure.unknown_fields), *duplicates)
+    if found and validation == "Strict":
+        raise refusal(f"strict decoding error: {', '.join(found)}")
+    return Received(document, found)
+
+
+def check_type(document: Document, kind: Kind) -> None:
+    """The body's kind and apiVersion, filled in when absent, must be those of the URL. Raises StatusError 400."""
+    api_version, name = document.get("apiVersion"), document.get("kind")
+    if api_version is None and name is None:
+        document["apiVersion"], document["kind"] = kind.api_version, kind.kind
+        return
+    if not isinstance(api_version, str | None) or not isinstance(name, str | None):
+        raise bad_request(
+            f"couldn't get version/kind; json parse error: kind and apiVersion must be strings (must be of type {kind.kind})"
+        )
+    api_version, name = api_version or kind.api_version, name or kind.kind
+    if name != kind.kind:
+        version = api_version.rpartition("/")[2]
+        why = f"converting ({version}.{name}) to ({kind.version}.{kind.kind}): unknown conversion"
+        raise bad_request(MISMATCH.format(kind=name, version=version, expected=kind.kind, why=why))
+    if api_version != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version ({kind.api_version})"
+        )
+    document["apiVersion"], document["kind"] = kind.api_version, kind.kind
+
+
+def parse(data: bytes, media: str, expected: str, *, find_duplicates: bool = False) -> tuple[Any, tuple[str, ...]]:
+    """Bytes to plain values, and complaints about repeated keys. Raises StatusError 400 with the first bytes in hex."""
+    try:
+        if media == PROTOBUF:
+            return protobuf.document(data), ()
+        value, duplicates = (_yaml(data), ()) if media == YAML else _json(data, find_duplicates)
+    except RecursionError:
+        raise bad_request("exceeded max depth") from None
+    except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        what = {YAML: "yaml", PROTOBUF: "protobuf"}.get(media, "json")
+        raise _unrecognized(expected, data, f"couldn't get version/kind; {what} parse error: {error}") from None
+    check_depth(value, data)
+    return value, tuple(_complaints(value)) if media == YAML else duplicates
+
+
+def _unrecognized(expected: str, data: bytes, why: str) -> StatusError:
+    shown = data[:30].hex() + (" ..." if len(data) > 30 else "")
+    return bad_request(f"the object provided is unrecognized (must be of type {expected}): {why} ({shown})")
+
+
+def json_word(value: Any) -> str:
+    if isinstance(value, list):
+        return "array"
+    return {str: "string", bool: "bool", type(None): "null"}.get(type(value), "number")
+
+
+def check_depth(value: Any, data: bytes) -> None:
+    """Refuses what nests too deep, and YAML aliases that unfold to far more than was sent. Raises StatusError 400."""
+    if data.count(b"{") + data.count(b"[") <= MAX_DEPTH and b"*" not in data and data.count(b"\n") <= MAX_DEPTH:
+        return
+    budget = 10 * len(data) + 1000
+    stack = [(value, 1)]
+    while stack:
+        current, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            raise bad_request("exceeded max depth")
+        children = list(current.values()) if isinstance(current, dict) else current if isinstance(current, list) else ()
+        budget -= len(children)
+        if budget < 0:
+            raise bad_request("yaml: document contains excessive aliasing")
+        stack += [(child, depth + 1) for child in children if isinstance(child, (dict, list))]
+
+
+class _Repeating(dict[str, Any]):
+    """An object in which keys were repeated; the last value stands, as in upstream's decoder."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Document:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    marked = _Repeating(found)
+    names = [name for name, _ in pairs]
+    marked.repeated = tuple(name for name in found if names.count(name) > 1)
+    return marked
+
+
+def _complaints(value: Any, path: str = "") -> list[str]:
+    """'duplicate field "spec.ports[0].port"' for every repeated key below."""
+    if isinstance(value, list):
+        return [text for index, item in enumerate(value) for text in _complaints(item, f"{path}[{index}]")]
+    if not isinstance(value, dict):
+        return []
+    repeated = value.repeated if isinstance(value, _Repeating) else ()
+    found = [f"duplicate field {quote(f'{path}.{name}'[1:])}" for name in repeated]
+    return found + [text for name, item in value.items() for text in _complaints(item, f"{path}.{name}")]
+
+
+def _json(data: bytes, find_duplicates: bool) -> tuple[Any, tuple[str, ...]]:
+    value = codec.decode(data)
+    if not find_duplicates or len(codec.encode(value)) == len(data):
+        return value, ()
+    marked: list[Document] = []
+
+    def noting(pairs: list[tuple[str, Any]]) -> Document:
+        found = _object(pairs)
+        if len(found) < len(pairs):
+            marked.append(found)
+        return found
+
+    again = json.loads(data, object_pairs_hook=noting)
+    return value, tuple(_complaints(again)) if marked else ()
+
+
+class _Loader(yaml.CSafeLoader):
+    """JSON's types only: no timestamps (they stay strings), and string keys."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Document:
+    loader.flatten_mapping(node)
+    pairs: list[tuple[str, Any]] = []
+    for key_node, value_node in node.value:
+        key: Hashable = loader.construct_object(key_node, deep=True)
+        name = key if isinstance(key, str) else json.dumps(key)
+        pairs.append((name, loader.construct_object(value_node, deep=True)))
+    return _object(pairs)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def _yaml(data: bytes) -> Any:
+    _check_yaml_depth(data)
+    loader = _Loader(data)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _check_yaml_depth(data: bytes) -> None:
+    """Before composing: libyaml's binding recurses in C without a limit, and dies of it."""
+    depth = 0
+    for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise bad_request("exceeded max depth")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1

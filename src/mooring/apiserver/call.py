@@ -1,0 +1,80 @@
+"""What is one request, once its path, options and accepted form are understood?"""
+
+from functools import cached_property
+
+from mooring.apiserver import errors
+from mooring.apiserver.contract import Env, Request
+from mooring.apiserver.negotiate import Accepted, accepted
+from mooring.apiserver.paths import Target
+from mooring.apiserver.resources import Resource, resource_of
+from mooring.apiserver.strategy import FieldError
+from mooring.store.snapshot import Snapshot
+
+_VALIDATIONS = ("", "Ignore", "Strict", "Warn")
+
+
+class Call:
+    """A request to a resource, with the state it is decided from. Values are read-only."""
+
+    def __init__(self, request: Request, target: Target, verb: str, snapshot: Snapshot, env: Env) -> None:
+        self.request, self.target, self.verb, self.snapshot, self.env = request, target, verb, snapshot, env
+        self.resource: Resource = resource_of(target.kind)
+        self.kind, self.namespace, self.name = target.kind, target.namespace, target.name
+
+    @cached_property
+    def accepted(self) -> Accepted:
+        """Raises StatusError 406."""
+        return accepted(self.request.headers.get("accept", ""), watching=self.verb == "watch")
+
+    @cached_property
+    def _query(self) -> dict[str, str]:
+        return dict(reversed(self.request.query))
+
+    def query(self, name: str) -> str:
+        """The first value of a query parameter, '' when absent."""
+        return self._query.get(name, "")
+
+    def has_query(self, name: str) -> bool:
+        return name in self._query
+
+    def flag(self, name: str) -> bool:
+        """A boolean parameter, read as upstream does: present and empty is true, 'false' and '0' are false."""
+        return name in self._query and self._query[name].lower() not in ("false", "0", "f")
+
+    def number(self, name: str) -> int | None:
+        """An integer parameter. Raises StatusError 400."""
+        text = self.query(name)
+        if not text:
+            return None
+        try:
+            return int(text)
+        except ValueError:
+            raise errors.bad_request(f"strconv.ParseInt: parsing {errors.quote(text)}: invalid syntax") from None
+
+    @cached_property
+    def dry_run(self) -> bool:
+        """Raises StatusError 422 for anything but All."""
+        values = [value for name, value in self.request.query if name == "dryRun"]
+        self.check_dry_run(values)
+        return "All" in values
+
+    def check_dry_run(self, values: list[str]) -> None:
+        for value in values:
+            if value not in ("", "All"):
+                message = f'Unsupported value: {errors.quote(value)}: supported values: "All"'
+                raise self.bad_options([FieldError("FieldValueNotSupported", "dryRun", message)])
+
+    @cached_property
+    def validation(self) -> str:
+        """fieldValidation: Ignore, Warn (the default) or Strict. Raises StatusError 422."""
+        value = self.query("fieldValidation")
+        if value not in _VALIDATIONS:
+            supported = ", ".join(errors.quote(known) for known in _VALIDATIONS)
+            message = f"Unsupported value: {errors.quote(value)}: supported values: {supported}"
+            raise self.bad_options([FieldError("FieldValueNotSupported", "fieldValidation", message)])
+        return value or "Warn"
+
+    def bad_options(self, found: list[FieldError]) -> errors.StatusError:
+        names = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
+        options = names.get(self.verb, "DeleteOptions" if self.verb.startswith("delete") else "ListOptions")
+        return errors.invalid_kind("meta.k8s.io", options, "", found)

@@ -1,0 +1,242 @@
+"""What does a DELETE write? Removal, or a mark that the object is going while finalizers or a grace period hold it.
+
+Rules: apiserver/pkg/registry/rest/delete.go and registry/generic/registry/store.go; the finalizers `orphan` and
+`foregroundDeletion` are carried out by the garbage collector.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from mooring.apiserver import body, errors, metadata, namespaces, read, render, write
+from mooring.apiserver.call import Call
+from mooring.apiserver.contract import Outcome, Response, Write
+from mooring.apiserver.errors import bad_request, quote
+from mooring.apiserver.metadata import FOREGROUND, ORPHAN
+from mooring.apiserver.negotiate import body_media
+from mooring.apiserver.strategy import Document, FieldError
+from mooring.model.kinds import NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
+from mooring.store.records import Compare, Delete, Put, Record, Txn
+
+_RETURNED = frozenset({POD, SERVICE, SERVICE_ACCOUNT})
+"""Kinds whose deletion answers with the object (upstream's ReturnDeletedObject); others answer with a Status."""
+_POLICIES = ("Background", "Foreground", "Orphan")
+_DEFAULT_GRACE = 30
+
+
+class Options(Struct, frozen=True):
+    """DeleteOptions, from the body and, for what the body leaves out, from the query."""
+
+    grace: int | None = None
+    uid: str = ""
+    version: str = ""
+    policy: str = ""
+    orphan: bool | None = None
+    dry_run: bool = False
+
+
+class Going(Struct, frozen=True):
+    """What becomes of one object: removed when `removed`, else `document` is stored (unchanged when `pending`)."""
+
+    document: Document
+    removed: bool = False
+    pending: bool = False
+
+
+# Options ----------------------------------------------------------------------------------------------------------------
+
+
+def options(call: Call) -> Options:
+    """Raises StatusError 400, 415, 422."""
+    given = _body(call)
+    preconditions = given.get("preconditions") or {}
+    grace = given.get("gracePeriodSeconds", call.number("gracePeriodSeconds"))
+    policy = given.get("propagationPolicy") or call.query("propagationPolicy")
+    orphan = given.get("orphanDependents", call.flag("orphanDependents") if call.query("orphanDependents") else None)
+    dry_run = given.get("dryRun") or []
+    _check_types(grace, policy, orphan, dry_run, preconditions)
+    call.check_dry_run(dry_run)
+    found = []
+    if policy and orphan is not None:
+        why = f"Invalid value: {quote(policy)}: orphanDependents and deletionPropagation cannot be both set"
+        found.append(FieldError("FieldValueInvalid", "propagationPolicy", why))
+    if policy and policy not in _POLICIES:
+        supported = ", ".join(quote(known) for known in (*_POLICIES, "nil"))
+        why = f"Unsupported value: {quote(policy)}: supported values: {supported}"
+        found.append(FieldError("FieldValueNotSupported", "propagationPolicy", why))
+    if found:
+        raise call.bad_options(found)
+    uid, version = preconditions.get("uid") or "", preconditions.get("resourceVersion") or ""
+    return Options(grace, uid, version, policy, orphan, "All" in dry_run or call.dry_run)
+
+
+def _body(call: Call) -> Document:
+    if not call.request.body.strip():
+        return {}
+    given, _ = body.parse(call.request.body, body_media(call.request.headers.get("content-type", "")), "DeleteOptions")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise bad_request(f"json: cannot unmarshal {body.json_word(given)} into Go value of type v1.DeleteOptions")
+    if given.get("kind") not in (None, "", "DeleteOptions"):
+        raise bad_request(f"no kind {quote(str(given['kind']))} is registered for a deletion: DeleteOptions is expected")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_types(grace: Any, policy: Any, orphan: Any, dry_run: Any, preconditions: Any) -> None:
+    wrong = (
+        ("gracePeriodSeconds", "int64", grace is not None and type(grace) is not int),
+        ("propagationPolicy", "string", not isinstance(policy, str)),
+        ("orphanDependents", "bool", orphan is not None and not isinstance(orphan, bool)),
+        ("dryRun", "[]string", not isinstance(dry_run, list) or not all(isinstance(item, str) for item in dry_run)),
+        ("preconditions", "v1.Preconditions",
+         not isinstance(preconditions, dict) or not all(isinstance(item, str | None) for item in preconditions.values())),
+    )  # fmt: skip
+    for field, go_type, is_wrong in wrong:
+        if is_wrong:
+            raise bad_request(f"json: cannot unmarshal into Go struct field DeleteOptions.{field} of type {go_type}")
+
+
+# Deciding ---------------------------------------------------------------------------------------------------------------
+
+
+def decide(call: Call, document: Document, wish: Options, now: datetime) -> Going:
+    """What becomes of `document`, a private copy. Pure."""
+    meta = document["metadata"]
+    deleting = "deletionTimestamp" in meta
+    if deleting and (meta.get("deletionGracePeriodSeconds") is not None or metadata.finalizers_left(document)):
+        if not _shorten(meta, wish.grace):
+            return Going(document, pending=True)
+    elif not deleting:
+        _set_collection_finalizers(meta, wish)
+        grace = _grace(call, document, wish)
+        if grace > 0 or metadata.finalizers_left(document):
+            meta["deletionTimestamp"] = metadata.timestamp(now + timedelta(seconds=grace))
+            if call.kind == NAMESPACE:
+                document.setdefault("status", {})["phase"] = "Terminating"
+            else:
+                meta["deletionGracePeriodSeconds"] = grace
+            if "generation" in meta:
+                meta["generation"] += 1
+    held = metadata.finalizers_left(document) or bool(meta.get("deletionGracePeriodSeconds"))
+    return Going(document, removed=not held)
+
+
+def _grace(call: Call, document: Document, wish: Options) -> int:
+    """Seconds. Only running pods end gracefully; a negative wish means one second, as upstream."""
+    if call.kind == NAMESPACE or call.resource.strategy.delete_at_once(document):
+        return 0
+    spec = document.get("spec") or {}
+    grace = wish.grace if wish.grace is not None else spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE)
+    return 1 if grace < 0 else int(grace)
+
+
+def _shorten(meta: Document, wanted: int | None) -> bool:
+    """A deletion under way may only be made quicker. True when it was."""
+    had = meta.get("deletionGracePeriodSeconds")
+    if wanted is None or had is None:
+        return False
+    grace = 1 if wanted < 0 else wanted
+    if grace >= had:
+        return False
+    ends = datetime.fromisoformat(meta["deletionTimestamp"]) - timedelta(seconds=had - grace)
+    meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = metadata.timestamp(ends), grace
+    return True
+
+
+def _set_collection_finalizers(meta: Document, wish: Options) -> None:
+    """`orphan` and `foregroundDeletion` as the options ask; those already there stand when the options are silent."""
+    have = list(meta.get("finalizers") or ())
+    orphan = foreground = False
+    if wish.orphan is not None:
+        orphan = wish.orphan
+    elif wish.policy:
+        orphan, foreground = wish.policy == "Orphan", wish.policy == "Foreground"
+    else:
+        orphan, foreground = ORPHAN in have, FOREGROUND in have
+    wanted = [name for name in have if name not in (ORPHAN, FOREGROUND)]
+    wanted += [ORPHAN] * orphan + [FOREGROUND] * foreground
+    if set(wanted) != set(have):
+        meta["finalizers"] = wanted
+
+
+def _check_preconditions(call: Call, record: Record, document: Document, wish: Options) -> None:
+    meta, subject = document["metadata"], call.kind.kind + (f".{call.kind.group}" if call.kind.group else "")
+
+    def stale(what: str, asked: str, have: object, happened: str) -> errors.StatusError:
+        why = f"the {what} in the precondition ({asked}) does not match the {what} in record ({have}). {happened}"
+        return errors.conflict(call.kind, meta["name"], why, subject=subject)
+
+    if wish.uid and wish.uid != meta.get("uid"):
+        raise stale("UID", wish.uid, meta.get("uid"), "The object might have been deleted and then recreated")
+    if wish.version and wish.version != str(record.mod_revision):
+        raise stale("ResourceVersion", wish.version, record.mod_revision, "The object might have been modified")
+
+
+# One object -------------------------------------------------------------------------------------------------------------
+
+
+def delete(call: Call) -> Outcome:
+    wish = options(call)
+    record = read.existing(call)
+    document = call.resource.load(record.value)
+    namespaces.check_mortal(call, call.name)
+    _check_preconditions(call, record, document, wish)
+    going = decide(call, document, wish, call.env.now)
+    if going.removed:
+        return _removed(call, record, going, wish)
+    status = 202 if wish.orphan is False or wish.policy == "Foreground" else 200
+    if going.pending:
+        return render.one(call, record.value, record.mod_revision, status)
+    value = call.resource.store(going.document)
+    if wish.dry_run:
+        return render.one(call, value, record.mod_revision, status)
+    txn = Txn((Compare(record.key, record.mod_revision),), (Put(record.key, value),))
+    return Write(txn, lambda committed: render.one(call, value, committed.revision, status))
+
+
+def _removed(call: Call, record: Record, going: Going, wish: Options) -> Outcome:
+    value = call.resource.store(going.document)
+
+    def answer(revision: int) -> Response:
+        if call.kind in _RETURNED:
+            return render.one(call, value, revision)
+        details = errors.details_of(call.kind, call.name, going.document["metadata"].get("uid", ""))
+        return render.plain(call.request, errors.success(details))
+
+    if wish.dry_run:
+        return answer(record.mod_revision)
+    return Write(write.removal(call, record), lambda committed: answer(committed.revision))
+
+
+# A collection -----------------------------------------------------------------------------------------------------------
+
+
+def delete_collection(call: Call) -> Outcome:
+    """Every object the selectors see, in one transaction. Answers with the list of them as they were."""
+    if call.kind == NAMESPACE:
+        raise errors.method_not_allowed(call.kind, "deletecollection")
+    wish = options(call)
+    found: Sequence[Record] = list(read.records(call, read.selection(call)))
+    compares: dict[str, Compare] = {}
+    operations: dict[str, Put | Delete] = {}
+    for record in found:
+        document = call.resource.load(record.value)
+        _check_preconditions(call, record, document, wish)
+        going = decide(call, document, wish, call.env.now)
+        if going.pending:
+            continue
+        if going.removed:
+            txn = write.removal(call, record)
+        else:
+            value = call.resource.store(going.document)
+            txn = Txn((Compare(record.key, record.mod_revision),), (Put(record.key, value),))
+        compares.update((compare.key, compare) for compare in txn.compares)
+        operations.update((operation.key, operation) for operation in txn.operations)
+    meta = {"resourceVersion": str(call.snapshot.revision)}
+    if wish.dry_run or not operations:
+        return render.many(call, found, meta)
+    whole = Txn(tuple(compares.values()), tuple(operations.values()))
+    return Write(whole, lambda committed: render.many(call, found, {"resourceVersion": str(committed.revision)}))

@@ -1,0 +1,81 @@
+"""What does the API answer? One pure function from a request and the state to an outcome that the HTTP edge carries out."""
+
+from collections.abc import Callable, Mapping
+
+from mooring.apiserver import (
+    access,
+    binding,
+    delete,
+    errors,
+    kubelet,
+    patch,
+    plain_paths,
+    read,
+    render,
+    scale,
+    token_request,
+    watch,
+    write,
+)
+from mooring.apiserver.call import Call
+from mooring.apiserver.contract import Env, Outcome, Request
+from mooring.apiserver.errors import StatusError
+from mooring.apiserver.paths import resource_target, verb_of
+from mooring.store.snapshot import Snapshot
+
+Handler = Callable[[Call], Outcome]
+
+_COLLECTION: Mapping[str, Handler] = {
+    "list": read.list_,
+    "watch": watch.watch,
+    "create": write.create,
+    "deletecollection": delete.delete_collection,
+}
+_OBJECT: Mapping[str, Handler] = {
+    "get": read.get,
+    "watch": watch.watch,
+    "update": write.update,
+    "patch": patch.patch,
+    "delete": delete.delete,
+}
+_SUBRESOURCES: Mapping[str, Mapping[str, Handler]] = {
+    "status": {"get": read.get, "update": write.update, "patch": patch.patch},
+    "finalize": {"update": write.update},
+    "scale": {"get": scale.get, "update": scale.update, "patch": scale.patch_},
+    "log": {"get": kubelet.log},
+    "exec": {"get": kubelet.execute, "create": kubelet.execute},
+    "binding": {"create": binding.bind},
+    "token": {"create": token_request.create},
+}
+
+
+def handle(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
+    """Decides the request from the snapshot. Pure: called again with a newer snapshot after a Write met a Conflict."""
+    try:
+        return _decide(request, snapshot, env)
+    except StatusError as error:
+        return render.failure(request, error)
+
+
+def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
+    target = resource_target(request.path)
+    if target is None:
+        if refusal := access.denial(request, None, ""):
+            raise refusal
+        return plain_paths.respond(request)
+    watching = target.watch or any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)
+    verb = verb_of(request.method, target, watching)
+    if refusal := access.denial(request, target, verb):
+        raise refusal
+    if len(request.body) > env.settings.max_body:
+        raise errors.too_large(f"limit is {env.settings.max_body}")
+    if target.subresource:
+        handlers = _SUBRESOURCES[target.subresource]
+    else:
+        handlers = _OBJECT if target.name else _COLLECTION
+    handler = handlers.get(verb)
+    if handler is None:
+        raise errors.method_not_allowed(target.kind, verb or request.method)
+    if verb == "create" and not target.name and target.kind.namespaced and not target.namespace:
+        raise errors.method_not_allowed(target.kind, verb)
+    return handler(Call(request, target, verb, snapshot, env))

@@ -1,0 +1,83 @@
+"""core/v1 Pod: defaults and admission, rules, what deletes at once, field selectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mooring.apiserver.contract import Env
+from mooring.apiserver.kinds import formats
+from mooring.apiserver.kinds.plain import Plain
+from mooring.apiserver.kinds.pod_columns import COLUMNS, pod_cells
+from mooring.apiserver.kinds.pod_defaults import admit_pod, default_pod_spec, quality_of_service
+from mooring.apiserver.kinds.pod_validation import check_pod_change, check_pod_spec
+from mooring.apiserver.kinds.problems import each, invalid
+from mooring.apiserver.strategy import Column, Document, FieldError
+from mooring.model.kinds import POD
+
+FINISHED = ("Succeeded", "Failed")
+
+
+class Pod(Plain):
+    kind = POD
+    columns: tuple[Column, ...] = COLUMNS
+    has_status = True
+    generation = True
+
+    def default(self, document: Document) -> None:
+        default_pod_spec(document.setdefault("spec", {}))
+
+    def prepare_create(self, document: Document, env: Env) -> None:
+        spec = document["spec"]
+        admit_pod(document, env.rng)
+        default_pod_spec(spec)
+        status: Document = {"phase": "Pending"}
+        if spec.get("schedulingGates"):
+            gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+            status["conditions"] = [gated | {"message": "Scheduling is blocked due to non-empty scheduling gates"}]
+        status["qosClass"] = quality_of_service(spec)
+        document["status"] = status
+
+    def prepare_update(self, document: Document, old: Document, subresource: str, env: Env) -> None:
+        super().prepare_update(document, old, subresource, env)
+        if subresource == "status" and "qosClass" in old.get("status", {}):
+            document.setdefault("status", {}).setdefault("qosClass", old["status"]["qosClass"])
+
+    def check(self, document: Document, old: Document | None, subresource: str) -> list[FieldError]:
+        if subresource == "status":
+            return _check_status(document)
+        if subresource:
+            return []
+        found = check_pod_spec(document["spec"], "spec")
+        return found if old is None else found + check_pod_change(document, old)
+
+    def delete_at_once(self, document: Document) -> bool:
+        """What no kubelet runs needs no grace: unscheduled, or finished."""
+        return not document["spec"].get("nodeName") or document.get("status", {}).get("phase") in FINISHED
+
+    def fields(self, document: Document) -> dict[str, str]:
+        spec, status = document.get("spec") or {}, document.get("status") or {}
+        return {
+            "spec.nodeName": spec.get("nodeName", ""),
+            "spec.restartPolicy": spec.get("restartPolicy", ""),
+            "spec.schedulerName": spec.get("schedulerName", ""),
+            "spec.serviceAccountName": spec.get("serviceAccountName", ""),
+            "spec.hostNetwork": str(bool(spec.get("hostNetwork"))).lower(),
+            "status.phase": status.get("phase", ""),
+            "status.podIP": status.get("podIP", ""),
+            "status.nominatedNodeName": status.get("nominatedNodeName", ""),
+        }
+
+    def cells(self, document: Document, env: Env) -> Sequence[Any]:
+        return pod_cells(document, env)
+
+
+def _check_status(document: Document) -> list[FieldError]:
+    status = document.get("status") or {}
+    found: list[FieldError] = []
+    for name in ("podIPs", "hostIPs"):
+        addresses = [item.get("ip", "") for item in status.get(name) or ()]
+        for place, text in enumerate(addresses):
+            found += each(f"status.{name}[{place}].ip", text, formats.ip(text))
+        versions = [address.version for text in addresses if (address := formats.parse_ip(text))]
+        if len(versions) > 2 or len(set(versions)) != len(versions):
+            found.append(invalid(f"status.{name}", addresses, "may specify no more than one IP for each IP family"))
+    return found

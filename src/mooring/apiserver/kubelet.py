@@ -1,0 +1,107 @@
+"""Where are a pod's logs, and where does a command run? At the kubelet API of the pod's node.
+
+As pkg/registry/core/pod/strategy.go (LogLocation, ExecLocation) builds the addresses.
+"""
+
+from datetime import datetime
+
+from mooring.apiserver import errors, read
+from mooring.apiserver.call import Call
+from mooring.apiserver.contract import Proxy, Response
+from mooring.apiserver.errors import bad_request
+from mooring.apiserver.strategy import Document, FieldError
+from mooring.model import codec
+from mooring.model.kinds import NODE, Kind
+
+KUBELET_PORT = 10250
+_ADDRESS_ORDER = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
+_POD_LOG_OPTIONS = Kind("", "v1", "PodLogOptions", "", "", True)
+_STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
+_CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
+
+Query = tuple[tuple[str, str], ...]
+
+
+def log(call: Call) -> Proxy | Response:
+    """GET pods/<name>/log. A pod that no node has yet has an empty log."""
+    query = _log_query(call)
+    pod = call.resource.load(read.existing(call).value)
+    container = _container(call, pod)
+    node = pod["spec"].get("nodeName")
+    if not node:
+        return Response(200, b"", "text/plain")
+    return _proxy(call, node, f"/containerLogs/{call.namespace}/{call.name}/{container}", query)
+
+
+def execute(call: Call) -> Proxy:
+    """GET or POST pods/<name>/exec, whose upgrade is carried through unchanged."""
+    command = [value for name, value in call.request.query if name == "command"]
+    streams = tuple((there, "1") for here, there in _STREAMS if call.flag(here))
+    if not any(call.flag(name) for name in ("stdin", "stdout", "stderr")):
+        raise bad_request("you must specify at least 1 of stdin, stdout, stderr")
+    if not command:
+        raise bad_request("you must specify at least one command for the container")
+    pod = call.resource.load(read.existing(call).value)
+    container = _container(call, pod)
+    node = pod["spec"].get("nodeName")
+    if not node:
+        raise bad_request(f"pod {call.name} does not have a host assigned")
+    path = f"/exec/{call.namespace}/{call.name}/{container}"
+    return _proxy(call, node, path, streams + tuple(("command", word) for word in command))
+
+
+def _container(call: Call, pod: Document) -> str:
+    """The container asked for, or the only one. Raises StatusError 400."""
+    asked, spec = call.query("container"), pod.get("spec") or {}
+    names = [one["name"] for group in _CONTAINER_LISTS for one in spec.get(group) or ()]
+    if asked:
+        if asked not in names:
+            raise bad_request(f"container {asked} is not valid for pod {call.name}")
+        return asked
+    regular = spec.get("containers") or []
+    if len(regular) == 1:
+        only: str = regular[0]["name"]
+        return only
+    choices = f", choose one of: [{' '.join(names)}]" if regular else ""
+    raise bad_request(f"a container name must be specified for pod {call.name}{choices}")
+
+
+def _log_query(call: Call) -> Query:
+    """PodLogOptions as the kubelet takes them. Raises StatusError 422."""
+    found: list[FieldError] = []
+    query = [(name, "true") for name in ("follow", "previous", "timestamps") if call.flag(name)]
+    for name, least in (("sinceSeconds", 1), ("tailLines", 0), ("limitBytes", 1)):
+        number = call.number(name)
+        if number is not None and number < least:
+            why = "must be greater than 0" if least else "must be greater than or equal to 0"
+            found.append(FieldError("FieldValueInvalid", name, f"Invalid value: {number}: {why}"))
+        if number is not None:
+            query.append((name, str(number)))
+    if since := call.query("sinceTime"):
+        try:
+            datetime.fromisoformat(since)
+        except ValueError:
+            raise bad_request(f"parsing time {errors.quote(since)} as RFC 3339: cannot parse") from None
+        query.append(("sinceTime", since))
+        if call.query("sinceSeconds"):
+            found.append(
+                FieldError(
+                    "FieldValueForbidden", "", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+                )
+            )
+    if found:
+        raise errors.invalid(_POD_LOG_OPTIONS, call.name, found)
+    return tuple(query)
+
+
+def _proxy(call: Call, name: str, path: str, query: Query) -> Proxy:
+    record = call.snapshot.get(NODE.key("", name))
+    if record is None:
+        raise errors.not_found(NODE, name)
+    status = codec.decode(record.value).get("status") or {}
+    addresses = {entry["type"]: entry["address"] for entry in reversed(status.get("addresses") or ())}
+    address = next((addresses[kind] for kind in _ADDRESS_ORDER if kind in addresses), "")
+    if not address:
+        raise errors.internal(f"no preferred addresses found; known addresses: {sorted(addresses.items())}")
+    port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
+    return Proxy(name, address, port, path, query)

@@ -1,0 +1,57 @@
+"""What does a URL path mean? A resource request, with the verb upstream would name, or one of the few other paths."""
+
+from msgspec import Struct
+
+from mooring.model.kinds import BY_RESOURCE, Kind
+
+_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class Target(Struct, frozen=True):
+    """A collection (name ''), an object, or its subresource. `watch` is True for the legacy /watch/ paths."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    watch: bool = False
+
+
+def resource_target(path: str) -> Target | None:
+    """The target of /api/v1/... and /apis/<group>/<version>/...; None when no kind of ours is named there."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    watch = rest[0] == "watch" and len(rest) > 1
+    rest = rest[1:] if watch else rest
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and (group, version, rest[2]) in BY_RESOURCE:
+        namespace, rest = rest[1], rest[2:]
+        if not BY_RESOURCE[group, version, rest[0]].namespaced:
+            return None
+    kind = BY_RESOURCE.get((group, version, rest[0]))
+    if kind is None or len(rest) > 3 or "" in rest:
+        return None
+    name = rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    if subresource and subresource not in kind.subresources:
+        return None
+    if kind.namespaced and name and not namespace:
+        return None
+    return Target(kind, namespace, name, subresource, watch)
+
+
+def verb_of(method: str, target: Target, watching: bool) -> str:
+    """get, list, watch, create, update, patch, delete, deletecollection; '' for a method that is none of them."""
+    verb = _VERBS.get(method, "")
+    if verb == "get" and not target.name:
+        return "watch" if watching else "list"
+    if verb == "get" and target.watch:
+        return "watch"
+    if verb == "delete" and not target.name:
+        return "deletecollection"
+    return verb

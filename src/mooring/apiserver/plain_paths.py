@@ -1,0 +1,65 @@
+"""What do the paths answer that are no resource: health, version, discovery, OpenAPI?"""
+
+from mooring.apiserver import discovery, errors, openapi, render
+from mooring.apiserver.contract import Request, Response
+from mooring.apiserver.negotiate import JSON
+
+_HEALTH = ("healthz", "livez", "readyz")
+_CHECKS = ("ping", "store")
+"""`store` holds whenever the core is asked: it answers from the store's own state."""
+_TEXT = "text/plain; charset=utf-8"
+
+
+def respond(request: Request) -> Response:
+    """Raises StatusError 404, 405."""
+    if request.method not in ("GET", "HEAD"):
+        raise errors.path_method_not_allowed() if _get(request) else errors.no_such_path()
+    answer = _get(request)
+    if answer is None:
+        raise errors.no_such_path()
+    return answer
+
+
+def _get(request: Request) -> Response | None:
+    match request.path.strip("/").split("/"):
+        case [""]:
+            return render.plain(request, {"paths": _paths()})
+        case ["version"]:
+            return render.plain(request, discovery.VERSION)
+        case [health, *check] if health in _HEALTH:
+            return _health(request, health, check)
+        case ["openapi", "v2"]:
+            return _openapi_v2(request)
+        case ["openapi", "v3"]:
+            return Response(200, openapi.openapi_v3_index())
+        case ["openapi", "v3", *rest]:
+            body = openapi.openapi_v3("/".join(rest))
+            forever = (("Cache-Control", "public, immutable"),) if any(name == "hash" for name, _ in request.query) else ()
+            return None if body is None else Response(200, body, JSON, forever)
+        case ["api" | "apis", *_]:
+            return discovery.respond(request)
+    return None
+
+
+def _health(request: Request, name: str, check: list[str]) -> Response | None:
+    if check:
+        return Response(200, b"ok", _TEXT) if len(check) == 1 and check[0] in _CHECKS else None
+    if any(parameter == "verbose" for parameter, _ in request.query):
+        lines = "".join(f"[+]{one} ok\n" for one in _CHECKS) + f"{name} check passed\n"
+        return Response(200, lines.encode(), _TEXT)
+    return Response(200, b"ok", _TEXT)
+
+
+def _openapi_v2(request: Request) -> Response:
+    """Go clients accept gnostic's protobuf only; everyone else gets JSON."""
+    accept = request.headers.get("accept", "")
+    if openapi.V2_PROTOBUF_ASKED in accept and JSON not in accept.split(","):
+        return Response(200, openapi.openapi_v2_protobuf(), openapi.V2_PROTOBUF)
+    return Response(200, openapi.openapi_v2(), JSON)
+
+
+def _paths() -> list[str]:
+    found = ["/api", "/api/v1", "/apis"]
+    for group, versions in discovery.groups().items():
+        found += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in versions)]
+    return sorted([*found, *(f"/{health}" for health in _HEALTH), "/openapi/v2", "/openapi/v3", "/version"])

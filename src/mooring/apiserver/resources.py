@@ -1,0 +1,71 @@
+"""How does a served kind map onto what is stored? One to one, except Events: two APIs serve one set of records."""
+
+from collections.abc import Callable
+from functools import cache
+
+import msgspec
+from msgspec import Struct
+
+from mooring.apiserver.event_forms import from_core, to_core
+from mooring.apiserver.kinds import STRATEGIES
+from mooring.apiserver.strategy import Document, Strategy
+from mooring.model import codec
+from mooring.model.kinds import CORE_EVENT, EVENT, Kind
+
+
+def _same(document: Document) -> Document:
+    return document
+
+
+class Resource(Struct, frozen=True):
+    """A served kind: where its records live, and how documents turn into the served form and back."""
+
+    kind: Kind
+    stored: Kind
+    strategy: Strategy
+    to_stored: Callable[[Document], Document] = _same
+    from_stored: Callable[[Document], Document] = _same
+
+    @property
+    def converts(self) -> bool:
+        return self.kind is not self.stored
+
+    def key(self, namespace: str, name: str) -> str:
+        return self.stored.key(namespace, name)
+
+    def prefix(self, namespace: str) -> str:
+        """The store prefix of a collection; all namespaces when ''."""
+        return f"{self.stored.prefix}{namespace}/" if namespace else self.stored.prefix
+
+    def load(self, value: bytes) -> Document:
+        """A private document in the served form, without resourceVersion."""
+        document: Document = codec.decode(value)
+        return self.from_stored(document)
+
+    def store(self, document: Document) -> bytes:
+        """The bytes to store for a document in the served form."""
+        return codec.canonical(self.to_stored(document))
+
+    def served(self, value: bytes) -> bytes:
+        """Stored bytes in the served form, canonical."""
+        return codec.canonical(self.from_stored(codec.decode(value))) if self.converts else value
+
+
+@cache
+def resource_of(kind: Kind) -> Resource:
+    if kind == EVENT:
+        return Resource(EVENT, CORE_EVENT, STRATEGIES[EVENT], to_core, from_core)
+    return Resource(kind, kind, STRATEGIES[kind])
+
+
+class _Head(Struct, gc=False):
+    metadata: msgspec.Raw
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def raw_metadata(value: bytes, revision: int) -> bytes:
+    """The metadata object of a stored document as JSON, with its resourceVersion unless `revision` is 0."""
+    raw = bytes(_head.decode(value).metadata)
+    return b'{"resourceVersion":"%d",' % revision + raw[1:] if revision else raw

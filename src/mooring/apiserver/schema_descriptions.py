@@ -1,0 +1,60 @@
+"""What do the types and fields mean, in upstream's words?
+
+The words are not ours, so they are not in the repository: they are read from the source of the official Kubernetes Python
+client, an installed dependency, through its import loader, without importing it (which costs a second). Only the OpenAPI
+documents need them. Without the client every description is empty and all else works.
+"""
+
+import ast
+import re
+from functools import cache
+from importlib.util import find_spec
+
+from msgspec import Struct
+
+_PREFIXES = {  # types whose Go name exists in more than one group
+    "core.v1.EndpointPort": "CoreV1", "discovery.v1.EndpointPort": "DiscoveryV1",
+    "core.v1.Event": "CoreV1", "core.v1.EventSeries": "CoreV1",
+    "events.v1.Event": "EventsV1", "events.v1.EventSeries": "EventsV1",
+    "authentication.v1.TokenRequest": "AuthenticationV1",
+}  # fmt: skip
+_CLASS = re.compile(r'^class \w+\(BaseModel\):\n    """\n(.*?)\n\n    Attributes:', re.M | re.S)
+_FIELD = re.compile(r'^    (\w+): .*?\bdescription=("(?:[^"\\]|\\.)*")\)$', re.M)
+_NAMES = re.compile(r"attribute_map: ClassVar\[Dict\[str, str\]\] = (\{.*?\})", re.S)
+_WORD_STARTS = ((re.compile(r"([A-Z]+)([A-Z][a-z])"), r"\1_\2"), (re.compile(r"([a-z\d])([A-Z])"), r"\1_\2"))
+
+
+class Description(Struct, frozen=True):
+    type: str = ""
+    fields: dict[str, str] = {}
+
+
+def _module_name(client_class: str) -> str:
+    name = client_class
+    for pattern, replacement in _WORD_STARTS:
+        name = pattern.sub(replacement, name)
+    return name.lower()
+
+
+def _source(client_class: str) -> str:
+    found = find_spec("kubernetes")
+    if found is None or found.submodule_search_locations is None:
+        return ""
+    path = f"{found.submodule_search_locations[0]}/client/models/{_module_name(client_class)}.py"
+    try:
+        data: bytes = found.loader.get_data(path)  # type: ignore[union-attr]  # every source loader has it
+    except OSError:
+        return ""
+    return data.decode()
+
+
+@cache
+def describe(type_name: str) -> Description:
+    """The words for a type of the schema table, e.g. 'core.v1.ServicePort', and for its fields by their JSON names."""
+    source = _source(_PREFIXES.get(type_name, "V1") + type_name.rpartition(".")[2])
+    names, described = _NAMES.search(source), _CLASS.search(source)
+    if names is None:
+        return Description()
+    json_names: dict[str, str] = ast.literal_eval(names[1])
+    fields = {json_names[name]: ast.literal_eval(text) for name, text in _FIELD.findall(source) if name in json_names}
+    return Description(" ".join(described[1].split()) if described else "", fields)
