@@ -59,6 +59,8 @@ class Plan(Struct, frozen=True):
     reports: tuple[Report, ...] = ()
     again_after: float | None = None
     """Seconds."""
+    facts: Any = None
+    """What the plan amounts to, for the reconciler's own metrics (loop.Observer)."""
 
 
 NOTHING = Plan()
@@ -67,8 +69,11 @@ NOTHING = Plan()
 class World(Protocol):
     """What the informers have seen. Documents are shared: never mutate one, copy it first."""
 
-    now: datetime
-    rng: Random
+    @property
+    def now(self) -> datetime: ...
+
+    @property
+    def rng(self) -> Random: ...
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None: ...
 
@@ -76,15 +81,27 @@ class World(Protocol):
         """All objects of a kind, in one namespace unless ''."""
 
     def indexed(self, kind: Kind, index: str, value: str) -> Iterable[Document]:
-        """Objects by a named index of the informer: 'owner' (controller ownerReference's uid), 'node' (a Pod's
-        spec.nodeName), 'service' (a slice's kubernetes.io/service-name as 'namespace/name')."""
+        """Objects by a named index of the informer: 'owner' (controller ownerReference's uid), 'co_owner' (the other owners'
+        uids), 'node' (a Pod's spec.nodeName, '' while it has none), 'service' (a slice's kubernetes.io/service-name as
+        'namespace/name'); all of them in control/cache.py."""
 
 
 class Reconciler(Protocol):
-    name: str
-    watches: tuple[Kind, ...]
-    serial: bool
-    """True when choices must be unique: one key at a time, from a world that has seen the last write."""
+    """Three things more may be offered: `initial: tuple[Key, ...]`, keys to plan at the start though no object exists yet;
+    `refused(key, write, error, world) -> Plan`, what to say (writes, reports) when the server refused one of its writes with
+    an ApiError other than Conflict and NotFound, the key being planned again later in any case; and `observer`, a
+    loop.Observer that hears of every plan carried out."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def watches(self) -> tuple[Kind, ...]:
+        """The kinds whose changes it hears of, and the only ones it may read from the world."""
+
+    @property
+    def serial(self) -> bool:
+        """True when choices must be unique: one key at a time, from a world that has seen the last write."""
 
     def keys(self, change: Change, world: World) -> Iterable[Key]: ...
 

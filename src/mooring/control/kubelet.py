@@ -1,0 +1,143 @@
+"""How does a node run its pods? The agent: the Node kept known, a worker for each pod assigned to it, orphans removed.
+
+Stopping the agent, or killing it, leaves the pods running; the next one adopts them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from msgspec import Struct, ValidationError
+
+from mooring.control.kubelet_events import Events
+from mooring.control.kubelet_node import NodeReporter
+from mooring.control.kubelet_objects import Objects
+from mooring.control.kubelet_pod import Machine, PodWorker
+from mooring.control.kubelet_watch import Follower
+from mooring.control.kubelet_wishes import NodeView
+from mooring.model.kinds import POD
+from mooring.model.pod import pod as pod_view
+from mooring.pods.node import HostFacts, NodeIdentity
+from mooring.pods.observed import PodSeen
+from mooring.ports.api import Api
+
+Document = dict[str, Any]
+log = structlog.get_logger("kubelet")
+_RESTART = 1.0
+
+
+class NodeOptions(Struct, frozen=True):
+    """`services(namespace)`: Services from an informer, for the environment variables; None asks the API at each start.
+
+    `resolv_conf` and `hosts` are the texts of the node's own files.
+    """
+
+    identity: NodeIdentity
+    facts: HostFacts
+    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
+    cluster_domain: str = "cluster.local"
+    resolv_conf: str = ""
+    hosts: str = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+    services: Callable[[str], list[Document]] | None = None
+
+
+class Kubelet:
+    """The pods of one node. `workers` by uid."""
+
+    def __init__(self, api: Api, machine: Machine, options: NodeOptions, tasks: asyncio.TaskGroup) -> None:
+        self.api, self.machine, self.options, self.tasks = api, machine, options, tasks
+        self.reporter = NodeReporter(api, options.identity, options.facts, machine.images)
+        self.events = Events(api, options.identity.name)
+        self.objects = Objects(api, tasks, options.services)
+        self.workers: dict[str, PodWorker] = {}
+        self.adopted: dict[str, PodSeen] = {}
+        self.pods = Follower(api, POD, self._changed, fields=f"spec.nodeName={options.identity.name}")
+
+    def node(self) -> NodeView:
+        options = self.options
+        return NodeView(
+            name=options.identity.name,
+            addresses=options.identity.addresses,
+            pod_cidrs=self.reporter.pod_cidrs,
+            cluster_dns=options.cluster_dns,
+            cluster_domain=options.cluster_domain,
+            resolv_conf=options.resolv_conf,
+            hosts=options.hosts,
+            allocatable=self.reporter.allocatable,
+        )
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        for seen in await self.machine.runtime.adopt(self._seen):
+            self.adopted[seen.uid] = seen
+        self.tasks.create_task(self.events.run(), name="events")
+        self.tasks.create_task(self.reporter.run(self._registered), name="node")
+        self.tasks.create_task(self.pods.run(), name="pods")
+        await self.pods.listed.wait()
+        await self._remove_orphans()
+
+    def _registered(self) -> None:
+        self.events.record(self.reporter.reference, "Normal", "Starting", "Starting kubelet.")
+
+    async def _remove_orphans(self) -> None:
+        """Pods on this machine that the API server no longer has."""
+        for uid in set(self.adopted) - set(self.pods.objects):
+            log.info("removing an orphaned pod", pod=f"{self.adopted[uid].namespace}/{self.adopted[uid].name}")
+            await self.machine.runtime.remove(uid)
+            self.adopted.pop(uid, None)
+
+    def _changed(self, uid: str, document: Document | None) -> None:
+        worker = self.workers.get(uid)
+        if document is None:
+            if worker:
+                worker.forget()
+            return
+        try:
+            pod = pod_view(document)
+        except ValidationError as error:
+            log.error("pod not understood", pod=document["metadata"].get("name"), error=str(error))
+            return
+        if worker:
+            worker.update(pod)
+            return
+        worker = PodWorker(self.api, self.machine, self.objects, self.events, self.node, pod, self.adopted.pop(uid, None))
+        self.workers[uid] = worker
+        self.tasks.create_task(self._work(worker), name=f"pod {pod.key}")
+
+    async def _work(self, worker: PodWorker) -> None:
+        """Runs a worker to its end. A defect in one pod's worker must not take the node down: it is told and begun again."""
+        while True:
+            try:
+                await worker.run()
+                break
+            except Exception:
+                log.exception("pod worker failed", pod=worker.pod.key)
+                await asyncio.sleep(_RESTART)
+        self.workers.pop(worker.pod.uid, None)
+
+    def _seen(self, seen: PodSeen) -> None:
+        worker = self.workers.get(seen.uid)
+        if worker:
+            worker.observe(seen)
+        elif seen.uid in self.adopted:
+            self.adopted[seen.uid] = seen
+
+
+async def run_kubelet(api: Api, machine: Machine, options: NodeOptions, stop: asyncio.Event) -> None:
+    """The node agent's pods, until `stop` is set. Pods go on running after it."""
+
+    async def live() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            await Kubelet(api, machine, options, tasks).run()
+
+    living, stopping = asyncio.create_task(live(), name="kubelet"), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if living.done():
+            living.result()
+    finally:
+        for task in (living, stopping):
+            task.cancel()
+        await asyncio.gather(living, stopping, return_exceptions=True)
+    log.info("kubelet stopped", node=options.identity.name)

@@ -1,0 +1,84 @@
+"""What exactly is asked of the runtime for a pod? The spec, the node's view and the facts, turned into wishes."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from mooring.model.pod import Container, Pod
+from mooring.pods import names, volumes
+from mooring.pods.environment import environment, expand
+from mooring.pods.quantity import parse, whole
+from mooring.pods.security import identity
+from mooring.pods.sources import Facts, Missing
+from mooring.pods.wishes import ContainerWish, Mount, SandboxWish
+
+
+class NodeView(Struct, frozen=True):
+    """What pods need to know of their node. The texts are the node's own files, for dnsPolicy Default and the host network."""
+
+    name: str
+    addresses: tuple[str, ...]
+    pod_cidrs: tuple[str, ...] = ()
+    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
+    cluster_domain: str = "cluster.local"
+    resolv_conf: str = ""
+    hosts: str = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+    allocatable: Mapping[str, str] = {}
+
+
+def sandbox_wish(pod: Pod, node: NodeView) -> SandboxWish:
+    """Raises Missing for a volume of a kind that is not served."""
+    return SandboxWish(
+        uid=pod.uid,
+        namespace=pod.metadata.namespace,
+        name=pod.metadata.name,
+        hostname=names.hostname(pod, node.cluster_domain, node.name),
+        host_network=pod.spec.host_network,
+        share_processes=bool(pod.spec.share_process_namespace),
+        resolv_conf=names.resolv_conf(pod, node.cluster_dns, node.cluster_domain, node.resolv_conf),
+        hosts=lambda ips: names.hosts(pod, ips, node.cluster_domain, node.hosts),
+        pod_cidrs=node.pod_cidrs,
+        host_ips=node.addresses,
+        volumes=tuple(volumes.backing(pod, volume) for volume in pod.spec.volumes or ()),
+        limits=_sum_of_limits(pod),
+    )
+
+
+def container_wish(pod: Pod, container: Container, attempt: int, facts: Facts) -> ContainerWish:
+    """Raises Missing (an object, a key), Refused (a security context)."""
+    env = environment(pod, container, facts)
+    known = {volume["name"] for volume in pod.spec.volumes or ()}
+    mounts = []
+    for mount in container.volume_mounts or ():
+        if mount.name not in known:
+            raise Missing(f'volumeMounts: volume "{mount.name}" not found')
+        sub_path = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
+        if sub_path.startswith("/") or ".." in sub_path.split("/"):
+            raise Missing(f'volumeMounts: subPath "{sub_path}" must be relative and must not contain ".."')
+        mounts.append(Mount(mount.name, mount.mount_path, sub_path, mount.read_only))
+    return ContainerWish(
+        name=container.name,
+        attempt=attempt,
+        image=container.image,
+        command=tuple(expand(part, env) for part in container.command or ()),
+        args=tuple(expand(part, env) for part in container.args or ()),
+        env=env,
+        working_dir=container.working_dir,
+        identity=identity(pod, container),
+        mounts=tuple(mounts),
+        termination_message_path=container.termination_message_path,
+        fall_back_to_logs=container.termination_message_policy == "FallbackToLogsOnError",
+        limits=_limits(container),
+    )
+
+
+def _limits(container: Container) -> dict[str, int]:
+    given = container.resources.limits or {}
+    found = {"memory": int(parse(given["memory"]))} if "memory" in given else {}
+    return found | ({"cpu": whole(parse(given["cpu"]) * 1000)} if "cpu" in given else {})
+
+
+def _sum_of_limits(pod: Pod) -> dict[str, int]:
+    """The pod's own limit exists only where every container has one."""
+    each = [_limits(container) for container in pod.spec.containers]
+    return {name: sum(one[name] for one in each) for name in ("cpu", "memory") if all(name in one for one in each)}

@@ -1,0 +1,164 @@
+"""How does a plan become true? The loop, written once for all reconcilers.
+
+Changes become keys, keys become plans, plans become writes. A worker keeps its key until the informers have seen what it wrote,
+so no key is ever planned from a world older than its own last write (upstream's guards against stale caches and its
+"expectations" in one rule). A serial reconciler has one worker, so that all of its keys see all of its writes.
+"""
+
+import asyncio
+from functools import partial
+from typing import Literal, Protocol
+
+import structlog
+
+from mooring.control.queue import Queue, QueueMetrics
+from mooring.control.reconciler import Apply, Change, Document, Key, Plan, Reconciler
+from mooring.control.recorder import Recorder
+from mooring.control.world import InformerWorld
+from mooring.model.kinds import Kind
+from mooring.ports.api import Api, ApiError, ApiUnavailable
+
+WORKERS = 16
+PATIENCE = 30.0
+"""Seconds to wait for the informers to see a write; longer means that the watch is broken, and planning may as well go on."""
+REPLAN = frozenset({"Conflict", "NotFound"})
+
+Outcome = Literal["success", "stale", "error"]
+
+log = structlog.get_logger(__name__)
+
+
+class Observer(Protocol):
+    """What a reconciler may offer as `observer`: told of every plan carried out, for its own metrics."""
+
+    def planned(self, key: Key, plan: Plan, outcome: Outcome) -> None: ...
+
+
+class Loop:
+    """One reconciler's loop. Make it before the informers run, so that it hears of everything."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        world: InformerWorld,
+        api: Api,
+        recorder: Recorder,
+        metrics: QueueMetrics,
+        *,
+        workers: int = WORKERS,
+    ) -> None:
+        self.queue: Queue[Key] = Queue(reconciler.name, metrics)
+        self._reconciler, self._world, self._api, self._recorder = reconciler, world, api, recorder
+        self._workers = 1 if reconciler.serial else workers
+        self._observer: Observer | None = getattr(reconciler, "observer", None)
+        self._log = log.bind(controller=reconciler.name)
+        for kind in reconciler.watches:
+            world.informers[kind].subscribe(partial(self._changed, kind))
+
+    async def run(self) -> None:
+        """Works until cancelled, beginning when every informer has its first list."""
+        await self._world.wait_synced()
+        for key in getattr(self._reconciler, "initial", ()):
+            self.queue.add(key)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(self._workers):
+                    tasks.create_task(self._work())
+        finally:
+            self.queue.close()
+
+    def _changed(self, kind: Kind, before: Document | None, after: Document | None) -> None:
+        for key in self._reconciler.keys(Change(kind, before, after), self._world):
+            self.queue.add(key)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            try:
+                await self._reconcile(key)
+            except Exception:
+                # A mistake of ours about one object; it must not keep the others from being looked after.
+                self._log.exception("cannot plan", object="/".join(key), again_after=self.queue.retry(key))
+                self._observe(key, Plan(), "error")
+            finally:
+                self.queue.done(key)
+
+    async def _reconcile(self, key: Key) -> None:
+        plan = self._reconciler.plan(key, self._world)
+        written: list[tuple[Apply, Document]] = []
+        outcome = await self._carry_out(key, plan, written)
+        await self._see(key, written)
+        self._observe(key, plan, outcome)
+        if outcome != "success":
+            self.queue.retry(key)
+            return
+        self.queue.forget(key)
+        for report in plan.reports:
+            self._recorder.record(report)
+        if plan.again_after is not None:
+            self.queue.add_after(key, plan.again_after)
+
+    async def _carry_out(self, key: Key, plan: Plan, written: list[tuple[Apply, Document]]) -> Outcome:
+        """The writes in order up to the first refusal; those that were made, with the server's answers, go to `written`."""
+        for write in plan.writes:
+            try:
+                written.append((write, await self._write(write)))
+            except ApiError as error:
+                if error.reason in write.ignore:
+                    continue
+                if namespace_terminating(error):
+                    return "success"  # whatever was to be created here is no longer wanted
+                if error.reason in REPLAN:
+                    self._log.debug("outdated", **described(key, write), error=str(error))
+                    return "stale"
+                self._log.warning("write refused", **described(key, write), error=str(error))
+                await self._answer_refusal(key, write, error, written)
+                return "error"
+            except ApiUnavailable as error:
+                self._log.warning("write not answered", **described(key, write), error=str(error))
+                return "error"
+        return "success"
+
+    async def _answer_refusal(self, key: Key, write: Apply, error: ApiError, written: list[tuple[Apply, Document]]) -> None:
+        """What the reconciler has to say about a refusal, said as far as the server lets it."""
+        say = getattr(self._reconciler, "refused", None)
+        if say is None:
+            return
+        plan: Plan = say(key, write, error, self._world)
+        for report in plan.reports:
+            self._recorder.record(report)
+        for answer in plan.writes:
+            try:
+                written.append((answer, await self._write(answer)))
+            except (ApiError, ApiUnavailable) as again:
+                self._log.debug("refused as well", **described(key, answer), error=str(again))
+
+    async def _write(self, write: Apply) -> Document:
+        return await self._api.write(
+            write.verb, write.kind, write.namespace, write.name, write.body,
+            subresource=write.subresource, patch_type=write.patch_type,
+        )  # fmt: skip
+
+    async def _see(self, key: Key, written: list[tuple[Apply, Document]]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for write, answer in written:
+                    await self._world.wait_for(write, answer)
+        except TimeoutError:
+            self._log.warning("own write not seen by the watch, going on without", object="/".join(key), seconds=PATIENCE)
+
+    def _observe(self, key: Key, plan: Plan, outcome: Outcome) -> None:
+        if self._observer is not None:
+            self._observer.planned(key, plan, outcome)
+
+
+def described(key: Key, write: Apply) -> dict[str, str]:
+    """A write, for a line of the log."""
+    target = {"verb": write.verb, "resource": write.kind.group_resource, "name": f"{write.namespace}/{write.name}"}
+    return {"object": "/".join(key), **target}
+
+
+def namespace_terminating(error: ApiError) -> bool:
+    """A create in a namespace that is going away: 403 with this cause; it will be refused until the namespace is gone."""
+    causes = error.details.get("causes") or ()
+    return error.code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)

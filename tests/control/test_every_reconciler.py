@@ -1,0 +1,158 @@
+"""What is asked of every reconciler there is: planning again after applying gives the empty plan."""
+
+import importlib
+import pkgutil
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from workloads import LABELS, deployment, document, namespace, node, pod, replica_set, service, template
+
+from mooring.control import reconcilers
+from mooring.control.reconciler import Change
+from mooring.control.reconcilers.deployments import Deployments
+from mooring.control.reconcilers.endpoint_slice_mirror import EndpointSliceMirror
+from mooring.control.reconcilers.endpoint_slices import EndpointSlices
+from mooring.control.reconcilers.endpoints import Endpoints
+from mooring.control.reconcilers.garbage_collector import GarbageCollector
+from mooring.control.reconcilers.ip_addresses import IpAddresses
+from mooring.control.reconcilers.kubernetes_service import KubernetesService
+from mooring.control.reconcilers.namespaces import Namespaces
+from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
+from mooring.control.reconcilers.pod_cidrs import PodCidrs
+from mooring.control.reconcilers.pod_gc import PodGc
+from mooring.control.reconcilers.replica_sets import ReplicaSets
+from mooring.control.reconcilers.root_ca import RootCa
+from mooring.control.reconcilers.scheduler import Scheduler
+from mooring.control.reconcilers.service_accounts import ServiceAccounts
+from mooring.control.reconcilers.service_cidrs import ServiceCidrs
+from mooring.model.kinds import CONFIG_MAP, ENDPOINTS, IP_ADDRESS, KINDS, LEASE, SERVICE_CIDR
+from mooring.testing.world import EPOCH, MemoryWorld
+
+EVERY = (
+    Deployments(),
+    EndpointSliceMirror(),
+    EndpointSlices(),
+    Endpoints(),
+    GarbageCollector(),
+    IpAddresses(),
+    KubernetesService(("10.96.0.0/16",), ("172.30.0.1",)),
+    Namespaces(),
+    NodeLifecycle(),
+    PodCidrs(),
+    PodGc(threshold=1),
+    ReplicaSets(),
+    RootCa("PEM"),
+    Scheduler(),
+    ServiceAccounts(),
+    ServiceCidrs(),
+)
+
+
+def eventful_world() -> MemoryWorld:
+    """Something to do for everybody: a late node, a namespace going, owners gone, strays, orphans, lost addresses."""
+    gone = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "gone", "uid": "gone"}
+    keeper = replica_set("here", 2, selector={"matchLabels": {"app": "here"}}, template=template(labels={"app": "here"}))
+    keeper["metadata"]["uid"] = "here"
+    here = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "here", "uid": "here", "controller": True}
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    parent = {"group": "", "resource": "services", "namespace": "default", "name": "nobody"}
+    ipam = {"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}
+    renewed = (EPOCH + timedelta(seconds=95)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    world = MemoryWorld(
+        [
+            namespace("default"),
+            namespace("old", metadata=going),
+            node("fresh"),
+            node("late"),
+            document(LEASE, "fresh", "kube-node-lease", spec={"renewTime": renewed}),
+            deployment("web", 3),
+            keeper,
+            pod("stray"),
+            pod(
+                "placed",
+                node="fresh",
+                phase="Running",
+                ready=EPOCH,
+                status={"podIP": "10.244.0.5", "podIPs": [{"ip": "10.244.0.5"}]},
+            ),
+            pod("suffering", node="late", phase="Running", ready=EPOCH),
+            pod("homeless", node="gone", phase="Running"),
+            pod("done", node="fresh", phase="Succeeded", metadata={"labels": {"app": "job"}}),
+            pod("done-too", node="fresh", phase="Succeeded", metadata={"labels": {"app": "job"}}),
+            document(CONFIG_MAP, "orphan", metadata={"ownerReferences": [gone]}),
+            document(CONFIG_MAP, "kept", metadata={"ownerReferences": [gone, here]}),
+            document(CONFIG_MAP, "content", "old", metadata={"finalizers": ["example.com/hold"]}),
+            service("web", ["10.96.0.7"], ipFamilies=["IPv4"], type="ClusterIP", selector=dict(LABELS)),
+            service("manual", ["10.96.0.8"], ipFamilies=["IPv4"], type="ClusterIP", selector=None),
+            document(ENDPOINTS, "manual", subsets=[{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]),
+            document(SERVICE_CIDR, "kubernetes", spec={"cidrs": ["10.96.0.0/16"]}),
+            document(IP_ADDRESS, "10.96.0.9", metadata={"labels": ipam}, spec={"parentRef": parent}),
+        ]
+    )
+    world.now += timedelta(seconds=100)
+    return world
+
+
+def every_key(reconciler: Any, world: MemoryWorld) -> list[tuple[str, str]]:
+    changes = [Change(kind, None, each) for kind in reconciler.watches for each in world.list(kind)]
+    keys = {key: None for change in changes for key in reconciler.keys(change, world)}
+    return [*keys, *(key for key in getattr(reconciler, "initial", ()) if key not in keys)]
+
+
+@pytest.mark.parametrize("reconciler", EVERY, ids=lambda reconciler: reconciler.name)
+def test_planning_again_after_applying_gives_the_empty_plan(reconciler):
+    world = eventful_world()
+    planned = 0
+    for key in every_key(reconciler, world):
+        writes = reconciler.plan(key, world).writes
+        planned += len(writes)
+        for write in writes:
+            try:
+                world.write(write)
+            except Exception as error:
+                if getattr(error, "reason", "") not in write.ignore:
+                    raise
+        assert () == reconciler.plan(key, world).writes, key
+    assert planned, "this world asks nothing of it"
+
+
+@pytest.mark.parametrize("reconciler", EVERY, ids=lambda reconciler: reconciler.name)
+def test_a_plan_is_a_function_of_the_world_and_leaves_it_as_it_is(reconciler):
+    world = eventful_world()
+    for key in every_key(reconciler, world):
+        before = [dict(each) for kind in KINDS for each in world.list(kind)]
+        world.rng.seed(1)
+        first = reconciler.plan(key, world)
+        world.rng.seed(1)
+        assert first == reconciler.plan(key, world)
+        assert before == [dict(each) for kind in KINDS for each in world.list(kind)]
+
+
+@pytest.mark.parametrize("reconciler", EVERY, ids=lambda reconciler: reconciler.name)
+def test_a_key_of_something_that_is_not_there_is_no_error(reconciler):
+    empty = MemoryWorld()
+    for key in every_key(reconciler, eventful_world()):
+        for write in reconciler.plan(key, empty).writes:
+            assert write.verb == "create", f"{key} writes about nothing"
+
+
+def test_every_reconciler_is_here():
+    modules = [
+        importlib.import_module(f"{reconcilers.__name__}.{each.name}") for each in pkgutil.iter_modules(reconcilers.__path__)
+    ]
+    classes = {
+        thing
+        for module in modules
+        for thing in vars(module).values()
+        if isinstance(thing, type)
+        and thing.__module__ == module.__name__
+        and hasattr(thing, "plan")
+        and hasattr(thing, "watches")
+    }
+    assert classes == {type(each) for each in EVERY}
+
+
+def test_names_are_unique():
+    names = [each.name for each in EVERY]
+    assert sorted(set(names)) == sorted(names)

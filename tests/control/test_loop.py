@@ -1,0 +1,269 @@
+"""From changes to writes: dedup, own writes seen first, retries, reports, and mistakes that stay where they are made."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+from faulty_api import FaultyApi
+from prometheus_client import CollectorRegistry
+
+from mooring.control.informer import Informer
+from mooring.control.loop import PATIENCE, Loop
+from mooring.control.queue import QueueMetrics
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.recorder import Recorder
+from mooring.control.world import InformerWorld
+from mooring.model.kinds import CONFIG_MAP, CORE_EVENT, NAMESPACE, SECRET, Kind
+from mooring.ports.api import ApiError, ApiUnavailable
+from mooring.testing.clock import virtual_time
+
+
+def config_map(name: str, value: str = "1", namespace: str = "default") -> Document:
+    metadata = {"name": name, "namespace": namespace, "uid": name}
+    return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"v": value}}
+
+
+class Copying:
+    """Keeps, for every ConfigMap, Secrets with generated names: as many as its value says. Duplicates cannot be undone."""
+
+    name = "copying"
+    watches: tuple[Kind, ...] = (CONFIG_MAP, SECRET)
+
+    def __init__(self, serial: bool = False) -> None:
+        self.serial = serial
+        self.planned: list[Key] = []
+        self.mistake = ""
+
+    def keys(self, change: Change, world: World) -> Iterable[Key]:
+        document = change.after or change.before
+        assert document is not None
+        metadata = document["metadata"]
+        return ((metadata["namespace"], metadata.get("labels", {}).get("of", metadata["name"])),)
+
+    def plan(self, key: Key, world: World) -> Plan:
+        self.planned.append(key)
+        if key[1] == self.mistake:
+            raise ZeroDivisionError
+        wanted = world.get(CONFIG_MAP, *key)
+        if wanted is None:
+            return NOTHING
+        held = [secret for secret in world.list(SECRET, key[0]) if secret["metadata"]["labels"]["of"] == key[1]]
+        missing = int(wanted["data"]["v"]) - len(held)
+        body = {"metadata": {"generateName": f"{key[1]}-", "labels": {"of": key[1]}}}
+        writes = tuple(Apply("create", SECRET, key[0], "", body) for _ in range(missing))
+        reports = (Report(wanted, "Normal", "Copied", f"Made {missing}"),) if missing else ()
+        return Plan(writes, reports, 60.0 if wanted["data"].get("again") else None)
+
+
+class Outcomes:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def planned(self, key: Key, plan: Plan, outcome: str) -> None:
+        self.seen.append(outcome)
+
+
+@asynccontextmanager
+async def looping(api: FaultyApi, reconciler: Any) -> AsyncIterator[tuple[Loop, Recorder]]:
+    informers = {kind: Informer[Document](api, kind, rng=Random(0)) for kind in reconciler.watches}
+    recorder = Recorder(api, "copying-controller")
+    loop = Loop(reconciler, InformerWorld(informers, Random(0)), api, recorder, QueueMetrics(CollectorRegistry()))
+    tasks = [asyncio.create_task(part.run()) for part in (*informers.values(), recorder, loop)]  # type: ignore[attr-defined]
+    try:
+        yield loop, recorder
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes), outcomes
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(7200):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def secrets(api: FaultyApi) -> int:
+    return len(list(api.world.list(SECRET)))
+
+
+def events(api: FaultyApi) -> list[tuple[str, str, int]]:
+    return [(event["reason"], event["message"], event["count"]) for event in api.world.list(CORE_EVENT)]
+
+
+def test_what_exists_at_the_start_is_looked_after() -> None:
+    async def scenario() -> None:
+        api = FaultyApi(config_map("a", "2"), config_map("b", "1"))
+        async with looping(api, Copying()):
+            await until(lambda: secrets(api) == 3)
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_key_is_never_planned_from_before_its_own_write() -> None:
+    """The Secret made is not seen yet when the ConfigMap changes again: a stale plan would make another one."""
+
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(config_map("a", "0")), Copying()
+        async with looping(api, reconciler) as (loop, _):
+            await until(lambda: reconciler.planned != [] and loop.queue.idle)
+            api.hold(SECRET)
+            api.add(config_map("a", "1"))
+            await until(lambda: secrets(api) == 1)
+            changed = config_map("a", "1")
+            changed["data"]["more"] = "text"
+            api.add(changed)
+            await asyncio.sleep(PATIENCE / 2)
+            assert secrets(api) == 1
+            api.hold()
+            await until(lambda: loop.queue.idle)
+        assert secrets(api) == 1
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_with_doubled_and_delayed_events_nothing_is_made_twice() -> None:
+    async def scenario() -> None:
+        api, rng = FaultyApi(*(config_map(f"m{number}", "0") for number in range(5))), Random(1)
+        api.doubled = True
+        async with looping(api, Copying()) as (loop, _):
+            for step in range(1, 60):
+                api.hold(*(kind for kind in (CONFIG_MAP, SECRET) if rng.random() < 0.5))
+                if rng.random() < 0.2:
+                    api.cut()
+                api.add(config_map(f"m{rng.randrange(5)}", str(step // 10)))
+                await asyncio.sleep(rng.random() / 10)
+            api.hold()
+            await until(lambda: loop.queue.idle)
+            await asyncio.sleep(5)
+        for held in api.world.list(CONFIG_MAP):
+            made = [each for each in api.world.list(SECRET) if each["metadata"]["labels"]["of"] == held["metadata"]["name"]]
+            assert len(made) == int(held["data"]["v"])
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_serial_reconciler_works_on_one_key_at_a_time() -> None:
+    class Counting(Copying):
+        inside = most = 0
+
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(*(config_map(f"m{number}") for number in range(9))), Counting(serial=True)
+        write = api.write
+
+        async def counted(*arguments: Any, **options: Any) -> Document:
+            ours = arguments[1] == SECRET
+            reconciler.inside += ours
+            reconciler.most = max(reconciler.most, reconciler.inside)
+            try:
+                return await write(*arguments, **options)
+            finally:
+                reconciler.inside -= ours
+
+        api.write = counted  # type: ignore[method-assign]
+        async with looping(api, reconciler):
+            await until(lambda: secrets(api) == 9)
+        assert reconciler.most == 1
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_conflict_has_the_key_planned_again() -> None:
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(config_map("a")), Copying()
+        outcomes = reconciler.observer = Outcomes()  # type: ignore[attr-defined]
+        api.refuse = [ApiError(409, "Conflict", "modified"), ApiError(500, "InternalError", "broken"), ApiUnavailable("reset")]
+        async with looping(api, reconciler) as (loop, _):
+            await until(lambda: secrets(api) == 1 and loop.queue.idle)
+        assert outcomes.seen[:4] == ["stale", "error", "error", "success"]
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_what_a_plan_ignores_counts_as_done() -> None:
+    class Deleting(Copying):
+        def plan(self, key: Key, world: World) -> Plan:
+            self.planned.append(key)
+            return Plan((Apply("delete", SECRET, key[0], "gone", ignore=("NotFound",)),))
+
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(config_map("a")), Deleting()
+        async with looping(api, reconciler) as (loop, _):
+            await until(lambda: bool(reconciler.planned) and loop.queue.idle)
+            await asyncio.sleep(100)
+        assert reconciler.planned == [("default", "a")]
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_creating_in_a_namespace_that_goes_away_is_given_up() -> None:
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(config_map("a")), Copying()
+        causes = {"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}
+        api.refuse = [ApiError(403, "Forbidden", "namespace default is being terminated", causes)]
+        async with looping(api, reconciler) as (loop, _):
+            await until(lambda: bool(reconciler.planned) and loop.queue.idle)
+            await asyncio.sleep(100)
+        assert reconciler.planned == [("default", "a")]
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_mistake_about_one_object_leaves_the_others_alone_and_is_tried_again() -> None:
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(config_map("bad"), config_map("good")), Copying()
+        reconciler.mistake = "bad"
+        async with looping(api, reconciler):
+            await until(lambda: secrets(api) == 1)
+            await until(lambda: reconciler.planned.count(("default", "bad")) > 5)
+            reconciler.mistake = ""
+            await until(lambda: secrets(api) == 2)
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_plan_may_ask_to_be_made_again_later() -> None:
+    async def scenario() -> None:
+        patient = config_map("a", "0")
+        patient["data"]["again"] = "yes"
+        api, reconciler = FaultyApi(patient), Copying()
+        async with looping(api, reconciler):
+            await asyncio.sleep(60 * 5 + 1)
+        assert len(reconciler.planned) == 6
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_reports_become_events_once_the_writes_are_made() -> None:
+    async def scenario() -> None:
+        api = FaultyApi(config_map("a"))
+        api.refuse = [ApiError(500, "InternalError", "broken")]
+        async with looping(api, Copying()) as (_, recorder):
+            await until(lambda: secrets(api) == 1)
+            await recorder.flush()
+        assert events(api) == [("Copied", "Made 1", 1)]
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_kind_without_informer_is_an_error_not_a_silent_nothing() -> None:
+    world = InformerWorld({})
+    try:
+        world.get(NAMESPACE, "", "default")
+    except KeyError as error:
+        assert error.args == (NAMESPACE,)
+    else:
+        raise AssertionError("reading what nobody watches must not look like reading nothing")
