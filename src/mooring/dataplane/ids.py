@@ -1,0 +1,80 @@
+"""Which number has a service port, and which slot each of its endpoints?
+
+Both live in the kernel's elements, so they must stay what they are while what they name lives: a changed number rewrites
+elements, and session affinity will remember them. They are values read back from the kernel when an agent restarts.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from mooring.services.view import ServicePort
+
+LARGEST_ID = (1 << 19) - 1
+"""A gid is id << 1 | sub and must fit the upper 20 bits of a frontend's value."""
+
+
+class Numbered(Struct, frozen=True, gc=False):
+    """A service port with its number. `cluster[slot]` and `local[slot]` are endpoints packed as the kernel keeps them.
+
+    Only the pools that some arm uses are filled.
+    """
+
+    port: ServicePort
+    id: int
+    cluster: tuple[bytes, ...]
+    local: tuple[bytes, ...]
+
+
+class OutOfIds(Exception):
+    """More than 524,287 service ports on one node."""
+
+
+class Ids:
+    """Hands out numbers. A released one comes back last of all, so that nothing still refers to it."""
+
+    def __init__(self, used: Iterable[int] = ()) -> None:
+        taken = set(used)
+        self._fresh = max(taken, default=0) + 1
+        self._released = deque(each for each in range(1, self._fresh) if each not in taken)
+
+    def take(self) -> int:
+        """Raises OutOfIds."""
+        if self._fresh <= LARGEST_ID:
+            self._fresh += 1
+            return self._fresh - 1
+        if not self._released:
+            raise OutOfIds(f"all {LARGEST_ID} service port numbers are in use")
+        return self._released.popleft()
+
+    def release(self, number: int) -> None:
+        self._released.append(number)
+
+
+def place(previous: Sequence[bytes], wanted: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The slots of `wanted`, without gaps, moving as few as possible.
+
+    An endpoint keeps its slot. New ones fill the holes first; holes that are left are filled by moving the last endpoints.
+    """
+    left = set(wanted)
+    if len(previous) == len(wanted) and left == set(previous):
+        return tuple(previous)
+    slots: list[bytes | None] = []
+    for endpoint in previous:
+        slots.append(endpoint if endpoint in left else None)
+        left.discard(endpoint)
+    new = [endpoint for endpoint in wanted if endpoint in left]
+    new.reverse()
+    hole = 0
+    while True:
+        while slots and slots[-1] is None and not new:
+            slots.pop()
+        while hole < len(slots) and slots[hole] is not None:
+            hole += 1
+        if hole < len(slots):
+            slots[hole] = new.pop() if new else slots.pop()
+        elif new:
+            slots.append(new.pop())
+        else:
+            return tuple(slot for slot in slots if slot is not None)

@@ -1,0 +1,202 @@
+"""What do the compiled tables do to the first packet of a connection? The kernel's nf_tables machine, in Python.
+
+It runs the very instructions the kernel gets, over the very elements, so a mistake of the compiler shows without a kernel. It
+is not the simulator (trace.py), which reads the NodeView; the two, and the kernel, must agree.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from mooring.dataplane import instructions as ins
+from mooring.dataplane.instructions import Chain, Instruction, Source
+from mooring.dataplane.ruleset import (
+    ENDPOINTS,
+    FAMILIES,
+    PROTOCOL_NUMBERS,
+    SET_SPECS,
+    VERDICT_MAPS,
+    Ruleset,
+    address,
+    mark,
+    unpack,
+)
+from mooring.dataplane.skeleton import RTN_LOCAL, STATUS_DNAT, fixed_elements, picker, skeleton
+from mooring.services.view import Family, Protocol
+
+RTN_UNICAST = 1
+"""What `fib ... type` says of an address that is routed elsewhere."""
+
+
+class Packet(Struct, frozen=True):
+    """The first packet of a connection as it comes to this node's nat hooks. `mark` is the packet's own, set by others."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: Protocol
+    from_node: bool = False
+    mark: int = 0
+
+
+class Fate(Struct, frozen=True):
+    """`untouched`: no rule concerned it. `endpoint` is where it went; `masqueraded`: its source became the node's."""
+
+    verdict: Literal["forward", "reject", "drop", "untouched"]
+    endpoint: tuple[str, int] | None = None
+    masqueraded: bool = False
+    mark: int = 0
+
+
+class _Ended(Exception):
+    """A verdict that ends the hook."""
+
+    def __init__(self, verdict: Literal["reject", "drop", "nat"]) -> None:
+        self.verdict = verdict
+
+
+class _Break(Exception):
+    """An instruction found nothing: the rule does not apply."""
+
+
+def interpret(ruleset: Ruleset, packet: Packet, choose: Callable[[int], int], local: frozenset[str] = frozenset()) -> Fate:
+    """What becomes of the packet. `choose(n)` plays `numgen random mod n`; `local` are the addresses of this machine."""
+    machine = _Machine(ruleset, packet, choose, local)
+    try:
+        machine.run("output" if packet.from_node else "prerouting")
+    except _Ended as ended:
+        if ended.verdict != "nat":
+            return Fate(ended.verdict, mark=machine.mark)
+    if machine.destination in local and not packet.from_node:
+        # Delivered to this machine: the input hook follows, not postrouting.
+        return Fate("forward" if machine.endpoint else "untouched", machine.endpoint, mark=machine.mark)
+    try:
+        machine.run("postrouting")
+    except _Ended:
+        machine.masqueraded = True
+    verdict: Literal["forward", "untouched"] = "forward" if machine.endpoint else "untouched"
+    return Fate(verdict, machine.endpoint, machine.masqueraded, machine.mark)
+
+
+class _Machine:
+    def __init__(self, ruleset: Ruleset, packet: Packet, choose: Callable[[int], int], local: frozenset[str]) -> None:
+        self.family = FAMILIES[Family.IPV6 if ":" in packet.destination else Family.IPV4]
+        self.packet, self.choose, self.local = packet, choose, local
+        self.elements = ruleset.elements
+        self.chains: dict[str, Chain] = {chain.name: chain for chain in skeleton(self.family)}
+        for name in VERDICT_MAPS:
+            for key in self.elements.get((self.family, name), {}).keys() - fixed_elements()[(self.family, name)].keys():
+                shape = int(unpack(self.family, SET_SPECS[name].key, key)[0])
+                chain = picker(self.family, name, shape)
+                self.chains[chain.name] = chain
+        self.mark = packet.mark
+        self.endpoint: tuple[str, int] | None = None
+        self.masqueraded = False
+        self.registers = bytearray(64)
+
+    def run(self, name: str) -> bool:
+        """Runs a chain. True when its rules were used up or left by return; a goto leaves the calling chain too."""
+        for rule in self.chains[name].rules:
+            self.registers = bytearray(64)
+            try:
+                for instruction in rule.instructions:
+                    go = self.step(instruction)
+                    if go is None:
+                        continue
+                    if go.how == "jump":
+                        self.run(go.chain)
+                    elif go.how == "goto":
+                        return self.run(go.chain)
+                    else:
+                        return True
+            except _Break:
+                continue
+        return True
+
+    def step(self, instruction: Instruction) -> ins.Go | None:
+        match instruction:
+            case ins.Load(source, into):
+                self.put(into, self.load(source))
+            case ins.LoadAddressType(of, into):
+                looked_at = self.packet.source if of == "saddr" else self.destination
+                self.put(into, mark(RTN_LOCAL if looked_at in self.local else RTN_UNICAST))
+            case ins.SetMark(register):
+                self.mark = int(unpack(self.family, SET_SPECS[ENDPOINTS].key[:1], self.get(register, 4))[0])
+            case ins.And(register, mask):
+                value = self.get(register, len(mask))
+                self.put(register, bytes(a & b for a, b in zip(value, mask, strict=True)))
+            case ins.Compare(register, value, equal):
+                if (self.get(register, len(value)) == value) != equal:
+                    raise _Break
+            case ins.Find():
+                return self.find(instruction)
+            case ins.Random(modulus, into):
+                self.put(into, mark(self.choose(modulus)))
+            case ins.Dnat(register, port):
+                packed = self.get(register, self.width) + self.get(port, 4)
+                where, number = unpack(self.family, SET_SPECS[ENDPOINTS].data, packed)
+                self.endpoint = (str(where), int(number))
+                raise _Ended("nat")
+            case ins.Masquerade():
+                raise _Ended("nat")
+            case ins.Reject():
+                raise _Ended("reject")
+            case ins.Go("drop"):
+                raise _Ended("drop")
+            case ins.Go():
+                return instruction
+        return None
+
+    def find(self, wanted: ins.Find) -> ins.Go | None:
+        spec = SET_SPECS[wanted.set]
+        items = self.elements.get((self.family, wanted.set), {})
+        length = sum(self.width if field.value == "addr" else 4 for field in spec.key)
+        key = self.get(wanted.key, length)
+        data = _in_range(items, key) if spec.interval else items.get(key)
+        if (data is None) != wanted.inverted:
+            raise _Break
+        if wanted.verdict:
+            return ins.Go("goto", (data or b"").decode())
+        if wanted.into is not None:
+            self.put(wanted.into, data or b"")
+        return None
+
+    @property
+    def width(self) -> int:
+        return 4 if self.family == "ip" else 16
+
+    @property
+    def destination(self) -> str:
+        return self.endpoint[0] if self.endpoint else self.packet.destination
+
+    def load(self, source: Source) -> bytes:
+        match source:
+            case Source.SOURCE_ADDRESS:
+                return address(self.packet.source)
+            case Source.DESTINATION_ADDRESS:
+                return address(self.destination)
+            case Source.ORIGINAL_ADDRESS:
+                return address(self.packet.destination)
+            case Source.PROTOCOL:
+                return bytes([PROTOCOL_NUMBERS[self.packet.protocol]])
+            case Source.DESTINATION_PORT:
+                return (self.endpoint[1] if self.endpoint else self.packet.port).to_bytes(2, "big")
+            case Source.ORIGINAL_PORT:
+                return self.packet.port.to_bytes(2, "big")
+            case Source.MARK:
+                return mark(self.mark)
+            case Source.STATUS:
+                return mark(STATUS_DNAT if self.endpoint else 0)
+
+    def put(self, register: int, value: bytes) -> None:
+        """Writes whole registers: the kernel clears what a short value leaves."""
+        padded = value + bytes(-len(value) % 4)
+        self.registers[register * 4 : register * 4 + len(padded)] = padded
+
+    def get(self, register: int, length: int) -> bytes:
+        return bytes(self.registers[register * 4 : register * 4 + length])
+
+
+def _in_range(items: Mapping[bytes, bytes], key: bytes) -> bytes | None:
+    return next((b"" for each in items if each[: len(key)] <= key <= each[len(key) :]), None)

@@ -1,0 +1,184 @@
+"""What does the packet table hold? Ten named sets and maps that carry all data, as the kernel keeps it.
+
+The rules are fixed (skeleton.py): no chain, rule or set belongs to a Service, so a change of one Service is a change of a few
+elements (docs/decisions/0002-packet-layout.md). An element is a pair of byte strings in the kernel's register form: each field
+padded to 4 bytes, addresses and ports in network order, marks in the machine's order. So what is compiled, what is sent and
+what is read back are compared as they are; `unpack` reads them for people.
+"""
+
+import struct
+import sys
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
+
+from msgspec import Struct
+
+from mooring.services.view import Family, Protocol
+
+TABLE = "mooring"
+
+SetKey = tuple[str, str]
+"""(family, name) as nft writes them: ('ip', 'frontends')."""
+
+Elements = Mapping[SetKey, Mapping[bytes, bytes]]
+"""set -> key -> data. The data of a plain set's element is b'', that of a verdict map's the name of the chain to go to."""
+
+PROTOCOL_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+FAMILIES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+
+
+class Field(Enum):
+    """What a part of a key or of data means; the value is the type nft shows."""
+
+    ADDRESS = "addr"
+    PROTOCOL = "inet_proto"
+    PORT = "inet_service"
+    MARK = "mark"
+    VERDICT = "verdict"
+
+
+class SetSpec(Struct, frozen=True):
+    """A named set, or a map when it has data. In an interval set a key is the first and the last address of a range."""
+
+    name: str
+    comment: str
+    key: tuple[Field, ...]
+    data: tuple[Field, ...] = ()
+    interval: bool = False
+
+    @property
+    def is_verdict_map(self) -> bool:
+        return self.data == (Field.VERDICT,)
+
+
+_FRONTEND = (Field.ADDRESS, Field.PROTOCOL, Field.PORT)
+
+FRONTENDS = "frontends"
+OUTSIDE_FRONTENDS = "outside-frontends"
+ENDPOINTS = "endpoints"
+SHAPES = "shapes"
+OUTSIDE_SHAPES = "outside-shapes"
+CLUSTER_IPS = "cluster-ips"
+SERVICE_CIDRS = "service-cidrs"
+POD_CIDRS = "pod-cidrs"
+HAIRPINS = "hairpins"
+MASQUERADED = "masqueraded"
+
+SETS = (
+    SetSpec(FRONTENDS, "where a connection may arrive: gid << 12 | shape", _FRONTEND, (Field.MARK,)),
+    SetSpec(OUTSIDE_FRONTENDS, "the same for sources outside this node, where it differs", _FRONTEND, (Field.MARK,)),
+    SetSpec(ENDPOINTS, "gid << 12, slot: where it goes", (Field.MARK, Field.MARK), (Field.ADDRESS, Field.PORT)),
+    SetSpec(SHAPES, "the chain that picks one of so many slots", (Field.MARK,), (Field.VERDICT,)),
+    SetSpec(OUTSIDE_SHAPES, "the same for outside-frontends", (Field.MARK,), (Field.VERDICT,)),
+    SetSpec(CLUSTER_IPS, "Services: a port that is no frontend is refused", (Field.ADDRESS,)),
+    SetSpec(SERVICE_CIDRS, "addresses of Services or of nobody", (Field.ADDRESS,), interval=True),
+    SetSpec(POD_CIDRS, "pods of this node", (Field.ADDRESS,), interval=True),
+    SetSpec(HAIRPINS, "local endpoints, which may reach themselves", (Field.ADDRESS, Field.ADDRESS)),
+    SetSpec(MASQUERADED, "frontends that hide every source, pods too", _FRONTEND),
+)
+SET_SPECS = {spec.name: spec for spec in SETS}
+
+VERDICT_MAPS = frozenset(spec.name for spec in SETS if spec.is_verdict_map)
+SHARED_SETS = frozenset({FRONTENDS, OUTSIDE_FRONTENDS, CLUSTER_IPS, HAIRPINS, MASQUERADED})
+"""Sets whose elements more than one Service may claim; all others' keys hold the number of their owner."""
+
+REJECT_SHAPE = 0
+DROP_SHAPE = 1
+SHAPE_BITS = 12
+EXACT_SLOTS = 1024
+SLOT_STEP = 64
+
+
+class Ruleset(Struct, frozen=True):
+    """All that both tables hold. `skeleton` is the fingerprint of the fixed rules, '' when they are absent or not whole."""
+
+    elements: Elements
+    skeleton: str = ""
+
+
+def slots_for(endpoints: int) -> int:
+    """How many slots so many endpoints take: one each, above 1024 the next multiple of 64.
+
+    Every number of slots needs a chain of its own (`numgen ... mod N` takes a constant), so there must not be many. The slots
+    above the number of endpoints repeat some of them, at most 63 in more than 1024.
+    """
+    return endpoints if endpoints <= EXACT_SLOTS else -(-endpoints // SLOT_STEP) * SLOT_STEP
+
+
+def shape_for(slots: int) -> int:
+    """The number of the shape that picks one of `slots`; 0, reject, for none. 2048 and above are left to session affinity."""
+    if slots == 0:
+        return REJECT_SHAPE
+    return slots + 1 if slots <= EXACT_SLOTS else EXACT_SLOTS + 1 + (slots - EXACT_SLOTS) // SLOT_STEP
+
+
+def slots_of(shape: int) -> int:
+    """The inverse of shape_for, for shapes that pick."""
+    return shape - 1 if shape <= EXACT_SLOTS + 1 else EXACT_SLOTS + (shape - EXACT_SLOTS - 1) * SLOT_STEP
+
+
+def mark(value: int) -> bytes:
+    return value.to_bytes(4, sys.byteorder)
+
+
+_PORT = struct.Struct("!H2x").pack
+
+
+def port(number: int) -> bytes:
+    return _PORT(number)
+
+
+def packed(text: str) -> bytes:
+    """An address in canonical text form as 4 or 16 bytes. Raises ValueError."""
+    if ":" in text:
+        return ip_address(text).packed
+    four = bytes(map(int, text.split(".")))
+    if len(four) != 4:
+        raise ValueError(f"not an address: {text!r}")
+    return four
+
+
+address = lru_cache(maxsize=4096)(packed)
+"""The same, remembered: for addresses that come again and again, as those of frontends do."""
+
+
+_PROTOCOLS = {protocol: struct.pack("B3x", number) for protocol, number in PROTOCOL_NUMBERS.items()}
+
+
+def frontend(where: str, protocol: Protocol, number: int) -> bytes:
+    return address(where) + _PROTOCOLS[protocol] + _PORT(number)
+
+
+def intervals(cidrs: Iterable[str], family: Family) -> dict[bytes, bytes]:
+    """The ranges of one family as elements of an interval set, overlapping ones joined (the kernel refuses overlaps)."""
+    networks = [ip_network(cidr) for cidr in cidrs]
+    v4 = [each for each in networks if isinstance(each, IPv4Network)]
+    v6 = [each for each in networks if isinstance(each, IPv6Network)]
+    joined: Iterable[IPv4Network | IPv6Network] = collapse_addresses(v4) if family is Family.IPV4 else collapse_addresses(v6)
+    return {each.network_address.packed + each.broadcast_address.packed: b"" for each in joined}
+
+
+def unpack(family: str, fields: tuple[Field, ...], data: bytes) -> tuple[str | int, ...]:
+    """The fields of a key or of data, for people: addresses as text, the rest as numbers."""
+    values: list[str | int] = []
+    offset = 0
+    for field in fields:
+        match field:
+            case Field.ADDRESS:
+                width = 4 if family == "ip" else 16
+                values.append(str(ip_address(data[offset : offset + width])))
+                offset += width
+            case Field.PROTOCOL:
+                values.append(data[offset])
+                offset += 4
+            case Field.PORT:
+                values.append(int.from_bytes(data[offset : offset + 2], "big"))
+                offset += 4
+            case Field.MARK:
+                values.append(int.from_bytes(data[offset : offset + 4], sys.byteorder))
+                offset += 4
+            case Field.VERDICT:
+                values.append(data.decode())
+    return tuple(values)

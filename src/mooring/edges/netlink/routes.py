@@ -1,0 +1,86 @@
+"""Which routes lead from a node to the pods of the other nodes, and how does the kernel get them?
+
+The wish follows from the Node objects alone: each range in another node's spec.podCIDRs, by way of that node's internal
+address of the same family. Routes carry a protocol number of their own (see `ip route`, rt_protos), so that reading back
+finds exactly ours.
+"""
+
+import asyncio
+import ipaddress
+import json
+import subprocess
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from mooring.model.node import Node
+
+PROTOCOL = "77"
+"""Marks routes as ours; any number above 4 (static) that no routing daemon has registered would do."""
+
+
+class Route(Struct, frozen=True, order=True):
+    """Packets for `range` go to the neighbour `via`; canonical text, '10.244.1.0/24' and '172.30.0.12'."""
+
+    range: str
+    via: str
+
+
+class RouteError(Exception):
+    """The kernel refused: which line, what it said."""
+
+
+def routes(nodes: Iterable[Node], me: str) -> frozenset[Route]:
+    """The routes node `me` needs. A node without a range or without an address of the range's family gets none yet."""
+    return frozenset(
+        Route(str(network), str(address))
+        for node in nodes
+        if node.metadata.name != me
+        for network in map(ipaddress.ip_network, node.spec.pod_cidrs or (node.spec.pod_cidr,) * bool(node.spec.pod_cidr))
+        for address in [ip for ip in map(ipaddress.ip_address, node.internal_ips) if ip.version == network.version][:1]
+    )
+
+
+def changes(have: Iterable[Route], want: Iterable[Route]) -> tuple[str, ...]:
+    """The `ip -batch` lines that turn one into the other: replacements first, so that no wanted range is ever without a
+    route.
+    """
+    have, want = frozenset(have), frozenset(want)
+    kept = {route.range for route in want}
+    return (
+        *(f"route replace {route.range} via {route.via} proto {PROTOCOL}" for route in sorted(want - have)),
+        *(
+            f"route delete {route.range} via {route.via} proto {PROTOCOL}"
+            for route in sorted(have - want)
+            if route.range not in kept
+        ),
+    )
+
+
+async def apply(want: Iterable[Route]) -> int:
+    """Makes our routes in this process's namespace exactly `want`; returns how many lines that took. Raises RouteError."""
+    lines = changes(await present(), want)
+    if lines:
+        await _ip(("-batch", "-"), "\n".join(lines) + "\n")
+    return len(lines)
+
+
+async def present() -> frozenset[Route]:
+    """Our routes, as the kernel has them now. Raises RouteError."""
+    found = []
+    for family in ("-4", "-6"):
+        listing = await _ip(("-json", family, "route", "show", "proto", PROTOCOL), "")
+        found += [
+            Route(str(ipaddress.ip_network(row["dst"])), row["gateway"])
+            for row in json.loads(listing or "[]")
+            if "gateway" in row
+        ]
+    return frozenset(found)
+
+
+async def _ip(arguments: Sequence[str], lines: str) -> str:
+    """In a thread: the process lives for two milliseconds, and subprocess.run keeps its pipes in order."""
+    done = await asyncio.to_thread(subprocess.run, ["ip", *arguments], input=lines, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RouteError(" ".join(done.stderr.split()))
+    return done.stdout
