@@ -1,0 +1,1 @@
+"""The processes of a cluster, each composed here from its parts."""

@@ -1,0 +1,190 @@
+"""`mooring controllers`: every reconciler and the scheduler, on one set of informers, against any Kubernetes API server."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import structlog
+import uvloop
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from mooring.control.endpoint_slice_metrics import EndpointSliceMetrics
+from mooring.control.informer import Informer
+from mooring.control.loop import Loop
+from mooring.control.queue import QueueMetrics
+from mooring.control.reconciler import Document, Reconciler
+from mooring.control.reconcilers.deployments import Deployments
+from mooring.control.reconcilers.endpoint_slice_mirror import EndpointSliceMirror
+from mooring.control.reconcilers.endpoint_slices import EndpointSlices
+from mooring.control.reconcilers.endpoints import Endpoints
+from mooring.control.reconcilers.garbage_collector import GarbageCollector
+from mooring.control.reconcilers.ip_addresses import IpAddresses
+from mooring.control.reconcilers.kubernetes_service import KubernetesService
+from mooring.control.reconcilers.namespaces import Namespaces
+from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
+from mooring.control.reconcilers.pod_cidrs import PodCidrs
+from mooring.control.reconcilers.pod_gc import PodGc
+from mooring.control.reconcilers.replica_sets import ReplicaSets
+from mooring.control.reconcilers.root_ca import RootCa
+from mooring.control.reconcilers.scheduler import Scheduler
+from mooring.control.reconcilers.service_accounts import ServiceAccounts
+from mooring.control.reconcilers.service_cidrs import ServiceCidrs
+from mooring.control.recorder import Recorder
+from mooring.control.world import InformerWorld
+from mooring.edges.http import health, kubeconfig
+from mooring.edges.http.client import ApiClient
+from mooring.edges.http.kubeconfig import Access
+from mooring.model.kinds import KINDS, Kind
+from mooring.ports.api import Api
+
+log = structlog.get_logger(__name__)
+
+
+ALL = "*"
+COMPONENTS = {
+    "endpointslice": "endpoint-slice-controller",
+    "endpointslicemirroring": "endpoint-slice-mirroring-controller",
+    "ip-address-repair": "ipallocator-repair-controller",
+    "node-lifecycle": "node-controller",
+    "scheduler": "default-scheduler",
+}
+"""Who an Event says it is from, where upstream's name is not '<name>-controller'."""
+
+
+class Options(Struct, frozen=True):
+    """Without a kubeconfig, the service account of the pod this runs in. `port` 0 picks a free one.
+
+    `advertised` are the addresses at which the API server stands behind the Service default/kubernetes; without them that
+    Service is left to the server itself. Without `pod_cidrs`, nodes bring their own. `controllers` chooses as upstream's flag
+    does: '*' is all, 'name' one of them, '-name' all but it; where others run some of them already, leave those out.
+    """
+
+    kubeconfig: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 10257
+    service_cidrs: tuple[str, ...] = ("10.96.0.0/16",)
+    pod_cidrs: tuple[str, ...] = ()
+    cluster_dns: tuple[str, ...] = ()
+    advertised: tuple[str, ...] = ()
+    advertised_port: int = 6443
+    controllers: tuple[str, ...] = (ALL,)
+
+
+def run(options: Options) -> None:
+    """`serve` in a loop of its own, until SIGTERM or SIGINT."""
+    uvloop.run(serve(options))
+
+
+async def serve(options: Options, ready: Callable[[int], None] = lambda port: None) -> None:
+    """Reconciles until SIGTERM or SIGINT. `ready` is called with the health port once all informers are synced.
+
+    Raises KubeconfigError, and OSError when the port is taken. A server that does not answer is waited for.
+    """
+    access = kubeconfig.load(options.kubeconfig) if options.kubeconfig else kubeconfig.in_cluster()
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    async with ApiClient(access, agent="mooring-controllers") as api:
+        controllers = Controllers(api, reconcilers(options, access, registry), registry)
+        place = health.Health(options.host, options.port, registry, {"informer-sync": controllers.missing})
+        async with health.serve(place) as port, asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(controllers.run())
+            announcing = tasks.create_task(controllers.announce(lambda: ready(port)))
+            await stop_signal()
+            log.info("stopping")
+            running.cancel()
+            announcing.cancel()
+
+
+def reconcilers(options: Options, access: Access, registry: CollectorRegistry) -> tuple[Reconciler, ...]:
+    """Those that were chosen, of all there are. Their order means nothing: each has a queue and workers of its own.
+
+    Raises ValueError for a name that none of them has.
+    """
+    known: list[Reconciler] = [
+        EndpointSlices(observer=EndpointSliceMetrics(registry)),
+        EndpointSliceMirror(),
+        Endpoints(),
+        Deployments(),
+        ReplicaSets(),
+        Scheduler(),
+        NodeLifecycle(),
+        PodGc(),
+        Namespaces(),
+        GarbageCollector(),
+        ServiceCidrs(options.service_cidrs),
+        IpAddresses(),
+        ServiceAccounts(),
+    ]
+    if access.authority:
+        known.append(RootCa(access.authority.decode()))
+    if options.pod_cidrs:
+        known.append(PodCidrs(options.pod_cidrs))
+    if options.advertised:
+        known.append(KubernetesService(options.service_cidrs, options.advertised, options.advertised_port, options.cluster_dns))
+    return tuple(each for each in known if chosen(each.name, options.controllers, [each.name for each in known]))
+
+
+def chosen(name: str, wishes: Sequence[str], known: Sequence[str]) -> bool:
+    """Upstream's --controllers: an exact wish decides, else '*' does."""
+    for wish in wishes:
+        if wish != ALL and wish.removeprefix("-") not in known:
+            raise ValueError(f"there is no controller {wish.removeprefix('-')!r}; there are {', '.join(sorted(known))}")
+    return name in wishes or (ALL in wishes and f"-{name}" not in wishes)
+
+
+class Controllers:
+    """Informers for all that anybody watches, and a loop for each reconciler."""
+
+    def __init__(self, api: Api, running: Sequence[Reconciler], registry: CollectorRegistry) -> None:
+        rng = Random()
+        kinds = [kind for kind in KINDS if any(kind in each.watches for each in running)]
+        self._informers: dict[Kind, Informer[Document]] = {kind: Informer(api, kind, rng=rng) for kind in kinds}
+        world = InformerWorld(self._informers, rng)
+        metrics = QueueMetrics(registry)
+        self._recorders = {each.name: Recorder(api, component(each.name)) for each in running}
+        self._loops = [Loop(each, world, api, self._recorders[each.name], metrics) for each in running]
+        self._world = world
+
+    async def run(self) -> None:
+        """Runs everything until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for informer in self._informers.values():
+                tasks.create_task(informer.run())
+            for recorder in self._recorders.values():
+                tasks.create_task(recorder.run())
+            for loop in self._loops:
+                tasks.create_task(loop.run())
+
+    def missing(self) -> str:
+        """Which kinds have not been listed yet; '' when all have."""
+        return ", ".join(kind.group_resource for kind, informer in self._informers.items() if not informer.synced.is_set())
+
+    async def announce(self, ready: Callable[[], None]) -> None:
+        """Says so once every informer has its first list."""
+        await self._world.wait_synced()
+        # Documents hold no cycles of our making, so the collector need not look often at what comes.
+        gc.set_threshold(50_000, 20, 50)
+        log.info("reconciling", kinds=len(self._informers), controllers=[loop.queue.name for loop in self._loops])
+        ready()
+
+
+def component(name: str) -> str:
+    return COMPONENTS.get(name, f"{name}-controller")
+
+
+async def stop_signal() -> None:
+    """Returns at the first SIGTERM or SIGINT."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        await stopped.wait()
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

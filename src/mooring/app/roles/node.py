@@ -1,0 +1,190 @@
+"""`mooring node`: all that a node does, in one process: its pods, its packets, its names, its routes, its kubelet API.
+
+It works in the network namespace it was started in and against any Kubernetes API server. Nothing in it interrupts traffic
+when it ends: pods, rules and routes stay, and the next agent takes them over.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+import uvloop
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from mooring.app.roles.controllers import stop_signal
+from mooring.control.dataplane import Dataplane, DataplaneOptions
+from mooring.control.dns import ZoneKeeper
+from mooring.control.informer import Informer
+from mooring.control.kubelet import Kubelet, NodeOptions
+from mooring.control.kubelet_pod import Machine
+from mooring.dns.wire import respond
+from mooring.edges.dns.server import DnsServer
+from mooring.edges.http import health, kubeconfig
+from mooring.edges.http.client import ApiClient
+from mooring.edges.http.tls import server_context
+from mooring.edges.kubelet.server import KubeletServer
+from mooring.edges.netlink import routes
+from mooring.edges.netlink.conntrack import KernelConntrack
+from mooring.edges.nft.firewall import NftFirewall
+from mooring.edges.pki import KUBELET_CLIENT, Pki
+from mooring.edges.pods.assembly import Pods, pods
+from mooring.edges.pods.host import facts
+from mooring.edges.pods.runtime import RuntimeOptions
+from mooring.model.kinds import NODE
+from mooring.model.node import Node, node
+from mooring.pods.node import NodeIdentity
+from mooring.ports.api import Api
+
+log = structlog.get_logger("node")
+
+ROUTE_RETRY = 1.0
+EVERYWHERE = ""
+"""All of the node's addresses, of both families."""
+
+
+class Options(Struct, frozen=True):
+    """`data_dir` holds pki/ and, below nodes/<name>, this node's pods. `cgroup` is the node's own group."""
+
+    name: str
+    kubeconfig: Path | None
+    data_dir: Path
+    cgroup: Path
+    addresses: tuple[str, ...]
+    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
+    cluster_domain: str = "cluster.local"
+    zone: str = ""
+    kubelet_port: int = 10250
+    health_port: int = 10256
+
+    @property
+    def state(self) -> Path:
+        return self.data_dir / "nodes" / self.name
+
+
+def run(options: Options) -> None:
+    """`serve` in a loop of its own, until SIGTERM or SIGINT."""
+    uvloop.run(serve(options))
+
+
+async def serve(options: Options, ready: Callable[[], None] = lambda: None) -> None:
+    """Runs the node until SIGTERM or SIGINT. `ready` is called once names are answered and health is served.
+
+    Raises KubeconfigError, and OSError when an address is not there or a port is taken.
+    """
+    working = asyncio.create_task(_work(options, ready))
+    stopping = asyncio.create_task(stop_signal())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        log.info("stopping", node=options.name)
+        working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+async def _work(options: Options, ready: Callable[[], None]) -> None:
+    """Everything, until cancelled or until one part fails: then the role ends, and whoever supervises it starts it anew."""
+    access = kubeconfig.load(options.kubeconfig) if options.kubeconfig else kubeconfig.in_cluster()
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    async with contextlib.AsyncExitStack() as cleanup:
+        api = await cleanup.enter_async_context(ApiClient(access, agent=f"mooring-node/{options.name}"))
+        runtime = RuntimeOptions(options.state, options.cgroup / "pods", options.name, hidden=(str(options.data_dir),))
+        machine = pods(runtime, options.data_dir / "images.yaml")
+        cleanup.callback(machine.runtime.close)
+        firewall, conntrack = NftFirewall(), KernelConntrack()
+        cleanup.callback(firewall.close)
+        cleanup.callback(conntrack.close)
+        dataplane = Dataplane(api, firewall, conntrack, DataplaneOptions(options.name), registry)
+        names = ZoneKeeper(api, options.cluster_domain)
+        tasks = await cleanup.enter_async_context(asyncio.TaskGroup())
+        kubelet = Kubelet(api, _ports(machine), _node_options(options), tasks)
+        checks = {
+            "dataplane-sync": lambda: "" if dataplane.health().synced else "the kernel's tables do not follow the API yet",
+            "dns-sync": lambda: "" if names.synced else "Services have not been listed yet",
+            "node-registered": lambda: "" if kubelet.reporter.document else "the Node object does not exist yet",
+        }
+        await cleanup.enter_async_context(health.serve(health.Health(EVERYWHERE, options.health_port, registry, checks)))
+        await _answer_names(options, names, cleanup)
+        await _serve_kubelet_api(options, machine, kubelet, cleanup)
+        for name, loop in (
+            ("kubelet", kubelet.run()),
+            ("dataplane", dataplane.run()),
+            ("dns", names.run()),
+            ("routes", follow_routes(api, options.name)),
+        ):
+            tasks.create_task(loop, name=name)
+        log.info("serving", node=options.name, addresses=options.addresses, dns=options.cluster_dns)
+        ready()
+        await asyncio.Event().wait()
+
+
+def _ports(machine: Pods) -> Machine:
+    return Machine(machine.runtime, machine.images, machine.volumes, machine.prober)
+
+
+def _node_options(options: Options) -> NodeOptions:
+    return NodeOptions(
+        identity=NodeIdentity(options.name, options.addresses, options.zone, kubelet_port=options.kubelet_port),
+        facts=facts(options.state),
+        cluster_dns=options.cluster_dns,
+        cluster_domain=options.cluster_domain,
+        resolv_conf=_text("/etc/resolv.conf"),
+        hosts=_text("/etc/hosts"),
+    )
+
+
+async def _answer_names(options: Options, names: ZoneKeeper, cleanup: contextlib.AsyncExitStack) -> None:
+    """On every cluster DNS address, which this node holds on its loopback interface."""
+    for address in options.cluster_dns:
+        server = DnsServer(lambda message, stream: respond(message, names.zone, stream=stream))
+        await server.start(address)
+        cleanup.push_async_callback(server.close)
+
+
+async def _serve_kubelet_api(options: Options, machine: Pods, kubelet: Kubelet, cleanup: contextlib.AsyncExitStack) -> None:
+    """Logs and exec, for the API server alone."""
+    pki = Pki(options.data_dir / "pki")
+    identity = pki.node(options.name, options.addresses)
+
+    def find(namespace: str, name: str) -> str | None:
+        for uid, document in kubelet.pods.objects.items():
+            if (document["metadata"]["namespace"], document["metadata"]["name"]) == (namespace, name):
+                return uid
+        return None
+
+    for address in options.addresses:
+        server = KubeletServer(machine.streams, find, frozenset({KUBELET_CLIENT.common_name}))
+        await server.start(address, options.kubelet_port, server_context(identity.path, pki.authority))
+        cleanup.push_async_callback(server.close)
+
+
+async def follow_routes(api: Api, name: str) -> None:
+    """Keeps this node's routes to the other nodes' pods true to the Node objects, until cancelled."""
+    nodes: Informer[Node] = Informer(api, NODE, node)
+    changed = asyncio.Event()
+    nodes.subscribe(lambda before, after: changed.set())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(nodes.run())
+        await nodes.synced.wait()
+        while True:
+            changed.clear()
+            try:
+                if lines := await routes.apply(routes.routes(nodes.cache.list(), name)):
+                    log.info("routes changed", node=name, commands=lines)
+            except routes.RouteError as error:
+                log.warning("routes refused", node=name, error=str(error))
+                await asyncio.sleep(ROUTE_RETRY)
+                continue
+            await changed.wait()
+
+
+def _text(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text()
+    return ""
