@@ -53,7 +53,7 @@ class Cluster:
     def tell(self, *arguments: str, stdin: str | None = None) -> None:
         """Runs the person's tool and shows command and output."""
         console.print(f"[bold cyan]$ {self.shown} {' '.join(arguments)}[/]")
-        console.print(Text(self.run(self.tool, *arguments, stdin=stdin).rstrip()))
+        console.print(Text(self.run(self.tool, *arguments, stdin=stdin).rstrip()), soft_wrap=True)
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.run(self.tool, "get", *arguments, "-o", "json"))
@@ -61,7 +61,7 @@ class Cluster:
     @contextmanager
     def load(self, *options: str) -> Iterator[subprocess.Popen[str]]:
         """The load generator inside the client pod; its standard output is a JSON line a second."""
-        command = (MOORING, "exec", "client", "--", "python3", "-c", LOAD, "http://hello/", *options)
+        command = (MOORING, "exec", "client", "--", "python3", "-c", LOAD, "http://hello/json", *options)
         with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True) as process:
             try:
                 yield process
@@ -120,6 +120,11 @@ def rolled_out(cluster: Cluster, replicas: int) -> bool:
     )
 
 
+def serves(pod: dict[str, Any]) -> bool:
+    """Not one that an earlier step is already ending."""
+    return "deletionTimestamp" not in pod["metadata"]
+
+
 def client_ready(cluster: Cluster) -> bool:
     conditions = cluster.get("pod", "client").get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
@@ -145,7 +150,7 @@ def changes(cluster: Cluster) -> None:
             console.print(f"[bold cyan]$ {cluster.shown} apply -f hello.yaml[/]  [dim]# now version 2[/]")
             state["step"] = "rolling"
         elif state["step"] == "rolling" and rolled_out(cluster, 3):
-            victim = cluster.get("pods", "-l", "app=hello")["items"][0]["metadata"]["name"]
+            victim = next(each["metadata"]["name"] for each in cluster.get("pods", "-l", "app=hello")["items"] if serves(each))
             cluster.run(cluster.tool, "delete", "pod", victim, "--wait=false")
             console.print(f"[green]✓[/] rolled out\n[bold cyan]$ {cluster.shown} delete pod {victim}[/]")
             state.update(step="killed", since=tally["requests"])

@@ -12,11 +12,13 @@ from functools import partial
 from mooring.app import cluster, readiness
 from mooring.app.connection import Connection
 from mooring.app.files import Files, Running
+from mooring.app.pod_routes import follow_routes
 from mooring.app.process import Role, keep_running, rotate
 from mooring.app.progress import Step, Tell
 from mooring.app.settings import Settings
 from mooring.edges import cgroups
 from mooring.edges.http import kubeconfig
+from mooring.edges.http.client import ApiClient
 
 TRIES = 3
 """A role that dies this often before the cluster was ever ready will not come up by itself."""
@@ -55,7 +57,9 @@ class Supervisor:
             if not self._stop.is_set():
                 self._ready = True
                 when_ready()
+            switch = tasks.create_task(self._route_pods(), name="routes of the switch")
             await self._stop.wait()
+            switch.cancel()
         if failure:
             raise failure
 
@@ -95,6 +99,11 @@ class Supervisor:
             raise NeverReady(f"{error}; the logs are in {files.logs}") from error
         finally:
             connection.close()
+
+    async def _route_pods(self) -> None:
+        """The switch's way to every node's pods, by which the API server answers them."""
+        async with ApiClient(kubeconfig.load(self._files.kubeconfig), agent="mooring-supervisor") as api:
+            await follow_routes(api, "", cluster.network(self._settings).namespace("switch"))
 
     def _keep(self, tasks: asyncio.TaskGroup, role: Role) -> None:
         tasks.create_task(keep_running(role, self._stop, partial(self._role_died, role.name)), name=role.name)

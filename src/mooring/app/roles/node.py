@@ -14,10 +14,10 @@ import uvloop
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from mooring.app.pod_routes import follow_routes
 from mooring.app.roles.controllers import stop_signal
 from mooring.control.dataplane import Dataplane, DataplaneOptions
 from mooring.control.dns import ZoneKeeper
-from mooring.control.informer import Informer
 from mooring.control.kubelet import Kubelet, NodeOptions
 from mooring.control.kubelet_pod import Machine
 from mooring.dns.wire import respond
@@ -26,21 +26,16 @@ from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
 from mooring.edges.http.tls import server_context
 from mooring.edges.kubelet.server import KubeletServer
-from mooring.edges.netlink import routes
 from mooring.edges.netlink.conntrack import KernelConntrack
 from mooring.edges.nft.firewall import NftFirewall
 from mooring.edges.pki import KUBELET_CLIENT, Pki
 from mooring.edges.pods.assembly import Pods, pods
 from mooring.edges.pods.host import facts
 from mooring.edges.pods.runtime import RuntimeOptions
-from mooring.model.kinds import NODE
-from mooring.model.node import Node, node
 from mooring.pods.node import NodeIdentity
-from mooring.ports.api import Api
 
 log = structlog.get_logger("node")
 
-ROUTE_RETRY = 1.0
 EVERYWHERE = ""
 """All of the node's addresses, of both families."""
 
@@ -162,26 +157,6 @@ async def _serve_kubelet_api(options: Options, machine: Pods, kubelet: Kubelet, 
         server = KubeletServer(machine.streams, find, frozenset({KUBELET_CLIENT.common_name}))
         await server.start(address, options.kubelet_port, server_context(identity.path, pki.authority))
         cleanup.push_async_callback(server.close)
-
-
-async def follow_routes(api: Api, name: str) -> None:
-    """Keeps this node's routes to the other nodes' pods true to the Node objects, until cancelled."""
-    nodes: Informer[Node] = Informer(api, NODE, node)
-    changed = asyncio.Event()
-    nodes.subscribe(lambda before, after: changed.set())
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(nodes.run())
-        await nodes.synced.wait()
-        while True:
-            changed.clear()
-            try:
-                if lines := await routes.apply(routes.routes(nodes.cache.list(), name)):
-                    log.info("routes changed", node=name, commands=lines)
-            except routes.RouteError as error:
-                log.warning("routes refused", node=name, error=str(error))
-                await asyncio.sleep(ROUTE_RETRY)
-                continue
-            await changed.wait()
 
 
 def _text(path: str) -> str:

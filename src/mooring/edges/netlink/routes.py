@@ -57,19 +57,22 @@ def changes(have: Iterable[Route], want: Iterable[Route]) -> tuple[str, ...]:
     )
 
 
-async def apply(want: Iterable[Route]) -> int:
-    """Makes our routes in this process's namespace exactly `want`; returns how many lines that took. Raises RouteError."""
-    lines = changes(await present(), want)
+async def apply(want: Iterable[Route], namespace: str = "") -> int:
+    """Makes our routes in `namespace`, or this process's own, exactly `want`; returns how many lines that took.
+
+    Raises RouteError.
+    """
+    lines = changes(await present(namespace), want)
     if lines:
-        await _ip(("-batch", "-"), "\n".join(lines) + "\n")
+        await _ip(namespace, ("-batch", "-"), "\n".join(lines) + "\n")
     return len(lines)
 
 
-async def present() -> frozenset[Route]:
+async def present(namespace: str = "") -> frozenset[Route]:
     """Our routes, as the kernel has them now. Raises RouteError."""
     found = []
     for family in ("-4", "-6"):
-        listing = await _ip(("-json", family, "route", "show", "proto", PROTOCOL), "")
+        listing = await _ip(namespace, ("-json", family, "route", "show", "proto", PROTOCOL), "")
         found += [
             Route(str(ipaddress.ip_network(row["dst"])), row["gateway"])
             for row in json.loads(listing or "[]")
@@ -78,9 +81,10 @@ async def present() -> frozenset[Route]:
     return frozenset(found)
 
 
-async def _ip(arguments: Sequence[str], lines: str) -> str:
+async def _ip(namespace: str, arguments: Sequence[str], lines: str) -> str:
     """In a thread: the process lives for two milliseconds, and subprocess.run keeps its pipes in order."""
-    done = await asyncio.to_thread(subprocess.run, ["ip", *arguments], input=lines, capture_output=True, text=True, check=False)
+    command = ["ip", *(("-n", namespace) if namespace else ()), *arguments]
+    done = await asyncio.to_thread(subprocess.run, command, input=lines, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RouteError(" ".join(done.stderr.split()))
     return done.stdout
