@@ -27,10 +27,10 @@ class Cluster(Struct, frozen=True):
         return {**os.environ, "MOORING_DATA_DIR": str(self.data_dir), "KUBECONFIG": str(self.kubeconfig)}
 
     def mooring(self, *arguments: str) -> str:
-        """Raises CalledProcessError with the command's own words."""
+        """Standard output. Raises RuntimeError with the command's own words."""
         done = subprocess.run([MOORING, *arguments], env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, arguments, done.stdout, done.stderr)
+            raise RuntimeError(f"mooring {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":

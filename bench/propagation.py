@@ -51,7 +51,7 @@ def run(options: list[str]) -> dict[str, float | str]:
     chosen = parser.parse_args(options)
     figures: dict[str, float | str] = {}
     sizes = [int(size) for size in chosen.services.split(",")]
-    with cluster("bench-prop") as made:
+    with cluster("prop") as made:
         for size in sizes:
             figures |= asyncio.run(_measure(made, size, chosen.rounds))
     first, last = (figures[f"services_{size}_p50_ms"] for size in (sizes[0], sizes[-1]))

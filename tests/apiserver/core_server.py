@@ -69,7 +69,7 @@ class Server:
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"accept": accept} | ({"content-type": content_type} if data else {}) | (headers or {})
         request = Request(method, path, tuple(parse_qsl(query, keep_blank_values=True)), sent, data, user)
-        return handle(request, self.state, Env(self.now, self.rng, self.settings))
+        return handle(request, self.state, Env(self.now, self.rng, self.settings, lambda: self.now))
 
     def send(self, method: str, url: str, body: Any = None, **options: Any) -> Answer:
         """Decided, committed, answered. A watch is an error here."""

@@ -55,7 +55,8 @@ def test_no_finalizer_is_added_to_what_is_going(server):
     server.delete(f"{CONFIG_MAPS}/a")
     answer = server.patch(f"{CONFIG_MAPS}/a", {"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}})
     expected = (
-        'ConfigMap "a" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, '
+        'ConfigMap "a" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being '
+        "deleted, "
         'found new finalizers []string{"example.com/more"}'
     )
     assert (422, expected) == (answer.status, answer.message)

@@ -290,7 +290,8 @@ UPDATE_REFUSALS = [
         "a version that is none",
         {"metadata": {"name": "a", "resourceVersion": "x"}},
         422,
-        'ConfigMap "a" is invalid: metadata.resourceVersion: Invalid value: "x": must be a resource version this server gave out',
+        'ConfigMap "a" is invalid: metadata.resourceVersion: Invalid value: "x": must be a resource version this server gave'
+        " out",
     ),
     (
         "setting a deletion",

@@ -40,12 +40,14 @@ FORBIDDEN = [
     (
         "GET",
         "/apis/apps/v1/deployments?watch=1",
-        'deployments.apps is forbidden: User "system:anonymous" cannot watch resource "deployments" in API group "apps" at the cluster scope',
+        'deployments.apps is forbidden: User "system:anonymous" cannot watch resource "deployments" in API group "apps"'
+        " at the cluster scope",
     ),
     (
         "POST",
         f"{PODS}/p/binding",
-        'pods "p" is forbidden: User "system:anonymous" cannot create resource "pods/binding" in API group "" in the namespace "default"',
+        'pods "p" is forbidden: User "system:anonymous" cannot create resource "pods/binding" in API group ""'
+        ' in the namespace "default"',
     ),
     ("GET", "/api", 'forbidden: User "system:anonymous" cannot get path "/api"'),
     ("GET", "/openapi/v2", 'forbidden: User "system:anonymous" cannot get path "/openapi/v2"'),

@@ -90,7 +90,7 @@ def test_families_on_a_dual_stack_cluster(spec, families):
     ("spec", "message"),
     [
         ({"ipFamilyPolicy": "RequireDualStack"}, "this cluster is not configured for dual-stack services"),
-        ({"ipFamilies": ["IPv6"]}, "IPv6 is not configured on this cluster"),
+        ({"ipFamilies": ["IPv6"]}, 'Invalid value: "IPv6": not configured on this cluster'),
         ({"clusterIP": "fd00:96::1"}, "IPv6 is not configured on this cluster"),
     ],
 )
@@ -168,7 +168,7 @@ class TestDualStackChanges:
         api = Direct(DUAL_STACK)
         made = api.create(SERVICE, service(ipFamilyPolicy="RequireDualStack"))
         made["spec"]["clusterIPs"] = made["spec"]["clusterIPs"][:1]
-        with pytest.raises(Refused, match="must be set to 'SingleStack' when releasing the secondary clusterIP"):
+        with pytest.raises(Refused, match="must be 'SingleStack' to release the secondary cluster IP"):
             api.update(SERVICE, made)
 
     def test_nothing_is_upgraded_because_the_cluster_was(self):

@@ -90,6 +90,14 @@ def test_what_the_new_type_has_no_use_for_is_wiped(before, after, wiped):
     assert [] == [name for name in wiped if name in new["spec"]]
 
 
+def test_an_external_name_never_holds_a_node_port():
+    api = Direct()
+    api.create(SERVICE, service("owner", type="NodePort", ports=[{"port": 80, "nodePort": 30001}]))
+    spec = {"type": "ExternalName", "externalName": "a.example.com", "ports": [{"port": 80, "nodePort": 30001}]}
+    made = api.create(SERVICE, service(**spec))
+    assert ("nodePort" in made["spec"]["ports"][0], {30001: "owner"}) == (False, api.node_ports())
+
+
 def test_a_former_load_balancer_loses_its_status():
     _, new, _ = change_of_type("LoadBalancer", "ClusterIP")
     assert {"loadBalancer": {}} == new["status"]

@@ -95,6 +95,8 @@ def test_purging_takes_what_is_ours_and_leaves_what_is_not(files: Files) -> None
 
 def test_a_process_that_is_gone_never_started() -> None:
     child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert start_time(child.pid) == 0, "ended, but not reaped"
     child.wait()
     assert start_time(child.pid) == 0
     assert start_time(os.getpid()) > 0

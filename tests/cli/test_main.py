@@ -27,7 +27,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     ("arguments", "first_line"),
     [
         (["upp"], "mooring: unknown command 'upp'; the nearest known is 'up'"),
-        (["get"], "mooring: Missing argument 'WHAT...'."),
+        (["get"], "mooring: Missing argument 'what'."),
         (["get", "pods", "--frob"], "mooring: No such option: --frob"),
         (["exec"], "mooring: say what to run: mooring exec POD -- COMMAND"),
         (["exec", "--node", "a", "--outside", "--", "true"], "mooring: --node or --outside, not both"),

@@ -11,6 +11,7 @@ import pytest
 from mooring.edges.memory.api import MemoryApi
 from mooring.model.kinds import CONFIG_MAP, NAMESPACE, POD, SERVICE
 from mooring.ports.api import Api, ApiError, WatchEvent
+from mooring.testing.api_server import real_server
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:
@@ -36,8 +37,6 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
         await memory.write("create", NAMESPACE, "", "default", {"metadata": {"name": "default"}})
         yield memory
         return
-    from real_server import real_server
-
     async with real_server(tmp_path) as client:
         yield client
 

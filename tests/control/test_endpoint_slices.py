@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from mooring.control.endpoint_slice_metrics import EndpointSliceMetrics
-from mooring.control.reconciler import Change
+from mooring.control.reconciler import Apply, Change
 from mooring.control.reconcilers.endpoint_slices import NODE_RETRY, EndpointSlices
 from mooring.model.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
+from mooring.ports.api import ApiError
 from mooring.testing.builders import Document, node, pod, service
 from mooring.testing.world import MemoryWorld, Settled, settle
 
@@ -338,6 +339,22 @@ def test_a_nodes_heartbeat_concerns_nobody() -> None:
     before = node("a", "x", "4")
     after = {**before, "status": {**before["status"], "images": []}}
     assert set(EndpointSlices().keys(Change(NODE, before, after), world)) == set()
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "expected"),
+    [
+        ("create", "", "failed to create EndpointSlice for Service default/web: no more"),
+        ("update", "web-x", "failed to update web-x EndpointSlice for Service default/web: no more"),
+        ("delete", "web-x", "failed to delete web-x EndpointSlice for Service default/web: no more"),
+    ],
+)
+def test_a_refused_write_is_told_on_the_service(verb: Any, name: str, expected: str) -> None:
+    world = MemoryWorld([service()])
+    write = Apply(verb, ENDPOINT_SLICE, "default", name)
+    (report,) = EndpointSlices().refused(("default", "web"), write, ApiError(403, "Forbidden", "no more"), world).reports
+    assert (report.type, report.reason) == ("Warning", "FailedToUpdateEndpointSlices")
+    assert report.message == f"Error updating Endpoint Slices for Service default/web: {expected}"
 
 
 def test_metrics_have_upstreams_names() -> None:

@@ -15,7 +15,9 @@ async def main(state: str, cgroup: str, uid: str) -> None:
     await node.runtime.adopt(lambda seen: None)
     await node.runtime.sandbox(sandbox(uid))
     await node.runtime.start(uid, container("talker", "while :; do echo tick; sleep 0.05; done"))
-    await node.runtime.start(uid, container("brief", "until [ -s /go/go ]; do sleep 0.01; done; cat /go/go; exit 7", mounts=("go",)))
+    await node.runtime.start(
+        uid, container("brief", "until [ -s /go/go ]; do sleep 0.01; done; cat /go/go; exit 7", mounts=("go",))
+    )
     print("running", flush=True)
     await asyncio.sleep(600)
 

@@ -7,16 +7,23 @@ import dns.message
 
 from mooring.dns.wire import respond
 from mooring.dns.zone import Zone
-from mooring.edges.dns.server import DnsServer
+from mooring.edges.dns.server import DnsServer, bind
 from mooring.services.names import PublishedName
 
 ZONE = Zone("cluster.local", {("default", "web"): (PublishedName("", ("10.96.0.10",)),)}, {"default"}, set(), 1)
 QUERY = dns.message.make_query("web.default.svc.cluster.local.", "A")
 
 
+async def start(server: DnsServer) -> int:
+    sockets = bind("127.0.0.1", 0)
+    await server.start(sockets)
+    port: int = sockets[0].getsockname()[1]
+    return port
+
+
 async def test_one_address_answers_over_udp_and_tcp() -> None:
     server = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
-    port = await server.start("127.0.0.1", 0)
+    port = await start(server)
     try:
         over_udp = await dns.asyncquery.udp(QUERY, "127.0.0.1", port=port, timeout=5)
         over_tcp = await dns.asyncquery.tcp(QUERY, "127.0.0.1", port=port, timeout=5)
@@ -27,7 +34,7 @@ async def test_one_address_answers_over_udp_and_tcp() -> None:
 
 async def test_a_connection_carries_several_questions_sent_at_once() -> None:
     server = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
-    port = await server.start("127.0.0.1", 0)
+    port = await start(server)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         wire = QUERY.to_wire()
@@ -47,7 +54,7 @@ async def test_a_message_that_breaks_the_responder_costs_only_its_own_reply() ->
         return respond(message, ZONE, stream=stream)
 
     server = DnsServer(fragile)
-    port = await server.start("127.0.0.1", 0)
+    port = await start(server)
     try:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
@@ -57,3 +64,21 @@ async def test_a_message_that_breaks_the_responder_costs_only_its_own_reply() ->
         assert (await dns.asyncquery.udp(QUERY, "127.0.0.1", port=port, timeout=5)).answer
     finally:
         await server.close()
+
+
+async def test_queries_wait_in_kept_sockets_while_the_server_restarts() -> None:
+    udp, tcp = kept = bind("127.0.0.1", 0)
+    port = udp.getsockname()[1]
+    first = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    await first.start((udp.dup(), tcp.dup()))
+    await first.close()
+    asked = asyncio.create_task(dns.asyncquery.udp(QUERY, "127.0.0.1", port=port, timeout=5))
+    connected = asyncio.create_task(dns.asyncquery.tcp(QUERY, "127.0.0.1", port=port, timeout=5))
+    await asyncio.wait({asked, connected}, timeout=0.05)
+    assert not asked.done() and not connected.done()
+    second = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    await second.start(kept)
+    try:
+        assert (await asked).answer == (await connected).answer != []
+    finally:
+        await second.close()

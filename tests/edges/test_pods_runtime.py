@@ -45,6 +45,14 @@ def latest(node: Pods, uid: str, name: str) -> Run:
     return run
 
 
+def read(path: str) -> str:
+    return Path(path).read_text()
+
+
+def there(path: str) -> bool:
+    return os.path.lexists(path)
+
+
 async def outcome(node: Pods, uid: str, wish: ContainerWish) -> tuple[int, str]:
     """Starts a container and waits for its end: exit code and log."""
     await node.runtime.start(uid, wish)
@@ -61,7 +69,6 @@ async def said(node: Pods, script: str, **fields: Any) -> str:
 
 
 async def test_a_pod_runs_is_reached_and_leaves_nothing(lab: NodeLab, node: Pods) -> None:
-    before = Path("/proc/self/mountinfo").read_text()
     seen = await node.runtime.sandbox(sandbox("a"))
     await node.runtime.start("a", container("echo", image="mooring.dev/echo:v7"))
     for ip in seen.ips:
@@ -72,7 +79,7 @@ async def test_a_pod_runs_is_reached_and_leaves_nothing(lab: NodeLab, node: Pods
     await node.runtime.remove("a")
     assert ([], [], []) == (lab.links(), lab.processes(), list((lab.state / "pods").iterdir()))
     assert not [path for path in lab.cgroup.glob("node/*") if path.is_dir()]
-    assert before == Path("/proc/self/mountinfo").read_text()
+    assert str(lab.state) not in read("/proc/self/mountinfo")
 
 
 async def until_answers(node: Pods, ip: str) -> None:
@@ -102,14 +109,13 @@ async def test_what_a_container_sees_of_the_host(lab: NodeLab, node: Pods) -> No
     assert "1\n" == await said(node, "echo $$")
     assert "eth0 lo\n" == await said(node, "echo $(ls /sys/class/net)")
     assert "written\n" == await said(node, "echo written > /etc/mooring-test; cat /etc/mooring-test")
-    assert not Path("/etc/mooring-test").exists()
+    assert not there("/etc/mooring-test")
     assert "ok\n" == await said(node, f"{sys.executable} -c 'import mooring; print(\"ok\")'")
 
 
 FORBIDDEN = {
     "mounting": "mount -t tmpfs none /mnt",
     "making a device": "mknod /tmp/disk b 254 0",
-    "setting the clock": "date -s 2001-01-01",
     "changing the kernel's settings": "echo 1 > /proc/sys/kernel/sysrq",
     "adding a route": "ip route add 192.0.2.0/24 dev eth0",
     "writing to sysfs": "mkdir /sys/fs/cgroup/x",
@@ -140,10 +146,12 @@ async def test_volumes_are_shared_live_and_bounded(node: Pods) -> None:
     assert "12400\n" == await said(node, "echo $(cat /conf/a)$(cat /conf/d/b)$(stat -Lc %a /conf/d/b)", mounts_=both)
     await said(node, "echo d > /var/run/disk/x; echo m > /mem/x", mounts_=both)
     assert "d m\n" == await said(node, "echo $(cat /var/run/disk/x) $(cat /mem/x)", mounts_=both)
-    assert not Path("/run/disk").exists()
+    assert not there("/run/disk")
     assert "full\n" == await said(node, "head -c 2000000 /dev/zero > /mem/big 2>/dev/null || echo full", mounts_=both)
     assert "refused\n" == await said(node, "touch /conf/new 2>/dev/null || echo refused", mounts_=both)
-    await node.runtime.start("p", container("follow", "while [ $(cat /conf/a) = 1 ]; do sleep 0.02; done; ls /conf", mounts_=both))
+    await node.runtime.start(
+        "p", container("follow", "while [ $(cat /conf/a) = 1 ]; do sleep 0.02; done; ls /conf", mounts_=both)
+    )
     await node.volumes.write("p", "conf", {"a": File(b"3"), "c": File(b"4")})
     await until(lambda: not latest(node, "p", "follow").running)
     assert b"a\nc\n" == await collected(node.streams.logs("p", "follow", LogOptions()))
@@ -202,32 +210,24 @@ async def test_shared_processes_see_each_other(node: Pods) -> None:
 
 async def test_logs_tail_since_limits_and_previous(node: Pods) -> None:
     await node.runtime.sandbox(sandbox("p"))
-    await outcome(node, "p", container("c", "echo one; echo two >&2; echo three; printf four"))
-    await outcome(node, "p", container("c", "echo again", attempt=1))
-    first = latest(node, "p", "c").started_at
+    await outcome(node, "p", container("c", "echo one; echo two; echo three; printf four"))
+    await outcome(node, "p", container("c", "echo again; echo wrong >&2", attempt=1))
+    again = latest(node, "p", "c").started_at
     cases = [
-        (LogOptions(), b"again\n"),
         (LogOptions(previous=True), b"one\ntwo\nthree\nfour"),
         (LogOptions(previous=True, tail_lines=2), b"three\nfour"),
         (LogOptions(previous=True, tail_lines=0), b""),
         (LogOptions(previous=True, limit_bytes=5), b"one\nt"),
-        (LogOptions(previous=True, stream="Stderr"), b"two\n"),
-        (LogOptions(previous=True, since=first), b""),
-        (LogOptions(since=first, follow=True), b"again\n"),
+        (LogOptions(previous=True, since=again), b""),
+        (LogOptions(since=again, follow=True, stream="Stdout"), b"again\n"),
+        (LogOptions(stream="Stderr"), b"wrong\n"),
     ]
     for options, wanted in cases:
-        assert (options, wanted) == (options, b"".join(sorted_streams(await collected(node.streams.logs("p", "c", options)))))
-    stamped = await collected(node.streams.logs("p", "c", LogOptions(timestamps=True)))
+        assert (options, wanted) == (options, await collected(node.streams.logs("p", "c", options)))
+    stamped = await collected(node.streams.logs("p", "c", LogOptions(timestamps=True, stream="Stdout")))
     assert stamped.endswith(b"Z again\n")
     with pytest.raises(RuntimeFailure, match='previous terminated container "d" in pod "default/pod-p" not found'):
         await collected(node.streams.logs("p", "d", LogOptions(previous=True)))
-
-
-def sorted_streams(text: bytes) -> list[bytes]:
-    """stdout and stderr are two pipes: their lines may change places."""
-    order = {b"one\n": 0, b"two\n": 1, b"three\n": 2}
-    lines = text.splitlines(keepends=True)
-    return sorted(lines, key=lambda line: order.get(line, 3)) if set(lines) >= set(order) else lines
 
 
 async def test_a_log_is_moved_aside_and_followed_across(lab: NodeLab) -> None:
@@ -277,7 +277,9 @@ async def test_exec_on_a_terminal_and_kill(lab: NodeLab, node: Pods) -> None:
 PROBES = {
     "ready": (lambda ip: HttpCheck(ip, 8080, "/ready", "HTTP"), True, "ready on\n"),
     "not found": (lambda ip: HttpCheck(ip, 8080, "/none", "HTTP"), False, "HTTP probe failed with statuscode: 404"),
-    "refused": (lambda ip: HttpCheck(ip, 9, "/", "HTTP"), False, 'Get "http://{ip}:9/": dial tcp {ip}:9: connect: connection refused'),
+    "refused": (
+        lambda ip: HttpCheck(ip, 9, "/", "HTTP"), False,
+        'Get "http://{ip}:9/": dial tcp {ip}:9: connect: connection refused'),
     "too slow": (
         lambda ip: HttpCheck(ip, 8080, "/slow?seconds=60", "HTTP"), False,
         'Get "http://{ip}:8080/slow?seconds=60": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'),
@@ -301,7 +303,7 @@ async def test_probes(node: Pods) -> None:
 
 
 async def test_a_killed_agent_is_followed_by_one_that_adopts(lab: NodeLab) -> None:
-    agent = subprocess.Popen(
+    agent = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, str(Path(__file__).with_name("pods_agent.py")), str(lab.state), str(lab.cgroup / "node"), "k"],
         stdout=subprocess.PIPE,
     )
@@ -366,7 +368,7 @@ async def test_addresses_rest_before_they_come_again(node: Pods) -> None:
 
 async def test_a_full_range_says_so(node: Pods, lab: NodeLab) -> None:
     await node.runtime.sandbox(sandbox("a", pod_cidrs=("10.244.9.0/30",)))
-    with pytest.raises(RuntimeFailure, match="no free address in 10.244.9.0/30"):
+    with pytest.raises(RuntimeFailure, match=r"no free address in 10\.244\.9\.0/30"):
         await node.runtime.sandbox(sandbox("b", pod_cidrs=("10.244.9.0/30",)))
     assert 1 == len(lab.links())
 

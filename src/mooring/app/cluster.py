@@ -1,7 +1,11 @@
 """Which processes make a local cluster, and with which words is each started? Pure: settings in, roles out."""
 
+import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from msgspec import structs
 
 from mooring.app.files import Files, Running
 from mooring.app.process import Role
@@ -50,7 +54,11 @@ def api_server(settings: Settings, files: Files, running: Running, group: Path) 
     return _role(settings, files, "apiserver", arguments, group / "apiserver")
 
 
-def followers(settings: Settings, files: Files, running: Running, group: Path) -> list[Role]:
+DnsSockets = Mapping[str, tuple[socket.socket, ...]]
+"""By node: UDP and TCP sockets, bound to each cluster DNS address in the node's namespace."""
+
+
+def followers(settings: Settings, files: Files, running: Running, group: Path, held: DnsSockets) -> list[Role]:
     """The roles that need the API server: the controllers and the nodes."""
     controllers = [
         *("--kubeconfig", str(files.role_kubeconfig("controllers"))),
@@ -63,11 +71,11 @@ def followers(settings: Settings, files: Files, running: Running, group: Path) -
     ]
     return [
         _role(settings, files, "controllers", controllers, group / "controllers"),
-        *(_node(settings, files, place, group) for place in network(settings).nodes),
+        *(_node(settings, files, place, group, held[place.name]) for place in network(settings).nodes),
     ]
 
 
-def _node(settings: Settings, files: Files, place: NodePlace, group: Path) -> Role:
+def _node(settings: Settings, files: Files, place: NodePlace, group: Path, held: tuple[socket.socket, ...]) -> Role:
     arguments = [
         *("--name", place.name),
         *("--kubeconfig", str(files.role_kubeconfig(place.name))),
@@ -76,8 +84,9 @@ def _node(settings: Settings, files: Files, place: NodePlace, group: Path) -> Ro
         *("--address", ",".join(str(address.ip) for address in place.addresses)),
         *("--cluster-dns", ",".join(settings.cluster_dns)),
         *("--cluster-domain", settings.cluster_domain),
+        *("--dns-sockets", ",".join(str(each.fileno()) for each in held)),
     ]
-    return _role(settings, files, "node", arguments, group / place.name / "agent", place.name)
+    return structs.replace(_role(settings, files, "node", arguments, group / place.name / "agent", place.name), sockets=held)
 
 
 def _with_port(address: str) -> str:

@@ -126,9 +126,13 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot: with the pid it names one process for good (proc(5)). 0 when gone."""
+    """When a process started, in clock ticks since boot: with the pid it names one process for good (proc(5)).
+
+    0 when it is gone, also when nobody has reaped it yet.
+    """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return 0 if state in "ZX" else int(fields[18])
     except (OSError, IndexError):
         return 0
 

@@ -43,7 +43,7 @@ def up(settings: Settings, tell: Tell, *, settled: Callable[[Files], None] = lam
     lock = _take(files)
     try:
         _clear_the_way(settings, files)
-        refuse(_ports(settings))
+        refuse(_place(settings))
     except BaseException:
         if fresh:
             teardown.purge(files)
@@ -215,7 +215,7 @@ def local_checks(settings: Settings) -> list[Check]:
     if files.root.exists() and files.locked():
         return [Check("cluster", f"{settings.name!r} is running from {files.root}")]
     checks = [_name_free(settings)] if os.geteuid() == 0 and not files.running() else []
-    return checks + _ports(settings)
+    return checks + _place(settings)
 
 
 def _take(files: Files) -> int:
@@ -261,10 +261,11 @@ def _namespaces(name: str) -> list[str]:
     return namespaces.named(topology.namespace_name(name, ""))
 
 
-def _ports(settings: Settings) -> list[Check]:
+def _place(settings: Settings) -> list[Check]:
     return [
         preflight.check_port(settings.api_port, "the API", "api-port"),
         preflight.check_port(settings.controllers_port, "the controllers", "controllers-port"),
+        *([preflight.check_ipv6()] if 6 in settings.families else []),
     ]
 
 

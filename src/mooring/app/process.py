@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,13 +29,17 @@ LOG_SIZE, LOG_CHECK = 16 << 20, 5.0
 
 
 class Role(Struct, frozen=True):
-    """What to run and where. `namespace` is '' for the machine's own."""
+    """What to run and where. `namespace` is '' for the machine's own.
+
+    `sockets` are inherited by every start of the role under their own numbers, and stay open in between.
+    """
 
     name: str
     argv: tuple[str, ...]
     cgroup: Path
     log: Path
     namespace: str = ""
+    sockets: tuple[socket.socket, ...] = ()
 
 
 async def keep_running(role: Role, stop: asyncio.Event, report: Callable[[str], None]) -> None:
@@ -77,6 +82,7 @@ async def start(role: Role) -> asyncio.subprocess.Process:
             stdout=log,
             stderr=log,
             preexec_fn=settle,
+            pass_fds=[each.fileno() for each in role.sockets],
             start_new_session=True,
         )
     finally:

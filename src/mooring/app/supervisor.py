@@ -17,8 +17,10 @@ from mooring.app.process import Role, keep_running, rotate
 from mooring.app.progress import Step, Tell
 from mooring.app.settings import Settings
 from mooring.edges import cgroups
+from mooring.edges.dns.server import bind
 from mooring.edges.http import kubeconfig
 from mooring.edges.http.client import ApiClient
+from mooring.edges.netlink import namespaces
 
 TRIES = 3
 """A role that dies this often before the cluster was ever ready will not come up by itself."""
@@ -86,7 +88,7 @@ class Supervisor:
         try:
             self._keep(tasks, cluster.api_server(settings, files, running, self._group))
             await readiness.wait("the API server", partial(readiness.api, connection), deadline, self._tell)
-            for role in cluster.followers(settings, files, running, self._group):
+            for role in cluster.followers(settings, files, running, self._group, self._dns_sockets()):
                 self._keep(tasks, role)
             await readiness.wait("the controllers", partial(readiness.health, running.controllers_port), deadline, self._tell)
             places = {name: cluster.network(settings).namespace(name) for name in settings.node_names}
@@ -99,6 +101,16 @@ class Supervisor:
             raise NeverReady(f"{error}; the logs are in {files.logs}") from error
         finally:
             connection.close()
+
+    def _dns_sockets(self) -> cluster.DnsSockets:
+        """Kept open by the supervisor, so that queries wait in them while a node's agent restarts."""
+        places = {name: cluster.network(self._settings).namespace(name) for name in self._settings.node_names}
+        return {
+            name: tuple(
+                each for address in self._settings.cluster_dns for each in namespaces.within(place, partial(bind, address))
+            )
+            for name, place in places.items()
+        }
 
     async def _route_pods(self) -> None:
         """The switch's way to every node's pods, by which the API server answers them."""

@@ -12,7 +12,7 @@ from typing import Any
 from mooring.cli.main import CommandError
 
 _STEP = re.compile(
-    r"""\.\.(?P<deep>[\w-]+) | \.\*(?P<all>) | \.(?P<field>(?:[\w-]|\\.)+) | \[\*\](?P<every>)
+    r"""\.\.(?P<deep>[\w-]+) | \.\*(?P<all>) | \.(?P<field>(?:[\w/-]|\\.)+) | \[\*\](?P<every>)
       | \[(?P<index>-?\d+)\] | \[(?P<first>-?\d*):(?P<last>-?\d*)\] | \['(?P<quoted>[^']*)'\]
       | \[\?\(@(?P<left>[^=!<>()]*?)\s*(?:(?P<sign>==|!=|<=|>=|<|>)\s*(?P<right>"[^"]*"|'[^']*'|[^)\s]+))?\s*\)\]""",
     re.VERBOSE,
@@ -51,6 +51,8 @@ def _fill(parts: list[tuple[str, str]], root: Any, here: Any) -> tuple[str, list
             for item in items:
                 inner, rest = _fill(parts, root, item)
                 text += inner
+                if not rest:
+                    raise CommandError("jsonpath: {range} without {end}", 2)
             parts = rest if items else _after_end(parts)
         elif expression[:1] in ('"', "'"):
             text += expression[1:-1].encode().decode("unicode_escape")

@@ -126,6 +126,12 @@ def _known_failure(error: Exception) -> int:
     if isinstance(error, SettingsError):
         print(f"mooring: {error}", file=sys.stderr)
         return 2
+    if isinstance(error, PermissionError):
+        print(
+            f"mooring: {error.filename or 'permission'}: {error.strerror}; run it as root, for instance with sudo",
+            file=sys.stderr,
+        )
+        return 1
     if isinstance(error, (Unreachable, KubeconfigError, *EXPECTED)):
         print(f"mooring: {error}", file=sys.stderr)
         return 1
@@ -133,4 +139,7 @@ def _known_failure(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    # As `python -m` this file is a second module of another name, whose CommandError the commands do not know.
+    from mooring.cli import main as entry
+
+    entry.main()

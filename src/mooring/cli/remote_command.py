@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import termios
+import threading
 import tty
 from collections.abc import Iterator
 
@@ -95,19 +96,31 @@ def _exit_code(status: dict[str, object]) -> int:
 
 
 async def _speak(socket: aiohttp.ClientWebSocketResponse) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    pipe: object = sys.stdin
-    try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        while data := await reader.read(32768):
-            await socket.send_bytes(bytes([STDIN]) + data)
-    except ValueError:
-        # A regular file is no pipe: it can be read at once.
-        while data := await asyncio.to_thread(os.read, 0, 32768):
-            await socket.send_bytes(bytes([STDIN]) + data)
+    typed = _typed()
+    while data := await typed.get():
+        await socket.send_bytes(bytes([STDIN]) + data)
     if socket.protocol == V5:
         await socket.send_bytes(bytes([CLOSE, STDIN]))
+
+
+def _typed() -> asyncio.Queue[bytes]:
+    """Standard input, b"" at its end. A thread reads it, since making it non-blocking would change it for everybody who shares
+    it, the shell and our own standard output among them; a daemon, since a read cannot be called off.
+    """
+    loop, typed = asyncio.get_running_loop(), asyncio.Queue[bytes]()
+
+    def read() -> None:
+        data = b" "
+        while data:
+            try:
+                data = os.read(0, 32768)
+            except OSError:
+                data = b""
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
+                loop.call_soon_threadsafe(typed.put_nowait, data)
+
+    threading.Thread(target=read, daemon=True, name="stdin").start()
+    return typed
 
 
 async def _follow_size(socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -122,9 +135,9 @@ async def _follow_size(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[None]:
-    """Keys go to the pod as they are, Ctrl-C too."""
+    """Keys go to the pod as they are, Ctrl-C too; what was typed ahead is kept."""
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)
     try:
         yield
     finally:

@@ -8,9 +8,10 @@ import typer
 
 from mooring.app import settings as configuration
 from mooring.app.files import Files
-from mooring.app.lifecycle import up, up_detached
+from mooring.app.lifecycle import refuse, up, up_detached
 from mooring.cli.progress import Progress
 from mooring.cli.target import DataDir
+from mooring.edges import preflight
 
 
 def command(
@@ -36,6 +37,8 @@ def command(
 
     Without --detach it runs until Ctrl-C and then takes everything down; the cluster's state stays in its directory.
     """
+    # Before anything else: without root not even the settings in an existing directory can be read.
+    refuse([preflight.check_root()])
     flags: dict[str, Any] = {
         key.replace("_", "-"): value for key, value in context.params.items() if key not in ("detach", "config")
     }

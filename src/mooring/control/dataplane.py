@@ -92,7 +92,7 @@ class Dataplane:
         self._dirty: dict[ServiceName, None] = {}
         self._dirty_slices: set[ServiceName] = set()
         self._ranges_dirty = False
-        self._triggers: list[float] = []
+        self._triggers: dict[ServiceName, list[float]] = {}
         self._wake = asyncio.Event()
         self._suspects: dict[flows.Place, frozenset[flows.Place]] = {}
         self._suspicious = asyncio.Event()
@@ -201,10 +201,10 @@ class Dataplane:
             if each is not None and each.service[1]:
                 self._dirty_slices.add(each.service)
                 self._note(each.service)
-        trigger = ((after.metadata.annotations or {}) if after else {}).get(TRIGGER_TIME)
-        if trigger:
+        trigger = (after.metadata.annotations or {}).get(TRIGGER_TIME) if after else None
+        if after and trigger and after.service[1]:
             try:
-                self._triggers.append(datetime.fromisoformat(trigger).timestamp())
+                self._triggers.setdefault(after.service, []).append(datetime.fromisoformat(trigger).timestamp())
             except ValueError:
                 self._log.debug("not a time", annotation=TRIGGER_TIME, value=trigger)
 
@@ -229,7 +229,7 @@ class Dataplane:
         for name in names:
             del self._dirty[name]
         self._dirty_slices.difference_update(names)
-        triggers, self._triggers = self._triggers, []
+        triggers = [each for name in names for each in self._triggers.pop(name, ())]
         transactions = [self._range_change()] if self._ranges_dirty else []
         suspects: dict[flows.Place, frozenset[flows.Place]] = {}
         for name in names:

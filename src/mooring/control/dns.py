@@ -38,6 +38,10 @@ class ZoneKeeper:
         """True once every kind has been listed: only then is a name that is not here known not to exist."""
         return all(informer.synced.is_set() for informer in (self._services, self._slices, self._namespaces))
 
+    async def wait_synced(self) -> None:
+        for informer in (self._services, self._slices, self._namespaces):
+            await informer.synced.wait()
+
     async def run(self) -> None:
         """Follows the API until cancelled."""
         async with asyncio.TaskGroup() as tasks:

@@ -199,5 +199,6 @@ def collector_off() -> Iterator[None]:
     finally:
         _listing -= 1
         if not _listing:
-            gc.freeze()
             gc.enable()
+    if not _listing:  # only after a list that came: attempts that fail leave garbage, which must not be kept for ever
+        gc.freeze()

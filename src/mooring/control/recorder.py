@@ -40,6 +40,7 @@ class Recorder:
         self._api, self._component, self._host, self._now = api, component, host, now
         self._series: OrderedDict[tuple[str, ...], Series] = OrderedDict()
         self._buckets: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
+        self._dropped = 0
         self._backlog: asyncio.Queue[tuple[Report, datetime]] = asyncio.Queue(BACKLOG)
 
     def record(self, report: Report) -> None:
@@ -50,7 +51,13 @@ class Recorder:
         try:
             self._backlog.put_nowait((report, moment))
         except asyncio.QueueFull:
-            log.warning("event dropped, too many are waiting", reason=report.reason)
+            if not self._dropped:
+                log.warning("events are dropped, too many are waiting", reason=report.reason)
+            self._dropped += 1
+            return
+        if self._dropped:
+            log.warning("events are taken again", dropped=self._dropped)
+            self._dropped = 0
 
     async def run(self) -> None:
         """Writes the reports until cancelled. An Event that the server refuses is logged and lost, as upstream's are."""

@@ -93,7 +93,7 @@ def trace(view: NodeView, packet: Packet, local_addresses: tuple[str, ...] = ())
         Choice(
             endpoint,
             1 / len(pool),
-            masqueraded=arm.masquerade is Masquerade.ALWAYS or (endpoint.local and endpoint.address == packet.source),
+            masqueraded=_masqueraded(view, packet.source, source, arm, endpoint),
         )
         for endpoint in pool
     )
@@ -104,6 +104,13 @@ def trace(view: NodeView, packet: Packet, local_addresses: tuple[str, ...] = ())
     elif any(choice.masqueraded for choice in choices):
         steps.append(Step("the pod sees this node's address when it reaches itself", "a hairpin is always masqueraded"))
     return Trace(packet, source, Outcome.FORWARD, choices, tuple(steps), port.name)
+
+
+def _masqueraded(view: NodeView, address: str, source: Source, arm: Arm, endpoint: Endpoint) -> bool:
+    """A packet delivered on this very node (to an endpoint in its own network) goes out nowhere, so it keeps its source."""
+    if endpoint.address in view.node_addresses and source is not Source.NODE:
+        return False
+    return arm.masquerade is Masquerade.ALWAYS or (endpoint.local and endpoint.address == address)
 
 
 def classify(view: NodeView, source: str) -> Source:

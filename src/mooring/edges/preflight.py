@@ -140,6 +140,12 @@ def check_nftables() -> list[Check]:
     return [Check(f"nftables: {feature}", complaint, remedy) for feature, complaint in refused]
 
 
+def check_ipv6() -> Check:
+    if Path("/proc/sys/net/ipv6").is_dir():
+        return Check("IPv6", "known to the kernel")
+    return Check("IPv6", "switched off in the kernel", "boot without ipv6.disable=1, or leave --ipv6 and --dual-stack out")
+
+
 def check_port(port: int, purpose: str, setting: str, host: str = "127.0.0.1") -> Check:
     """The port can be listened on now; 0, any free port, always can."""
     name = f"port {port} for {purpose}"

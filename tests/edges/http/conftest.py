@@ -45,6 +45,8 @@ def small_core(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
             raise RuntimeError("the core broke")
         case ["big"]:
             return Response(200, b"x" * int(query.get("size", 1_000_000)))
+        case ["warn"]:
+            return Response(200, b"", headers=(("Warning", '299 - "you said\r\nX-Evil: 1 é 漢"'),))
         case ["count"]:
             return count_up(snapshot)
         case ["contended"]:
@@ -116,7 +118,7 @@ class Client:
         self.writer.write("\r\n".join((f"{method} {target} HTTP/1.1", "Host: test", *length, *headers, "", "")).encode() + body)
 
     async def head(self) -> tuple[int, dict[str, str]]:
-        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
         return int(lines[0].split(" ")[1]), {name.lower(): value for name, value in headers.items()}
 

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import ssl
+import warnings
 
 import pytest
 from conftest import MAX_BODY, Place, Start, until
@@ -229,6 +231,24 @@ async def test_metrics_have_upstreams_names_and_are_not_for_everyone(place: Plac
     assert status == 200
     assert wanted in body.decode()
     assert b"apiserver_request_duration_seconds_bucket" in body
+
+
+async def test_a_header_that_quotes_the_client_cannot_begin_another(place: Place) -> None:
+    async with place.connect() as client:
+        client.send("GET", "/warn")
+        _, headers, _ = await client.answer()
+    assert "x-evil" not in headers
+    assert headers["warning"].startswith('299 - "you said  X-Evil: 1')
+
+
+async def test_tls_before_1_2_is_refused(place: Place) -> None:
+    context = place.tls()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await asyncio.open_connection(*place.address, ssl=context, server_hostname="localhost")
 
 
 async def test_the_store_keeps_what_was_put(place: Place) -> None:

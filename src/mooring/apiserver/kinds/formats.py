@@ -64,6 +64,7 @@ _config_key, _wildcard = (re.compile(pattern, re.A).fullmatch for pattern in (_C
 _search_path = re.compile(_SEARCH_PATH, re.A).fullmatch
 
 EMPTY = "must be non-empty"
+HOST_BITS = "must not have bits set beyond the prefix length"
 PORT_RANGE = "must be between 1 and 65535, inclusive"
 
 Address = IPv4Address | IPv6Address
@@ -252,16 +253,13 @@ def cidr(text: str) -> list[str]:
     if network is None:
         return [_CIDR_WORDS]
     address_text, _, length = text.partition("/")
-    found = []
-    if _has_leading_zeros(address_text):
-        found.append("must not have leading 0s in IP")
+    if _has_leading_zeros(address_text) or (len(length) > 1 and length[0] == "0"):
+        return ["must not have leading 0s in IP or prefix length"]
     if ":" in address_text and network.version == 4:
-        found.append("must not have an IPv4-mapped IPv6 address")
-    if len(length) > 1 and length[0] == "0":
-        found.append("must not have leading 0s in prefix length")
-    if not found and _loose_ip(address_text) != network.network_address:
-        found.append(f'must not have bits set beyond the prefix length (should be "{network}")')
-    return found
+        return ["must not have an IPv4-mapped IPv6 address"]
+    if _loose_ip(address_text) != network.network_address:
+        return [HOST_BITS]
+    return []
 
 
 def canonical_cidr(text: str) -> list[str]:

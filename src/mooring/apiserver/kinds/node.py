@@ -70,7 +70,7 @@ class Node(Plain):
     def cells(self, document: Document, env: Env) -> Sequence[Any]:
         status = document.get("status") or {}
         info = status.get("nodeInfo") or {}
-        addresses = {address["type"]: address["address"] for address in reversed(status.get("addresses") or ())}
+        addresses = {address.get("type"): address.get("address", "") for address in reversed(status.get("addresses") or ())}
         return [
             document["metadata"].get("name", ""),
             _status(document),

@@ -41,6 +41,7 @@ class Service(Plain):
     def prepare_create(self, document: Document, env: Env) -> None:
         document["status"] = {"loadBalancer": {}}
         defaults.normalize_cluster_ips(document["spec"], None)
+        defaults.drop_meaningless_node_ports(document["spec"])
 
     def prepare_update(self, document: Document, old: Document, subresource: str, env: Env) -> None:
         super().prepare_update(document, old, subresource, env)
@@ -52,6 +53,7 @@ class Service(Plain):
         defaults.normalize_cluster_ips(spec, before)
         defaults.keep_families(spec, before)
         defaults.wipe_dependent(document, old)
+        defaults.drop_meaningless_node_ports(spec)
         if before.get("type") == "LoadBalancer" != spec["type"]:
             restore(document, old, "status")
             document["status"] = {**document.get("status", {}), "loadBalancer": {}}

@@ -141,7 +141,7 @@ def keep_families(spec: Spec, old: Spec) -> None:
         _set(spec, "ipFamilyPolicy", old.get("ipFamilyPolicy"))
     if "ipFamilies" not in spec:
         _set(spec, "ipFamilies", list(old.get("ipFamilies") or ()) or None)
-    if spec.get("ipFamilyPolicy") == "SingleStack" and old.get("ipFamilyPolicy") != "SingleStack":
+    if spec.get("ipFamilyPolicy") == "SingleStack":
         for name in ("clusterIPs", "ipFamilies"):
             values = spec.get(name) or []
             if len(values) == 2 and values == old.get(name):
@@ -165,6 +165,13 @@ def wipe_dependent(document: Document, old_document: Document) -> None:
         _wipe_unchanged(spec, old, "externalTrafficPolicy")
     if old.get("sessionAffinity") == "ClientIP" and spec.get("sessionAffinity") != "ClientIP":
         _wipe_unchanged(spec, old, "sessionAffinityConfig")
+
+
+def drop_meaningless_node_ports(spec: Spec) -> None:
+    """An ExternalName has none: kept, one would look allocated when the type changes."""
+    if spec.get("type") == "ExternalName":
+        for port in spec.get("ports") or ():
+            port.pop("nodePort", None)
 
 
 def _wipe_node_ports(spec: Spec, old: Spec) -> None:

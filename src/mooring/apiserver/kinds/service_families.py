@@ -67,10 +67,10 @@ def _refusals(spec: Spec, families: list[str], ranges: Ranges) -> list[FieldErro
         words = "must be 'RequireDualStack' or 'PreferDualStack' when multiple {} are specified"
         if len(spec.get("clusterIPs") or ()) == 2:
             errors.append(invalid("spec.ipFamilyPolicy", policy, words.format("cluster IPs")))
-        elif len(families) == 2:
+        if len(families) == 2:
             errors.append(invalid("spec.ipFamilyPolicy", policy, words.format("IP families")))
     errors += [
-        invalid(f"spec.ipFamilies[{place}]", families, f"{family} is not configured on this cluster")
+        invalid(f"spec.ipFamilies[{place}]", family, "not configured on this cluster")
         for place, family in enumerate(families)
         if family not in ranges.families
     ]

@@ -15,7 +15,7 @@ def check_status(document: Document, old: Document | None) -> list[FieldError]:
     before = (((old or {}).get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
     field = "status.loadBalancer.ingress"
     if ingresses and spec["type"] != "LoadBalancer" and ingresses != before:
-        return [forbidden(field, 'may only be used when `spec.type` is "LoadBalancer"')]
+        return [forbidden(field, "may only be used when `spec.type` is 'LoadBalancer'")]
     known = {ingress.get("ip") for ingress in before}
     found: list[FieldError] = []
     for place, ingress in enumerate(ingresses):

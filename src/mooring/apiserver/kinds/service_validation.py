@@ -290,11 +290,11 @@ def _check_family_changes(spec: Spec, before: Spec) -> list[FieldError]:
     """Addresses and families may be added or dropped at the second place; the first stands until ExternalName."""
     if "ExternalName" in (spec["type"], before.get("type")) or (is_headless(spec) and is_headless(before)):
         return []
-    found = _check_dual_change(spec, before, "clusterIPs", "clusterIP")
-    return found + _check_dual_change(spec, before, "ipFamilies", "ipFamily")
+    found = _check_dual_change(spec, before, "clusterIPs", "clusterIP", "cluster IP")
+    return found + _check_dual_change(spec, before, "ipFamilies", "ipFamily", "IP family")
 
 
-def _check_dual_change(spec: Spec, before: Spec, name: str, word: str) -> list[FieldError]:
+def _check_dual_change(spec: Spec, before: Spec, name: str, word: str, plain: str) -> list[FieldError]:
     field, new, old = f"spec.{name}", spec.get(name) or [], before.get(name) or []
     policy = spec.get("ipFamilyPolicy")
     if not old:
@@ -306,7 +306,7 @@ def _check_dual_change(spec: Spec, before: Spec, name: str, word: str) -> list[F
     if len(new) == len(old) == 2 and new[1] != old[1]:
         return [invalid(f"{field}[1]", new, FIXED)]
     if len(old) == 2 and len(new) == 1 and policy != "SingleStack":
-        words = f"must be set to 'SingleStack' when releasing the secondary {word}"
+        words = f"must be 'SingleStack' to release the secondary {plain}"
         return [invalid("spec.ipFamilyPolicy", policy, words)]
     return []
 

@@ -48,12 +48,11 @@ async def delete_old_events(store: Store) -> None:
     while True:
         expired = list(expired_events(store.snapshot, datetime.now(UTC)))
         for start in range(0, len(expired), _DELETIONS):
-            batch = expired[start : start + _DELETIONS]
-            try:
-                for compare in batch:  # each for itself: one that was written meanwhile stays, and hinders no other
-                    await store.commit(Txn((compare,), (Delete(compare.key),)))
-            except StorageError as error:
-                log.warning("old events were not deleted", why=str(error))
+            # Each for itself: one that was written meanwhile stays, and hinders no other.
+            txns = [Txn((compare,), (Delete(compare.key),)) for compare in expired[start : start + _DELETIONS]]
+            outcomes = await asyncio.gather(*map(store.commit, txns), return_exceptions=True)
+            if failures := [outcome for outcome in outcomes if isinstance(outcome, StorageError)]:
+                log.warning("old events were not deleted", count=len(failures), why=str(failures[0]))
                 break
         await asyncio.sleep(EVENT_CHECK.total_seconds())
 

@@ -21,7 +21,7 @@ from mooring.control.dns import ZoneKeeper
 from mooring.control.kubelet import Kubelet, NodeOptions
 from mooring.control.kubelet_pod import Machine
 from mooring.dns.wire import respond
-from mooring.edges.dns.server import DnsServer
+from mooring.edges.dns.server import DnsServer, bind, inherited
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
 from mooring.edges.http.tls import server_context
@@ -36,12 +36,18 @@ from mooring.pods.node import NodeIdentity
 
 log = structlog.get_logger("node")
 
+NAMES_PATIENCE = 5.0
+"""Seconds for which queries rather wait than fail after a start, as long as a resolver waits for its first try."""
 EVERYWHERE = ""
 """All of the node's addresses, of both families."""
 
 
 class Options(Struct, frozen=True):
-    """`data_dir` holds pki/ and, below nodes/<name>, this node's pods. `cgroup` is the node's own group."""
+    """`data_dir` holds pki/ and, below nodes/<name>, this node's pods. `cgroup` is the node's own group.
+
+    `dns_sockets` are descriptors of sockets already bound, UDP and TCP for each of `cluster_dns`: who passes them on and keeps
+    them open makes queries wait, not fail, while this process restarts. Without them it binds its own.
+    """
 
     name: str
     kubeconfig: Path | None
@@ -50,6 +56,7 @@ class Options(Struct, frozen=True):
     addresses: tuple[str, ...]
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
+    dns_sockets: tuple[int, ...] = ()
     zone: str = ""
     kubelet_port: int = 10250
     health_port: int = 10256
@@ -105,7 +112,6 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
             "node-registered": lambda: "" if kubelet.reporter.document else "the Node object does not exist yet",
         }
         await cleanup.enter_async_context(health.serve(health.Health(EVERYWHERE, options.health_port, registry, checks)))
-        await _answer_names(options, names, cleanup)
         await _serve_kubelet_api(options, machine, kubelet, cleanup)
         for name, loop in (
             ("kubelet", kubelet.run()),
@@ -114,6 +120,7 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
             ("routes", follow_routes(api, options.name)),
         ):
             tasks.create_task(loop, name=name)
+        await _answer_names(options, names, cleanup)
         log.info("serving", node=options.name, addresses=options.addresses, dns=options.cluster_dns)
         ready()
         await asyncio.Event().wait()
@@ -136,9 +143,12 @@ def _node_options(options: Options) -> NodeOptions:
 
 async def _answer_names(options: Options, names: ZoneKeeper, cleanup: contextlib.AsyncExitStack) -> None:
     """On every cluster DNS address, which this node holds on its loopback interface."""
-    for address in options.cluster_dns:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(names.wait_synced(), NAMES_PATIENCE)
+    held = [inherited(pair) for pair in zip(options.dns_sockets[::2], options.dns_sockets[1::2], strict=True)]
+    for sockets in held or [bind(address) for address in options.cluster_dns]:
         server = DnsServer(lambda message, stream: respond(message, names.zone, stream=stream))
-        await server.start(address)
+        await server.start(sockets)
         cleanup.push_async_callback(server.close)
 
 

@@ -17,6 +17,7 @@ from mooring.endpoints.slices import DEFAULT_LIMIT, Parent, SliceWrites, is_head
 from mooring.endpoints.topology import Disabled, give_hints, lent, node_facts, wants_auto, zone_cpu
 from mooring.model.discovery import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
 from mooring.model.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
+from mooring.ports.api import ApiError
 
 MANAGED_BY = "endpointslice-controller.k8s.io"
 NODE_RETRY = 5.0
@@ -72,6 +73,13 @@ class EndpointSlices:
             reports += [nodeless_report(service, pod, node) for pod, node in nodeless]
         figures = SyncFigures.of(service, writes, len(stale), wants_auto(service))
         return Plan(changes, tuple(reports), NODE_RETRY if nodeless else None, figures)
+
+    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
+        """Upstream's event about a sync that failed."""
+        service = world.get(SERVICE, *key)
+        return (
+            NOTHING if service is None else Plan(reports=(failure(service, f"failed to {doing(write, key)}: {error.message}"),))
+        )
 
 
 class FamilyPlan(Struct, frozen=True):
@@ -170,9 +178,19 @@ def hint_reports(
         yield Report(service, "Normal", "TopologyAwareHintsEnabled", f"{message}, addressType: {family}")
 
 
+def doing(write: Apply, key: Key) -> str:
+    service = "/".join(key)
+    if write.verb == "create":
+        return f"create EndpointSlice for Service {service}"
+    return f"{write.verb} {write.name} EndpointSlice for Service {service}"
+
+
 def nodeless_report(service: Document, pod: str, node: str) -> Report:
     name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
-    why = f"skipping Pod {pod} for Service {name}: Node {node} Not Found"
-    return Report(
-        service, "Warning", "FailedToUpdateEndpointSlices", f"Error updating Endpoint Slices for Service {name}: {why}"
-    )
+    return failure(service, f"skipping Pod {pod} for Service {name}: Node {node} Not Found")
+
+
+def failure(service: Document, why: str) -> Report:
+    name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+    message = f"Error updating Endpoint Slices for Service {name}: {why}"
+    return Report(service, "Warning", "FailedToUpdateEndpointSlices", message)

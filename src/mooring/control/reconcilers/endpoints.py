@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from mooring.control.reconciler import NOTHING, Apply, Change, Key, Plan, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Key, Plan, Report, World
 from mooring.control.reconcilers.endpoint_slices import pod_keys
 from mooring.control.service_pods import pods_of
 from mooring.endpoints.legacy import LEADER_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, desired_object
 from mooring.endpoints.pods import pod_facts
 from mooring.model.kinds import ENDPOINTS, POD, SERVICE
+from mooring.ports.api import ApiError
 
 
 class Endpoints:
@@ -39,3 +40,14 @@ class Endpoints:
         if wanted is existing or (existing is None and service["metadata"].get("deletionTimestamp")):
             return NOTHING
         return Plan((Apply("create" if existing is None else "update", ENDPOINTS, *key, wanted),))
+
+    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
+        """Upstream's events about a write that failed."""
+        service, name = world.get(SERVICE, *key), "/".join(key)
+        if service is None or write.verb not in ("create", "update"):
+            return NOTHING
+        if write.verb == "create":
+            reason, message = "FailedToCreateEndpoint", f"Failed to create endpoint for service {name}: {error.message}"
+        else:
+            reason, message = "FailedToUpdateEndpoint", f"Failed to update endpoint {name}: {error.message}"
+        return Plan(reports=(Report(service, "Warning", reason, message),))

@@ -1,4 +1,4 @@
-"""Which node does each waiting Pod get? (upstream: pkg/scheduler, the part of it that issue and design ask for)
+"""Which node does each waiting Pod get? (upstream: pkg/scheduler; of its filters and scores those of scheduling/)
 
 Serial, so that every choice sees the ones before it. A Pod that fits nowhere is looked at again when a node changes or a placed
 Pod ends, and every five minutes in any case.

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -13,10 +13,41 @@ Responder = Callable[[bytes, bool], bytes | None]
 
 IDLE_SECONDS = 10.0
 MAX_CONNECTIONS = 256
+BACKLOG = 256
+
+
+Sockets = tuple[socket.socket, socket.socket]
+"""(UDP, TCP listening), both bound to one address and port."""
+
+
+def bind(host: str, port: int = 53) -> Sockets:
+    """Opens and binds both sockets; port 0 takes a free one. Raises OSError: address not there, or taken.
+
+    Whoever keeps them open lets queries wait in them while the server that reads them restarts.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    tcp = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((host, port))
+        udp.bind((host, tcp.getsockname()[1]))
+        tcp.listen(BACKLOG)
+    except OSError:
+        udp.close()
+        tcp.close()
+        raise
+    return udp, tcp
+
+
+def inherited(descriptors: Iterable[int]) -> Sockets:
+    """The sockets that a supervisor bound and passed on by number, UDP first."""
+    udp, tcp = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    return udp, tcp
 
 
 class DnsServer:
-    """Serves one address and port over UDP and TCP until closed."""
+    """Serves one pair of sockets until closed."""
 
     def __init__(self, respond: Responder) -> None:
         self._respond = respond
@@ -24,18 +55,12 @@ class DnsServer:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str, port: int = 53) -> int:
-        """Binds both sockets; port 0 takes a free one. Returns the port. Raises OSError: address not there, or taken."""
+    async def start(self, sockets: Sockets) -> None:
+        """Takes the sockets over: they are closed with the server."""
+        udp, tcp = sockets
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self._respond), local_addr=(host, port))
-        bound: int = self._transport.get_extra_info("sockname")[1]
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._server = await asyncio.start_server(self._accept, host, bound, family=family, reuse_address=True)
-        except OSError:
-            self._transport.close()
-            raise
-        return bound
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self._respond), sock=udp)
+        self._server = await asyncio.start_server(self._accept, sock=tcp)
 
     async def close(self) -> None:
         if self._transport is not None:

@@ -79,12 +79,12 @@ class HttpTransport:
             ) as response:
                 if response.status != 200:
                     raise refusal(response.status, await response.read())
-                async for line in lines(response.content):
+                async for line in lines(response.content, self._idle_seconds):
                     yield line
-        except aiohttp.SocketTimeoutError:
-            return  # nothing for too long: the caller resumes where it is
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, ConnectionError, ssl.SSLError) as error:
             raise self._unavailable(error) from error
+        except TimeoutError:
+            return  # nothing for too long: the caller resumes where it is
 
     def _url(self, path: str, query: Mapping[str, str]) -> URL:
         text = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in query.items())
@@ -103,10 +103,18 @@ class HttpTransport:
         return ApiUnavailable(f"{self._access.server}: {str(error) or type(error).__name__}")
 
 
-async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Whole lines of a stream, however its chunks are cut. An unfinished last line is dropped: its event was not sent."""
+async def lines(content: aiohttp.StreamReader, idle_seconds: float) -> AsyncIterator[bytes]:
+    """Whole lines of a stream, however its chunks are cut. An unfinished last line is dropped: its event was not sent.
+
+    Raises TimeoutError when nothing comes for too long. aiohttp's own sock_read would not do: a broken chunk header closes the
+    connection and stops that timer, but never ends the read.
+    """
     rest: list[bytes] = []
-    async for chunk in content.iter_any():
+    while True:
+        async with asyncio.timeout(idle_seconds):
+            chunk = await content.readany()
+        if not chunk:
+            return
         first, *others = chunk.split(b"\n")
         rest.append(first)
         if not others:

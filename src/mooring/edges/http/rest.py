@@ -29,7 +29,6 @@ METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELET
 JSON = "application/json"
 
 _decode = msgspec.json.Decoder().decode
-_decode_frame = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -126,16 +125,25 @@ class RestApi:
             raise ApiUnavailable(f"{method} {path} was answered by something that is not JSON: {error}") from error
 
 
+class Frame(msgspec.Struct):
+    """metav1.WatchEvent"""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
+    object: Document
+
+
 def watch_event(line: bytes) -> WatchEvent:
     """One frame of a watch. Raises ApiError for an ERROR frame, ApiUnavailable for bytes that are no frame."""
     try:
         frame = _decode_frame(line)
-        kind, document = frame["type"], frame["object"]
-    except (msgspec.DecodeError, KeyError) as error:
+    except msgspec.DecodeError as error:
         raise ApiUnavailable(f"a watch sent something that is not an event: {error}") from error
-    if kind == "ERROR":
-        raise status_error(document.get("code") or 500, document)
-    return WatchEvent(kind, document)
+    if frame.type == "ERROR":
+        raise status_error(frame.object.get("code") or 500, frame.object)
+    return WatchEvent(frame.type, frame.object)
+
+
+_decode_frame = msgspec.json.Decoder(Frame).decode
 
 
 def refusal(code: int, body: bytes) -> ApiError:

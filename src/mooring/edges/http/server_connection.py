@@ -12,12 +12,15 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from msgspec import Struct
 
 from mooring.apiserver.contract import Response, User
 from mooring.edges.http.authn import certificate_user
 from mooring.edges.http.server_parser import Message, Phase, RequestParser
 from mooring.edges.http.server_status import BODY_TIMEOUT
+
+log = structlog.get_logger(__name__)
 
 LAST_CHUNK = b"0\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -226,6 +229,8 @@ class Connection(asyncio.Protocol):
             await self._serve(self)
             if self._parser.refusal and not self.lost and self._tunnel is None:
                 await self.respond(None, self._parser.refusal)
+        except Exception:
+            log.exception("connection failed")
         finally:
             if not self.lost:
                 self._transport.close()
@@ -242,21 +247,30 @@ class Connection(asyncio.Protocol):
             self.write(_CONTINUE)
 
     def _owes(self, phase: Phase) -> None:
-        patience = {Phase.IDLE: self._patience.idle, Phase.HEAD: self._patience.head, Phase.BODY: self._patience.body}
-        self._read_deadline = self._loop.time() + patience.get(phase, math.inf)
+        patience = self._patience
+        if phase is Phase.IDLE:
+            wait = patience.idle
+        elif phase is Phase.HEAD:
+            wait = patience.head
+        else:
+            wait = patience.body if phase is Phase.BODY else math.inf
+        self._read_deadline = self._loop.time() + wait
 
     def _head(self, message: Message | None, status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
-        lines = [_status_line(status), f"Date: {_date(int(time.time()))}", "Cache-Control: no-cache, private"]
-        lines += [f"{name}: {value}" for name, value in headers]
-        if not self.keeps_alive(message):
-            lines.append("Connection: close")
-        lines.append("\r\n")
-        return "\r\n".join(lines).encode("latin-1", "replace")
+        fields = "".join([f"{name}: {_one_line(value)}\r\n" for name, value in headers])
+        close = "" if self.keeps_alive(message) else "Connection: close\r\n"
+        always = f"Date: {_date(int(time.time()))}\r\nCache-Control: no-cache, private\r\n"
+        return f"{_status_line(status)}\r\n{always}{fields}{close}\r\n".encode("latin-1", "replace")
 
 
 def chunk(data: bytes) -> bytes:
     """One chunk of a chunked body (RFC 9112 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _one_line(value: str) -> str:
+    """A header's value that cannot begin another header: a warning may quote what a client sent."""
+    return value if value.isprintable() else "".join(character if character.isprintable() else " " for character in value)
 
 
 def _status_line(status: int) -> str:

@@ -65,12 +65,12 @@ class Exchange:
         """Answers a connection's requests one after another, until it ends."""
         while message := await connection.next():
             started = time.perf_counter()
-            inflight = self._metrics.inflight(message.method)
-            inflight.inc()
+            kind = "readOnly" if message.method in ("GET", "HEAD") else "mutating"
+            self._metrics.inflight[kind] += 1
             try:
                 outcome = await self._outcome(connection, message)
             finally:
-                inflight.dec()
+                self._metrics.inflight[kind] -= 1
             about = labels(message.method, message.path)
             match outcome:
                 case Response():
@@ -118,7 +118,7 @@ class Exchange:
     async def _decide(self, request: Request) -> Response | Watch | Proxy:
         """The core's decision, its writes committed. A write that meets a conflict is decided again from what is true now."""
         for _ in range(DECISIONS):
-            outcome = self._handle(request, self._store.snapshot, Env(self._now(), self._rng, self._settings))
+            outcome = self._handle(request, self._store.snapshot, Env(self._now(), self._rng, self._settings, self._now))
             if not isinstance(outcome, Write):
                 return outcome
             result = await self._store.commit(outcome.txn)

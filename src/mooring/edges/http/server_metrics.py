@@ -1,7 +1,7 @@
 """What does the API server count? Upstream's names, so that existing dashboards work (k8s.io/apiserver endpoints/metrics)."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from msgspec import Struct
 from prometheus_client import (
@@ -83,12 +83,16 @@ class Metrics:
             _LABELS,
             registry=self._registry,
         )
-        self._inflight = Gauge(
+        self.inflight = {"readOnly": 0, "mutating": 0}
+        """Short requests being answered now, by kind. Plain numbers: they change twice a request."""
+        inflight = Gauge(
             "apiserver_current_inflight_requests",
             "Short requests being answered now.",
             ("request_kind",),
             registry=self._registry,
         )
+        for kind in self.inflight:
+            inflight.labels(kind).set_function(partial(self.inflight.__getitem__, kind))
         self.rejected_tokens = Counter(
             "apiserver_authentication_failures_total", "Bearer tokens that were not good.", registry=self._registry
         )
@@ -108,10 +112,6 @@ class Metrics:
     def longrunning(self, about: Labels, verb: str) -> Gauge:
         """The gauge to raise while a request of this verb ('WATCH', 'CONNECT') is in progress."""
         gauge: Gauge = self._longrunning.labels(verb, *about.values()[1:])
-        return gauge
-
-    def inflight(self, method: str) -> Gauge:
-        gauge: Gauge = self._inflight.labels("readOnly" if method in ("GET", "HEAD") else "mutating")
         return gauge
 
     def response(self) -> Response:

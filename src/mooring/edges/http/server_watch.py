@@ -195,6 +195,8 @@ class Hub:
                     watcher.end()
 
     def _hear(self, events: Sequence[Event]) -> None:
+        if not self._channels:
+            return
         for event in events:
             for prefix in _prefixes(event.key):
                 if channels := self._channels.get(prefix):

@@ -78,6 +78,11 @@ async def _ip(commands: str) -> None:
     process = await asyncio.create_subprocess_exec(
         "ip", "-batch", "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await process.communicate(commands.encode())
+    try:
+        output, _ = await process.communicate(commands.encode())
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
     if process.returncode != 0:
         raise RuntimeFailure("FailedCreatePodSandBox", f"pod network: {output.decode(errors='replace').strip()}")

@@ -81,15 +81,18 @@ class PodProber:
             lines = [f"GET {parts.path or '/'}{'?' + parts.query if parts.query else ''} HTTP/1.1", f"Host: {host}"]
             lines += [f"{name}: {value}" for name, value in given.items() if name.lower() != "host"]
             writer.write(("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode())
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+            version, status = (await reader.readuntil(b"\n")).decode("latin-1").split(" ", 2)[:2]
+            if not version.startswith("HTTP/1."):
+                raise ValueError(f"malformed HTTP version {version}")
+            fields = {}
+            while line := (await reader.readuntil(b"\n")).decode("latin-1").strip():
+                name, _, value = line.partition(":")
+                fields[name.strip().lower()] = value.strip()
             length = int(fields.get("content-length", _MAX_BODY))
             body = b""
             while len(body) < min(length, _MAX_BODY) and (data := await reader.read(_MAX_BODY)):
                 body += data
-            return int(head[0].split(" ", 2)[1]), fields.get("location", ""), body.decode(errors="replace")
-        except IndexError:
-            raise ValueError("no status line") from None
+            return int(status), fields.get("location", ""), body.decode(errors="replace")
         finally:
             writer.close()
             with contextlib.suppress(OSError, ssl.SSLError):

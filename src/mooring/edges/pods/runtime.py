@@ -5,9 +5,7 @@ therefore loses nothing: the next one adopts. Creating goes: files, cgroup, shim
 """
 
 import asyncio
-import json
 import os
-import secrets
 import shutil
 import subprocess
 import time
@@ -16,11 +14,12 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from mooring.edges.pods import cgroups, network, pod_files
+from mooring.edges.pods import cgroups, network, pod_files, run_folder
 from mooring.edges.pods.addresses import Addresses
 from mooring.edges.pods.host import hidden, visible
 from mooring.edges.pods.images.table import PYTHON, ImageTable
 from mooring.edges.pods.pod_files import Sandbox
+from mooring.edges.pods.run_folder import RunSettings
 from mooring.edges.pods.shim_link import ShimGone, ShimLink
 from mooring.edges.pods.volumes import backing_folders
 from mooring.pods.observed import PodSeen, Run
@@ -62,8 +61,8 @@ class PodRuntime:
         self.addresses = Addresses(options.state / "addresses")
         self._pods: dict[str, _Pod] = {}
         self._changed: Callable[[PodSeen], None] = lambda seen: None
-        self._hidden = hidden((*options.hidden, str(options.state)))
-        self._visible = visible(self._hidden)
+        away = hidden((*options.hidden, str(options.state)))
+        self._settings = RunSettings(options.node_name, away, visible(away), options.log_limit, options.log_kept)
         self._dead: list[subprocess.Popen[bytes]] = []
 
     # The port
@@ -113,6 +112,7 @@ class PodRuntime:
             raise RuntimeFailure("RunContainerError", str(error)) from error
         self._look(pod, wish.name)
         if "failed" in answer:
+            self._changed(pod.seen)  # The failed start is a run that ended.
             raise RuntimeFailure("RunContainerError", answer["failed"])
         return pod.seen
 
@@ -173,12 +173,7 @@ class PodRuntime:
         if held:
             held.unwatch()
             await cgroups.destroy(cgroup)
-        ips = held.sandbox.ips if held else ()
-        if not wish.host_network and not ips:
-            taken = {ip for pod in self._pods.values() for ip in pod.sandbox.ips}
-            ips = self.addresses.allocate(wish.pod_cidrs, taken)
-        elif wish.host_network:
-            ips = wish.host_ips
+        ips = self._addresses(wish, held)
         folders = backing_folders(directory, wish.volumes)
         sandbox = Sandbox(
             uid=wish.uid,
@@ -207,6 +202,14 @@ class PodRuntime:
         pod_files.store(directory / "sandbox.json", sandbox)
         pod.seen = structs.replace(pod.seen, alive=True)
         return pod
+
+    def _addresses(self, wish: SandboxWish, held: _Pod | None) -> tuple[str, ...]:
+        """The node's, those it had before, or new ones. Raises LookupError when a range is full."""
+        if wish.host_network:
+            return wish.host_ips
+        if held and held.sandbox.ips:
+            return held.sandbox.ips
+        return self.addresses.allocate(wish.pod_cidrs, {ip for pod in self._pods.values() for ip in pod.sandbox.ips})
 
     async def _spawn(self, pod: _Pod) -> int:
         """Starts the shim and waits until it serves. Popen, not asyncio's: the shim must survive this loop's end."""
@@ -282,58 +285,12 @@ class PodRuntime:
     # Containers
 
     def _prepare(self, pod: _Pod, wish: ContainerWish) -> Path:
-        """The run's folder with its spec.json; folders older than the previous run go."""
-        found = self.images.image(wish.image)
-        if found is None:
+        """The run's folder and cgroup."""
+        image = self.images.image(wish.image)
+        if image is None:
             raise RuntimeFailure("ErrImagePull", f'image "{wish.image}" is not in the table')
-        image, tag = found
-        folder = pod.directory / "containers" / wish.name / str(wish.attempt)
-        shutil.rmtree(folder, ignore_errors=True)
-        for old in pod_files.attempts(pod.directory, wish.name)[:-1]:
-            shutil.rmtree(old, ignore_errors=True)
-        folder.mkdir(parents=True, mode=0o700)
-        cgroup = f"{pod.sandbox.cgroup}/{wish.name}"
-        cgroups.create(Path(cgroup), self.options.cgroup, wish.limits)
-        facts = {
-            "pod": pod.sandbox.name,
-            "namespace": pod.sandbox.namespace,
-            "ip": next(iter(pod.sandbox.ips), ""),
-            "node": self.options.node_name,
-            "tag": "v1" if tag in ("", "latest") else tag,
-        }
-        home = {"HOME": "/root" if wish.identity.user == 0 else "/", "HOSTNAME": pod.sandbox.hostname}
-        env = {**home, **{name: _fill(value, facts) for name, value in image.env.items()}, **wish.env}
-        argv = [*(wish.command or image.command), *(wish.args or (() if wish.command else image.args))]
-        if not argv:
-            raise RuntimeFailure("CreateContainerError", "no command specified")
-        mounts = [[pod.sandbox.volumes[m.volume], m.target, m.sub_path, m.read_only] for m in wish.mounts]
-        if wish.termination_message_path:
-            (folder / "termination").touch(0o666)
-            os.chmod(folder / "termination", 0o666)
-            mounts.append([str(folder / "termination"), wish.termination_message_path, "", False])
-        spec = {
-            "name": wish.name,
-            "id": "mooring://" + secrets.token_hex(32),
-            "image": wish.image,
-            "image_id": image.id,
-            "argv": argv,
-            "env": env,
-            "cwd": wish.working_dir or image.working_dir,
-            "cgroup": cgroup,
-            "identity": structs.asdict(wish.identity),
-            "fall_back_to_logs": wish.fall_back_to_logs,
-            "log_limit": self.options.log_limit,
-            "log_kept": self.options.log_kept,
-            "root": {
-                "hidden": self._hidden,
-                "visible": self._visible,
-                "files": pod.sandbox.files,
-                "mounts": mounts,
-                "read_only": wish.identity.read_only_root,
-                "shm": str(pod.directory / "shm"),
-            },
-        }
-        (folder / "spec.json").write_text(json.dumps(spec))
+        folder = run_folder.make(pod.directory, pod.sandbox, wish, image, self._settings)
+        cgroups.create(Path(pod.sandbox.cgroup) / wish.name, self.options.cgroup, wish.limits)
         return folder
 
     def _look(self, pod: _Pod, container: str) -> None:
@@ -344,9 +301,3 @@ class PodRuntime:
             if run:
                 runs.append(run)
         pod.seen = structs.replace(pod.seen, runs={**pod.seen.runs, container: tuple(runs)})
-
-
-def _fill(text: str, facts: dict[str, str]) -> str:
-    for name, value in facts.items():
-        text = text.replace("{" + name + "}", value)
-    return text

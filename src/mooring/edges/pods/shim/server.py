@@ -51,6 +51,10 @@ def _make_namespaces(spec):
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
     if not spec["host_network"]:
         socket.sethostname(spec["hostname"])
+        # As containerd sets them for pods: low ports and ping need no capability in a network that is the pod's own.
+        for name, value in (("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")):
+            with open("/proc/sys/net/ipv4/" + name, "w") as file:
+                file.write(value)
     for path, options in spec["memory"].items():
         kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
 

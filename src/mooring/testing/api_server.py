@@ -1,4 +1,4 @@
-"""The real API server on SQLite and HTTPS, in the test's own loop, and a client for it."""
+"""How is something tried against the real API server? On SQLite and HTTPS, in the caller's own loop, with a client for it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from mooring.ports.api import ApiError
 
 @asynccontextmanager
 async def real_server(data_dir: Path) -> AsyncIterator[ApiClient]:
-    """Gives an administrator's client; there is a namespace `default`."""
+    """Gives an administrator's client. There is a namespace `default`, and `data_dir/kubeconfig`."""
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     options = Options(data_dir, (Listen("127.0.0.1", 0),))
     serving = asyncio.create_task(serve(options, lambda addresses: ready.set_result(addresses[0][1])))
