@@ -39,8 +39,20 @@ def command(
     else:
         found = _from_words(server, select(resources, what or []), place, labels, everything)
     options = {"propagationPolicy": "Background"} | ({"gracePeriodSeconds": grace_period} if grace_period >= 0 else {})
-    waiting = []
-    refused: list[Refused] = []
+    deleted, refused = _delete(server, found, options, ignore_not_found)
+    if wait:
+        end = time.monotonic() + timeout if timeout > 0 else float("inf")
+        for selection, where, uid in deleted:
+            _until_gone(server, selection, where, uid, end)
+    if refused:
+        raise CommandError("\n".join(f"error from server ({error.reason}): {error}" for error in refused))
+
+
+def _delete(
+    server: Connection, found: list[tuple[Selection, str]], options: Document, ignore_not_found: bool
+) -> tuple[list[tuple[Selection, str, str]], list[Refused]]:
+    """Asks for each, whatever becomes of the others: what is going, with its namespace and uid, and what was refused."""
+    deleted, refused = [], []
     for selection, where in found:
         try:
             gone = server.send("DELETE", selection.kind.path(where, selection.name), options)
@@ -51,13 +63,8 @@ def command(
         label = {"apiVersion": selection.kind.api_version, "kind": selection.kind.kind, "metadata": {"name": selection.name}}
         print(f"{name_of(label)} deleted")
         uid = (gone.get("metadata") or {}).get("uid") or (gone.get("details") or {}).get("uid", "")
-        waiting.append((selection, where, uid))
-    if wait:
-        end = time.monotonic() + timeout if timeout > 0 else float("inf")
-        for selection, where, uid in waiting:
-            _until_gone(server, selection, where, uid, end)
-    if refused:
-        raise CommandError("\n".join(f"error from server ({error.reason}): {error}" for error in refused))
+        deleted.append((selection, where, uid))
+    return deleted, refused
 
 
 def _from_manifest(resources: Resources, document: Document, namespace: str) -> tuple[Selection, str]:

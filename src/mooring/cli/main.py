@@ -27,6 +27,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "delete": "Delete objects",
         "logs": "Show what a container wrote",
         "exec": "Run a command in a pod, on a node, or outside",
+        "trace": "What becomes of a packet, and why",
     },
     "Measuring": {
         "bench": "Run a benchmark",

@@ -76,21 +76,11 @@ def plan_family(
 ) -> SliceWrites:
     """One address family. `existing` are the parent's slices of that family, by label; those of an older parent of the same
     name go. `placeholder` keeps one empty slice where nothing serves. `since` takes part in the trigger time."""
-    groups: dict[PortsKey, list[Document]] = {key: [] for key in desired.groups}
-    outdated: dict[str, bool] = {}
+    own: list[Document] = []
     foreign: list[Document] = []
     for slice_ in existing:
-        if not owned_by(slice_, parent.uid):
-            foreign.append(slice_)
-            continue
-        groups.setdefault(ports_key(slice_.get("ports")), []).append(slice_)
-        outdated[slice_["metadata"]["name"]] = not carries(parent, slice_)
-    packed = [
-        pack(slices, group.endpoints, group.ports, limit, outdated)
-        if (group := desired.groups.get(key))
-        else Packing([], slices, [], 0, sum(len(slice_.get("endpoints") or ()) for slice_ in slices), [])
-        for key, slices in groups.items()
-    ]
+        (own if owned_by(slice_, parent.uid) else foreign).append(slice_)
+    packed = pack_groups(parent, own, desired, limit)
     changed = [draft for packing in packed for draft in packing.changed]
     gone = [slice_ for packing in packed for slice_ in packing.gone]
     kept = sum(len(packing.kept) for packing in packed)
@@ -103,18 +93,37 @@ def plan_family(
     moments = [since, *(desired.since.get(key, "") for packing in packed for key in packing.touched)]
     trigger = min(filter(None, moments), default="")
     documents = [(draft.origin, document(parent, draft, family, trigger)) for draft in changed]
-    total = sum(len(group.endpoints) for group in desired.groups.values())
-    least = sum(-(-len(group.endpoints) // limit) for group in desired.groups.values())
     return SliceWrites(
         create=() if parent.deleting else tuple(new for origin, new in documents if origin is None),
         update=tuple(new for origin, new in documents if origin is not None and not same(origin, new)),
         delete=(*foreign, *gone),
         added=sum(packing.added for packing in packed),
         removed=sum(packing.removed for packing in packed),
-        endpoints=total,
+        endpoints=sum(len(group.endpoints) for group in desired.groups.values()),
         slices=len(changed) + kept,
-        desired_slices=max(least, 1 if placeholder else 0),
+        desired_slices=max(
+            sum(-(-len(group.endpoints) // limit) for group in desired.groups.values()),
+            1 if placeholder else 0,
+        ),
     )
+
+
+def pack_groups(parent: Parent, own: Iterable[Document], desired: Desired, limit: int) -> list[Packing]:
+    """A packing for each set of ports that is wanted or held; slices of ports that nobody wants any more go."""
+    held: dict[PortsKey, list[Document]] = {key: [] for key in desired.groups}
+    outdated: dict[str, bool] = {}
+    for slice_ in own:
+        held.setdefault(ports_key(slice_.get("ports")), []).append(slice_)
+        outdated[slice_["metadata"]["name"]] = not carries(parent, slice_)
+    packed = []
+    for key, slices in held.items():
+        group = desired.groups.get(key)
+        if group is not None:
+            packed.append(pack(slices, group.endpoints, group.ports, limit, outdated))
+        else:
+            removed = sum(len(slice_.get("endpoints") or ()) for slice_ in slices)
+            packed.append(Packing([], slices, [], 0, removed, []))
+    return packed
 
 
 def carries(parent: Parent, slice_: Document) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from mooring.app.roles.apiserver import Listen, Options, serve
@@ -21,12 +22,11 @@ async def real_server(data_dir: Path) -> AsyncIterator[ApiClient]:
     options = Options(data_dir, (Listen("127.0.0.1", 0),))
     serving = asyncio.create_task(serve(options, lambda addresses: ready.set_result(addresses[0][1])))
     try:
-        await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
+        serving.add_done_callback(partial(_tell_failure, ready))
+        port = await ready
         pki = Pki(data_dir / "pki")
         file = data_dir / "kubeconfig"
-        file.write_text(write_kubeconfig(f"https://127.0.0.1:{ready.result()}", pki.authority, pki.admin()))
+        file.write_text(write_kubeconfig(f"https://127.0.0.1:{port}", pki.authority, pki.admin()))
         async with ApiClient(kubeconfig.load(file)) as client:
             with suppress(ApiError):  # the server may make it by itself
                 await client.write("create", NAMESPACE, "", "default", {"metadata": {"name": "default"}})
@@ -35,3 +35,8 @@ async def real_server(data_dir: Path) -> AsyncIterator[ApiClient]:
         serving.cancel()
         with suppress(asyncio.CancelledError):
             await serving
+
+
+def _tell_failure(ready: asyncio.Future[int], ended: asyncio.Task[None]) -> None:
+    if not ready.done() and not ended.cancelled():
+        ready.set_exception(ended.exception() or RuntimeError("the API server ended before it served"))
