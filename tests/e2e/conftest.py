@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from local_cluster import Cluster
 
+pytest.register_assert_rewrite("scene")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent

@@ -278,7 +278,7 @@ async def test_a_client_that_goes_away_takes_its_process_with_it(tmp_path: Path)
 async def test_logs_are_streamed_and_a_missing_container_is_told(tmp_path: Path) -> None:
     async with serving(tmp_path) as (connect, _):
         assert await get(connect, "/containerLogs/default/p/main?tailLines=2") == (200, b"two\nthree\n")
-        assert await get(connect, "/containerLogs/default/p/other") == (404, b"container other has no log")
+        assert await get(connect, "/containerLogs/default/p/other") == (400, b"container other has no log")
         assert (await get(connect, "/containerLogs/default/gone/main"))[0] == 404
         assert (await get(connect, "/containerLogs/default/p/main?tailLines=x"))[0] == 400
 

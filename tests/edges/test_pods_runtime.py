@@ -226,7 +226,7 @@ async def test_logs_tail_since_limits_and_previous(node: Pods) -> None:
         assert (options, wanted) == (options, await collected(node.streams.logs("p", "c", options)))
     stamped = await collected(node.streams.logs("p", "c", LogOptions(timestamps=True, stream="Stdout")))
     assert stamped.endswith(b"Z again\n")
-    with pytest.raises(RuntimeFailure, match='previous terminated container "d" in pod "default/pod-p" not found'):
+    with pytest.raises(RuntimeFailure, match='previous terminated container "d" in pod "pod-p" not found'):
         await collected(node.streams.logs("p", "d", LogOptions(previous=True)))
 
 

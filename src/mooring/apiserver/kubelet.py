@@ -18,6 +18,7 @@ _ADDRESS_ORDER = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hos
 _POD_LOG_OPTIONS = Kind("", "v1", "PodLogOptions", "", "", True)
 _STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
 _CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
+_PULLS = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
 
 Query = tuple[tuple[str, str], ...]
 
@@ -30,6 +31,8 @@ def log(call: Call) -> Proxy | Response:
     node = pod["spec"].get("nodeName")
     if not node:
         return Response(200, b"", "text/plain")
+    if not call.flag("previous") and (why := _not_started(pod, container)):
+        raise bad_request(f'container "{container}" in pod "{call.name}" is waiting to start: {why}')
     return _proxy(call, node, f"/containerLogs/{call.namespace}/{call.name}/{container}", query)
 
 
@@ -64,6 +67,16 @@ def _container(call: Call, pod: Document) -> str:
         return only
     choices = f", choose one of: [{' '.join(names)}]" if regular else ""
     raise bad_request(f"a container name must be specified for pod {call.name}{choices}")
+
+
+def _not_started(pod: Document, container: str) -> str:
+    """Why a container has never run, empty when it has or nobody knows: validateContainerLogStatus of the kubelet."""
+    status = pod.get("status") or {}
+    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if one["name"] == container and not (one.get("lastState") or {}).get("terminated"):
+            reason: str = ((one.get("state") or {}).get("waiting") or {}).get("reason", "")
+            return _PULLS.get(reason, reason)
+    return ""
 
 
 def _log_query(call: Call) -> Query:

@@ -260,7 +260,7 @@ def _paths(kinds: tuple[Kind, ...], dialect: _Dialect) -> Json:
 
 # Documents --------------------------------------------------------------------------------------------------------------
 
-_INFO = {"title": "Kubernetes", "version": "v1.37.0"}
+_INFO = {"title": "Kubernetes", "version": "v1.33.0"}
 
 
 def _group_versions() -> dict[str, tuple[Kind, ...]]:

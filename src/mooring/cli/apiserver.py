@@ -10,6 +10,7 @@ from mooring.app.roles import apiserver
 from mooring.app.settings import DEFAULT_DATA_DIR
 from mooring.cli.main import CommandError
 from mooring.cli.roles import LogFormat, host_and_port, log_to_stdout, ranges
+from mooring.store.errors import StorageError
 
 Places = Annotated[
     list[str] | None,
@@ -41,7 +42,7 @@ def command(
     places = tuple(map(_place, listen or ["127.0.0.1:6443"]))
     try:
         apiserver.run(apiserver.Options(data_dir, places, settings, kubelet_namespace, tuple(name or ())))
-    except OSError as error:
+    except (OSError, StorageError) as error:
         raise CommandError(str(error)) from error
 
 

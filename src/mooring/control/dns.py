@@ -1,24 +1,25 @@
 """Which names does the cluster have now? Keeps the Zone true from Services, slices and Namespaces, a Service at a time."""
 
-import asyncio
 from datetime import UTC, datetime
 
 from mooring.control.informer import Informer
 from mooring.dns.zone import Zone
-from mooring.model.discovery import EndpointSlice, endpoint_slice
-from mooring.model.kinds import ENDPOINT_SLICE, NAMESPACE, SERVICE
-from mooring.model.service import Service, service
+from mooring.model.discovery import EndpointSlice
+from mooring.model.kinds import NAMESPACE
+from mooring.model.service import Service
 from mooring.ports.api import Api, Document
 from mooring.services.names import PublishedName, published
 from mooring.services.view import ServiceName
 
 
 class ZoneKeeper:
-    """`zone` is always a consistent value: answers read it in the same thread, between two changes."""
+    """`zone` is always a consistent value: answers read it in the same thread, between two changes.
 
-    def __init__(self, api: Api, domain: str) -> None:
-        self._services: Informer[Service] = Informer(api, SERVICE, service)
-        self._slices: Informer[EndpointSlice] = Informer(api, ENDPOINT_SLICE, endpoint_slice)
+    The informers of Services and slices are shared with the dataplane, which runs them.
+    """
+
+    def __init__(self, api: Api, services: Informer[Service], slices: Informer[EndpointSlice], domain: str) -> None:
+        self._services, self._slices = services, slices
         self._namespaces: Informer[Document] = Informer(api, NAMESPACE)
         self._names: dict[ServiceName, tuple[PublishedName, ...]] = {}
         self._aliases: set[ServiceName] = set()
@@ -44,9 +45,7 @@ class ZoneKeeper:
 
     async def run(self) -> None:
         """Follows the API until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for informer in (self._services, self._slices, self._namespaces):
-                tasks.create_task(informer.run())
+        await self._namespaces.run()
 
     def _slice_changed(self, before: EndpointSlice | None, after: EndpointSlice | None) -> None:
         for name in {each.service for each in (before, after) if each is not None}:

@@ -234,11 +234,12 @@ class _Decision:
         if run is not None and run.running:
             self._check(container)
             return
-        trouble = self.known.troubles.get(name)
-        if trouble and self.now < trouble.again:
-            self.times.append(trouble.again)
+        if trouble := self.known.troubles.get(name):
+            # Shown while it is tried again, too: a reason that comes and goes is no reason to a reader.
             self.waiting[name] = Waiting(trouble.reason, trouble.message)
-            return
+            if self.now < trouble.again:
+                self.times.append(trouble.again)
+                return
         if run is None:
             self.actions.append(Start(container, 0, None))
             return

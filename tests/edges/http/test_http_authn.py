@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from conftest import Place
+from http_lab import Place
 
 from mooring.apiserver.contract import Settings
 from mooring.edges.http.authn import ServiceAccountTokens, certificate_user

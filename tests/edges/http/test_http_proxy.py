@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from conftest import Place, Start, until
+from http_lab import Place, Start, until
 
 from mooring.apiserver.contract import Settings
 from mooring.edges.http.kubelet import KubeletDialer
@@ -190,7 +190,7 @@ async def test_over_plain_tcp_each_direction_ends_by_itself(keys: Pki) -> None:
         writer.write(SWITCHING)
         writer.write(b"you said %d bytes" % len(await reader.read(-1)))
 
-    from conftest import small_core
+    from http_lab import small_core
 
     server = ApiServer(small_core, MemoryStore(), Settings(), tls=None, dial=KubeletDialer(None))
     sock: socket.socket = listener("127.0.0.1", 0)

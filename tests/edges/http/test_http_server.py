@@ -7,7 +7,7 @@ import ssl
 import warnings
 
 import pytest
-from conftest import MAX_BODY, Place, Start, until
+from http_lab import MAX_BODY, Place, Start, until
 
 from mooring.edges.http.server_connection import Patience
 from mooring.store.records import Put, Txn

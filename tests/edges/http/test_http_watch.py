@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from conftest import Client, Place, Start, until
+from http_lab import Client, Place, Start, until
 
 from mooring.edges.http import server_watch
 from mooring.edges.http.server_connection import Patience
@@ -67,7 +67,7 @@ async def test_watchers_that_come_in_the_middle_of_many_writes_miss_and_double_n
 
 
 async def test_an_event_is_encoded_once_for_all_who_share(start: Start) -> None:
-    from conftest import small_core
+    from http_lab import small_core
 
     encoded: list[int] = []
 
@@ -167,7 +167,7 @@ async def test_a_watcher_whose_client_left_is_forgotten(place: Place) -> None:
 
 
 async def test_a_watch_that_cannot_be_encoded_ends_and_the_server_goes_on(start: Start) -> None:
-    from conftest import small_core
+    from http_lab import small_core
 
     def failing(request, snapshot, env):  # type: ignore[no-untyped-def]
         outcome = small_core(request, snapshot, env)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import structlog
 import uvloop
 from msgspec import Struct
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from mooring.app.pod_routes import follow_routes
 from mooring.app.roles.controllers import stop_signal
+from mooring.control.cache import Cache
 from mooring.control.dataplane import Dataplane, DataplaneOptions
 from mooring.control.dns import ZoneKeeper
 from mooring.control.kubelet import Kubelet, NodeOptions
@@ -32,6 +34,7 @@ from mooring.edges.pki import KUBELET_CLIENT, Pki
 from mooring.edges.pods.assembly import Pods, pods
 from mooring.edges.pods.host import facts
 from mooring.edges.pods.runtime import RuntimeOptions
+from mooring.model.service import Service
 from mooring.pods.node import NodeIdentity
 
 log = structlog.get_logger("node")
@@ -103,9 +106,9 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
         cleanup.callback(firewall.close)
         cleanup.callback(conntrack.close)
         dataplane = Dataplane(api, firewall, conntrack, DataplaneOptions(options.name), registry)
-        names = ZoneKeeper(api, options.cluster_domain)
+        names = ZoneKeeper(api, dataplane.services, dataplane.slices, options.cluster_domain)
         tasks = await cleanup.enter_async_context(asyncio.TaskGroup())
-        kubelet = Kubelet(api, _ports(machine), _node_options(options), tasks)
+        kubelet = Kubelet(api, _ports(machine), _node_options(options, dataplane.services.cache), tasks)
         checks = {
             "dataplane-sync": lambda: "" if dataplane.health().synced else "the kernel's tables do not follow the API yet",
             "dns-sync": lambda: "" if names.synced else "Services have not been listed yet",
@@ -130,7 +133,7 @@ def _ports(machine: Pods) -> Machine:
     return Machine(machine.runtime, machine.images, machine.volumes, machine.prober)
 
 
-def _node_options(options: Options) -> NodeOptions:
+def _node_options(options: Options, services: Cache[Service]) -> NodeOptions:
     return NodeOptions(
         identity=NodeIdentity(options.name, options.addresses, options.zone, kubelet_port=options.kubelet_port),
         facts=facts(options.state),
@@ -138,6 +141,7 @@ def _node_options(options: Options) -> NodeOptions:
         cluster_domain=options.cluster_domain,
         resolv_conf=_text("/etc/resolv.conf"),
         hosts=_text("/etc/hosts"),
+        services=lambda namespace: [msgspec.to_builtins(each) for each in services.list(namespace)],
     )
 
 

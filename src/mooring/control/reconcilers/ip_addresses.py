@@ -72,6 +72,8 @@ def _service(key: Key, world: World) -> Plan:
         return NOTHING
     if seconds_since(service["metadata"]["creationTimestamp"], world.now) < NEW_SERVICE_GRACE:
         return Plan(again_after=NEW_SERVICE_GRACE)
+    if not any(True for _ in world.list(SERVICE_CIDR)):
+        return NOTHING  # A fresh cluster: the ranges are about to be made, and their coming plans every Service again.
     writes: list[Apply] = []
     reports: list[Report] = []
     for text in sorted(cluster_ips(service)):

@@ -10,7 +10,7 @@ import httptools
 from mooring.apiserver.contract import Proxy
 from mooring.edges.http.server_connection import LAST_CHUNK, Connection, chunk
 from mooring.edges.http.server_parser import Message
-from mooring.edges.http.server_status import bad_gateway
+from mooring.edges.http.server_status import bad_gateway, refused
 
 Dial = Callable[[Proxy], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Connects to a node's kubelet. Raises OSError (ssl.SSLError among them) or TimeoutError."""
@@ -58,6 +58,8 @@ async def carry(connection: Connection, message: Message, proxy: Proxy, dial: Di
             )
         if head.status == 101:
             await _tunnel(connection, head, rest, reader, writer)
+        elif head.status >= 400 and not message.upgrade:
+            await connection.respond(message, refused(head.status, await _text(head, reader)))
         else:
             await _stream(connection, message, head, reader)
         return head.status
@@ -135,6 +137,13 @@ class _Head:
 
     def on_message_complete(self) -> None:
         self.complete = True
+
+
+async def _text(head: _Head, reader: asyncio.StreamReader) -> str:
+    """What the kubelet says against a request, as far as anybody reads."""
+    while not head.complete and sum(map(len, head.body)) < _READ:
+        await head.more(reader)
+    return b"".join(head.body)[:_READ].decode("utf-8", "replace").strip()
 
 
 async def _stream(connection: Connection, message: Message, head: _Head, reader: asyncio.StreamReader) -> None:

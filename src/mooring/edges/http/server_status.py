@@ -21,6 +21,7 @@ HEADERS_TOO_LARGE = status(431, "BadRequest", "request header fields too large")
 BODY_TIMEOUT = status(408, "Timeout", "the request body did not arrive in time")
 CONTENDED = status(429, "TooManyRequests", "the object is being changed by many at once, please try again later", retry_after=1)
 FORBIDDEN_METRICS = status(403, "Forbidden", 'forbidden: User "system:anonymous" cannot get path "/metrics"')
+_REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound"}
 
 
 def bad_request(message: str) -> Response:
@@ -35,3 +36,10 @@ def internal(message: str) -> Response:
 def bad_gateway(message: str) -> Response:
     """The kubelet could not be reached or did not speak HTTP: upstream's proxy error."""
     return status(502, "BadGateway", message)
+
+
+def refused(code: int, text: str) -> Response:
+    """What a kubelet answered in plain text, as a Status: clients show the text of no other (GenericHttpResponseChecker)."""
+    if code == 500:
+        return internal(text)
+    return status(code, _REASONS.get(code, ""), text)

@@ -95,7 +95,7 @@ class KubeletServer:
         except Refused as refused:
             await _answer(http, writer, refused.status, refused.text.encode())
         except RuntimeFailure as failure:
-            await _answer(http, writer, 404 if failure.reason == "ContainerNotFound" else 500, failure.message.encode())
+            await _answer(http, writer, 400 if failure.reason == "ContainerNotFound" else 500, failure.message.encode())
 
     def _authorize(self, writer: asyncio.StreamWriter) -> None:
         certificate = writer.get_extra_info("peercert") or {}

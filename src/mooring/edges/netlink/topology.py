@@ -145,11 +145,18 @@ def _switch(wish: Topology) -> Step:
 def _node(wish: Topology, node: NodePlace) -> Step:
     lines = ["link set dev lo up", "link set dev eth0 up"]
     lines += [f"address replace {address} dev eth0" for address in node.addresses]
-    lines += [f"address replace {address} dev lo" for address in wish.dns]
+    lines += [_never_a_source(address) for address in wish.dns]
     lines += [f"route replace default via {address.ip} dev eth0" for address in wish.switch]
     first, last = wish.node_ports
     own = (("net/ipv4/ip_local_reserved_ports", f"{first}-{last}"),)
     return Step(wish.namespace(node.name), tuple(lines), _EVERYWHERE + _FORWARDING + own)
+
+
+def _never_a_source(address: str) -> str:
+    """Holds an address that answers, yet is never chosen as source: pods see a node by the address of the node."""
+    # The scope keeps it from selection in IPv4, being deprecated in IPv6 (RFC 6724, section 5, rule 3).
+    shy = "preferred_lft 0" if ":" in address else "scope host"
+    return f"address replace {address} dev lo {shy}"
 
 
 def _outside(wish: Topology) -> Step:

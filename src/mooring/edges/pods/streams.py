@@ -105,9 +105,10 @@ class PodStreams:
         wanted = attempts[:-1] if options.previous else attempts
         if not wanted:
             seen = self.runtime.seen(uid)
-            name = f"{seen.namespace}/{seen.name}" if seen else uid
-            which = "previous terminated container" if options.previous else "container"
-            raise RuntimeFailure("ContainerNotFound", f'{which} "{container}" in pod "{name}" not found')
+            name = seen.name if seen else uid
+            what = "previous terminated " if options.previous else ""
+            lack = "not found" if options.previous else "is not available"
+            raise RuntimeFailure("ContainerNotFound", f'{what}container "{container}" in pod "{name}" {lack}')
         attempt = int(wanted[-1].name)
 
         def ended() -> bool:

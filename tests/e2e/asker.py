@@ -1,0 +1,57 @@
+"""What does this place get for an answer? Runs inside a pod or on a node, the standard library alone: a JSON line in, one out.
+
+In:  {"transport": "tcp"|"udp", "host", "port", "payload" (hex), "source" (a port, 0: any), "timeout",
+      "reads": "datagram" | "stream" (until it ends) | "frame" (RFC 1035 4.2.2)}
+     or {"name", "family" (4, 6, 0: both)} to ask the resolver that the place is configured with.
+Out: {"payload": hex} or {"addresses": [...]}, else {"failed": "refused"|"silence"|"unreachable"|words}.
+"""
+
+import json
+import socket
+import sys
+
+FAMILIES = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def resolve(name, family):
+    found = socket.getaddrinfo(name, None, FAMILIES[family], socket.SOCK_STREAM)
+    return {"addresses": sorted({entry[4][0] for entry in found})}
+
+
+def exchange(transport, host, port, payload, source, timeout, reads):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM) as made:
+        made.settimeout(timeout)
+        if source:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(("", source))
+        made.connect((host, port))
+        data = bytes.fromhex(payload)
+        made.sendall(len(data).to_bytes(2, "big") + data if reads == "frame" else data)
+        if reads == "datagram":
+            return {"payload": made.recv(65536).hex()}
+        with made.makefile("rb") as stream:
+            return {"payload": READERS[reads](stream).hex()}
+
+
+READERS = {
+    "stream": lambda stream: stream.read(),
+    "frame": lambda stream: stream.read(int.from_bytes(stream.read(2), "big")),
+}
+
+
+def answer(asked):
+    try:
+        return resolve(**asked) if "name" in asked else exchange(**asked)
+    except ConnectionRefusedError:
+        return {"failed": "refused"}
+    except TimeoutError:
+        return {"failed": "silence"}
+    except socket.gaierror as error:
+        return {"failed": error.strerror}
+    except OSError as error:
+        return {"failed": "unreachable" if "nreachable" in str(error) or "route to host" in str(error) else str(error)}
+
+
+for line in sys.stdin:
+    print(json.dumps(answer(json.loads(line))), flush=True)
