@@ -6,6 +6,7 @@ In:  {"transport": "tcp"|"udp", "host", "port", "payload" (hex), "source" (a por
 Out: {"payload": hex} or {"addresses": [...]}, else {"failed": "refused"|"silence"|"unreachable"|words}.
 """
 
+import contextlib
 import json
 import socket
 import sys
@@ -27,7 +28,9 @@ def exchange(transport, host, port, payload, source, timeout, reads):
             made.bind(("", source))
         made.connect((host, port))
         data = bytes.fromhex(payload)
-        made.sendall(len(data).to_bytes(2, "big") + data if reads == "frame" else data)
+        with contextlib.suppress(PermissionError):
+            # A node's own datagram that is rejected or dropped: the kernel says so at once, a rejection's ICMP error follows.
+            made.sendall(len(data).to_bytes(2, "big") + data if reads == "frame" else data)
         if reads == "datagram":
             return {"payload": made.recv(65536).hex()}
         with made.makefile("rb") as stream:

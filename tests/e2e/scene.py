@@ -189,7 +189,7 @@ class Scene:
         """Creates pods and Services; once the pods are ready, the Services' first cluster addresses."""
         made = self.create(*documents)
         self.ready(*(each["metadata"]["name"] for each in made if each["kind"] == "Pod"))
-        return [each["spec"]["clusterIP"] for each in made if each["kind"] == "Service"]
+        return [each["spec"].get("clusterIP", "") for each in made if each["kind"] == "Service"]
 
     def slices(self, service: str) -> list[Document]:
         return self.items("EndpointSlice", **{"kubernetes.io/service-name": service})

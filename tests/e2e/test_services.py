@@ -140,6 +140,7 @@ def test_services_outlive_a_part_and_what_comes_after_works(here: Scene, part: s
         return pid(here.cluster, part) not in (0, killed) and here.cluster.mooring("status", check=False).returncode == 0
 
     until(back)
+    assert here.get("Service", app)["spec"]["clusterIP"] == before
     [after] = here.serve(service(f"{app}-after", app))
     assert after != before
     for place in everywhere(here):
@@ -168,7 +169,7 @@ def test_unready_and_terminating_pods_serve_only_if_published(here: Scene) -> No
     here.delete("Pod", "unready")
     until(lambda: here.get("Pod", "unready"), lambda pod: "deletionTimestamp" in pod["metadata"])
     until(lambda: conditions(here, "published"), lambda found: found[0]["terminating"])
-    assert conditions(here, "published") == [{"ready": True, "serving": True, "terminating": True}]
+    assert conditions(here, "published") == [{"ready": True, "serving": False, "terminating": True}]
     until_equal([{"unready"}] * 2 + [{"refused"}] * 2, seen)
     for published_now, expected in ((False, "refused"), (True, "unready")):
         here.patch("Service", "published", {"spec": {"publishNotReadyAddresses": published_now}})

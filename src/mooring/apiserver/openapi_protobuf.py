@@ -1,8 +1,9 @@
 """How is a Swagger 2.0 document written as protobuf, the only form in which Go clients read /openapi/v2?
 
 The messages are gnostic's (https://github.com/google/gnostic-models, openapiv2/OpenAPIv2.proto): Document, Info, Definitions,
-NamedSchema, Schema and what hangs below. Paths are left out: clients read merge keys and fields from the definitions, and
-ask v3 for parameters.
+NamedSchema, Schema and what hangs below. Clients read merge keys and fields from the definitions. Of the paths they read one
+thing, and only before 1.27: whether the patch of a kind knows the parameter dryRun. So a path has its patch, and that its kind
+and query parameters; what else the JSON form has is left out.
 """
 
 from typing import Any
@@ -26,6 +27,10 @@ SCHEMA_REQUIRED, SCHEMA_ADDITIONAL_PROPERTIES, SCHEMA_TYPE, SCHEMA_ITEMS, SCHEMA
     31,
 )
 ANY_YAML = 2
+PATHS_PATH, PATH_ITEM_PATCH, OPERATION_PARAMETERS, OPERATION_EXTENSION = 2, 8, 8, 13
+QUERY_PARAMETER = (1, 2, 3)
+"""ParametersItem.parameter, Parameter.non_body_parameter, NonBodyParameter.query_parameter_sub_schema: one inside the other."""
+QUERY_IN, QUERY_NAME, QUERY_TYPE = 2, 4, 6
 _LENGTH_DELIMITED = 2
 
 
@@ -59,24 +64,44 @@ def _schema(schema: Json) -> bytes:
     if "properties" in schema:
         properties = b"".join(_field(REPEATED, _named(name, _schema(item))) for name, item in schema["properties"].items())
         parts.append(_field(SCHEMA_PROPERTIES, properties))
-    # An extension's value is YAML text; JSON is YAML.
-    parts += [
-        _field(SCHEMA_EXTENSION, _named(name, _field(ANY_YAML, encode(value) + b"\n")))
-        for name, value in schema.items()
-        if name.startswith("x-")
-    ]
+    parts += _extensions(SCHEMA_EXTENSION, schema)
     return b"".join(parts)
 
 
+def _extensions(number: int, described: Json) -> list[bytes]:
+    """An extension's value is YAML text; JSON is YAML."""
+    return [
+        _field(number, _named(name, _field(ANY_YAML, encode(value) + b"\n")))
+        for name, value in described.items()
+        if name.startswith("x-")
+    ]
+
+
+def _query_parameter(parameter: Json) -> bytes:
+    message = _field(QUERY_IN, "query") + _field(QUERY_NAME, parameter["name"]) + _field(QUERY_TYPE, parameter["type"])
+    for number in reversed(QUERY_PARAMETER):
+        message = _field(number, message)
+    return message
+
+
+def _patch(operation: Json) -> bytes:
+    query = [each for each in operation["parameters"] if each["in"] == "query"]
+    parts = [_field(OPERATION_PARAMETERS, _query_parameter(each)) for each in query]
+    return _field(PATH_ITEM_PATCH, b"".join((*parts, *_extensions(OPERATION_EXTENSION, operation))))
+
+
 def encode_document(document: Json) -> bytes:
-    """A Swagger 2.0 document (swagger, info, definitions) as an openapi.v2.Document message."""
+    """A Swagger 2.0 document (swagger, info, the patches of its paths, definitions) as an openapi.v2.Document message."""
     info = _field(INFO_TITLE, document["info"]["title"]) + _field(INFO_VERSION, document["info"]["version"])
     definitions = b"".join(_field(REPEATED, _named(name, _schema(schema))) for name, schema in document["definitions"].items())
+    paths = b"".join(
+        _field(PATHS_PATH, _named(path, _patch(item["patch"]))) for path, item in document["paths"].items() if "patch" in item
+    )
     return b"".join(
         (
             _field(DOCUMENT_SWAGGER, document["swagger"]),
             _field(DOCUMENT_INFO, info),
-            _field(DOCUMENT_PATHS, b""),
+            _field(DOCUMENT_PATHS, paths),
             _field(DOCUMENT_DEFINITIONS, definitions),
         )
     )

@@ -56,7 +56,7 @@ class Masquerade(Enum):
 class Reason(Enum):
     """Why an arm decides as it does; the value is the sentence a person reads."""
 
-    ENDPOINTS = "forwarded to a ready endpoint"
+    ENDPOINTS = "endpoints are ready"
     TERMINATING_ENDPOINTS = "no endpoint is ready, so terminating endpoints that still serve are used"
     NO_ENDPOINTS = "the Service has no usable endpoint on any node"
     NO_LOCAL_ENDPOINTS = "the traffic policy is Local and this node has no usable endpoint, though others have"

@@ -1,0 +1,120 @@
+"""Cluster DNS as pods see it: the scenarios of Kubernetes' own end-to-end tests (test/e2e/network/dns.go), and the records of
+the DNS-based service discovery specification, 1.1.0.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+
+import pytest
+from local_cluster import Cluster
+from scene import Scene, addresses, client, in_pod, scene, server, service, until_equal
+
+DNS = "10.96.0.10"
+ABSENT = ["Name or service not known"]
+NAMED_PORTS = (
+    {"name": "http", "port": 80, "targetPort": 8080},
+    {"name": "dns", "port": 53, "targetPort": 8080, "protocol": "UDP"},
+)
+
+
+@pytest.fixture(scope="module")
+def here(cluster: Cluster) -> Iterator[Scene]:
+    with scene(cluster) as made:
+        named = server("named", "named", node="node-2", hostname="first", subdomain="peers")
+        made.serve(
+            named,
+            server("plain", "plain", node="node-1"),
+            service("plain", "plain", ports=NAMED_PORTS),
+            service("peers", "named", ports=NAMED_PORTS, clusterIP="None"),
+            service("elsewhere", "", ports=(), type="ExternalName", externalName="plain.example.test"),
+        )
+        [peer] = addresses(made.get("Pod", "named"))
+        until_equal([peer], lambda: made.one.query(DNS, f"peers.{made.namespace}.svc.cluster.local", "A"))
+        yield made
+
+
+def address(here: Scene, name: str) -> str:
+    text: str = here.get("Service", name)["spec"]["clusterIP"]
+    return text
+
+
+def test_names_of_services_resolve_whole_and_in_part(here: Scene) -> None:
+    expected = [address(here, "plain")]
+    names = ("plain", f"plain.{here.namespace}", f"plain.{here.namespace}.svc", f"plain.{here.namespace}.svc.cluster.local.")
+    for place in (here.one, here.two):
+        assert [expected] * 4 == [place.resolve(name, 4) for name in names]
+        assert [["10.96.0.1"]] * 2 == [place.resolve(name, 4) for name in ("kubernetes.default", "kubernetes.default.svc")]
+    assert here.one.http("plain") == "plain"
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_every_record_of_the_specification(here: Scene, transport: str) -> None:
+    space, plain = f"{here.namespace}.svc.cluster.local", address(here, "plain")
+    [peer] = addresses(here.get("Pod", "named"))
+    reverse = {name: ipaddress.ip_address(text).reverse_pointer for name, text in (("plain", plain), ("first.peers", peer))}
+    expected = {
+        ("dns-version.cluster.local", "TXT"): ['"1.1.0"'],
+        (f"plain.{space}", "A"): [plain],
+        (f"plain.{space}", "AAAA"): ["NOERROR"],
+        (f"_http._tcp.plain.{space}", "SRV"): [f"0 100 80 plain.{space}."],
+        (f"_dns._udp.plain.{space}", "SRV"): [f"0 100 53 plain.{space}."],
+        (f"_http._udp.plain.{space}", "SRV"): ["NXDOMAIN"],
+        (f"peers.{space}", "A"): [peer],
+        (f"first.peers.{space}", "A"): [peer],
+        (f"_http._tcp.peers.{space}", "SRV"): [f"0 100 8080 first.peers.{space}."],
+        (f"elsewhere.{space}", "CNAME"): ["plain.example.test."],
+        (f"nobody.{space}", "A"): ["NXDOMAIN"],
+        **{(pointer, "PTR"): [f"{name}.{space}."] for name, pointer in reverse.items()},
+    }
+    assert expected == {question: here.one.query(DNS, *question, transport) for question in expected}
+    assert expected == {question: here.node_two.query(DNS, *question, transport) for question in expected}
+
+
+def test_a_name_comes_changes_its_type_and_goes(here: Scene) -> None:
+    name = f"moving.{here.namespace}.svc.cluster.local"
+    here.serve(service("moving", "", ports=(), type="ExternalName", externalName="one.example.test"))
+    until_equal(["one.example.test."], lambda: here.two.query(DNS, name, "CNAME"))
+    here.patch("Service", "moving", {"spec": {"externalName": "two.example.test"}})
+    until_equal(["two.example.test."], lambda: here.two.query(DNS, name, "CNAME"))
+    change = {"type": "ClusterIP", "externalName": None, "ports": [{"port": 80}]}
+    given = here.patch("Service", "moving", {"spec": change})["spec"]["clusterIP"]
+    until_equal([given], lambda: here.two.query(DNS, name, "A"))
+    here.delete("Service", "moving")
+    until_equal(["NXDOMAIN"], lambda: here.two.query(DNS, name, "A"))
+
+
+def test_a_pod_knows_its_own_whole_name(here: Scene) -> None:
+    [peer] = addresses(here.get("Pod", "named"))
+    whole = f"first.peers.{here.namespace}.svc.cluster.local"
+    assert f"{peer}\t{whole}\tfirst" in here.file("named", "/etc/hosts").splitlines()
+    assert here.file("named", "/proc/sys/kernel/hostname") == "first\n"
+    with in_pod(here, "named") as itself:
+        assert [itself.resolve(name, 4) for name in ("first", whole)] == [[peer], [peer]]
+
+
+def test_the_resolver_is_configured_as_the_pod_says(here: Scene) -> None:
+    space = f"{here.namespace}.svc.cluster.local"
+    own = {"nameservers": ["192.0.2.53"], "searches": ["a_b.example.test", "."], "options": [{"name": "ndots", "value": "2"}]}
+    more = {"searches": [f"s{number}.example.test" for number in range(30)]}
+    alias = [{"ip": "192.0.2.7", "hostnames": ["seven.example.test", "seven"]}]
+    here.serve(
+        client("dns-none", "node-1", dnsPolicy="None", dnsConfig=own),
+        client("dns-more", "node-1", dnsConfig=more, hostAliases=alias),
+        client("dns-host", "node-1", hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet"),
+    )
+    search = f"search {space} svc.cluster.local cluster.local"
+    expected = {
+        "one": [search, f"nameserver {DNS}", "options ndots:5"],
+        "dns-host": [search, f"nameserver {DNS}", "options ndots:5"],
+        "dns-none": ["search a_b.example.test .", "nameserver 192.0.2.53", "options ndots:2"],
+        "dns-more": [f"{search} {' '.join(more['searches'])}", f"nameserver {DNS}", "options ndots:5"],
+    }
+    assert expected == {pod: here.file(pod, "/etc/resolv.conf").splitlines() for pod in expected}
+    assert "192.0.2.7\tseven.example.test\tseven" in here.file("dns-more", "/etc/hosts").splitlines()
+    with in_pod(here, "dns-more") as aliased, in_pod(here, "dns-host") as host:
+        assert aliased.resolve("seven") == ["192.0.2.7"]
+        assert [place.resolve("plain", 4) for place in (aliased, host)] == [[address(here, "plain")]] * 2
+
+
+def test_a_name_that_is_not_there_is_told_at_once(here: Scene) -> None:
+    assert here.one.resolve("nobody") == ABSENT
