@@ -60,3 +60,8 @@ def test_no_lock_file_names_a_place_on_the_network() -> None:
 def _argues(docstring: str | None) -> bool:
     """A long thing must say why it is one: 'Long because ...' or 'One file because ...'."""
     return bool(docstring and re.search(r"\b(Long|One (file|function|place|table)) because\b", docstring))
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)

@@ -1,19 +1,18 @@
-"""One running cluster for all end-to-end tests, started once and taken down whatever happens.
-
-With pytest-xdist every test of this folder runs in one worker (`--dist loadgroup`): one cluster, not one per core.
-"""
+"""Clusters of a test's own, beside the shared one of the whole run (tests/conftest.py)."""
 
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from local_cluster import Cluster
 
 pytest.register_assert_rewrite("scene")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of this folder runs in the worker of the shared cluster: two clusters at a time are load enough."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
@@ -27,23 +26,3 @@ def fresh(tmp_path: Path) -> Iterator[Cluster]:
     made = Cluster(f"t{secrets.token_hex(4)}", tmp_path / "data")
     yield made
     made.down("--purge")
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The shared two-node cluster. Tests keep to a namespace of their own."""
-    made = Cluster(f"t{secrets.token_hex(4)}", tmp_path_factory.mktemp("cluster") / "data")
-    try:
-        made.up()
-        yield made
-    finally:
-        made.down("--purge")
-
-
-@pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A new namespace of the shared cluster."""
-    name = f"test-{secrets.token_hex(4)}"
-    cluster.mooring("apply", "-f", "-", stdin=f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}")
-    yield name
-    cluster.mooring("delete", "namespace", name, "--no-wait")

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import dns.message
 import dns.name
 import dns.rdatatype
-from local_cluster import Cluster, kubectl
 
+from local_cluster import Cluster, kubectl
 from mooring.app.connection import Connection, Refused
 from mooring.edges.http import kubeconfig
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from local_cluster import Cluster
 
+from local_cluster import Cluster
 from mooring.edges import cgroups
 from mooring.edges.netlink import namespaces
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from local_cluster import Cluster
 
 MANIFEST = """

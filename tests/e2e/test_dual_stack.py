@@ -4,11 +4,13 @@
 
 import ipaddress
 import json
+import secrets
 from collections.abc import Iterator
 
 import pytest
+from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until_equal
+
 from local_cluster import Cluster
-from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until, until_equal
 
 DNS = ("10.96.0.10", "fd00:96::a")
 PORTS = (
@@ -22,7 +24,7 @@ TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 @pytest.fixture(scope="module")
 def dual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster("e2edual", tmp_path_factory.mktemp("dual") / "data")
+    made = Cluster(f"t{secrets.token_hex(4)}", tmp_path_factory.mktemp("dual") / "data")
     try:
         made.up("--dual-stack")
         yield made
@@ -161,8 +163,6 @@ def test_a_udp_client_with_a_fixed_port_finds_the_next_server_in_both_families(h
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("asked", DNS)
 def test_both_cluster_dns_addresses_tell_names_of_both_families(here: Scene, asked: str, transport: str) -> None:
-    here_or_made = until(lambda: here.slices("headless"), lambda found: sum(len(each["endpoints"]) for each in found) == 4)
-    assert sorted(each["addressType"] for each in here_or_made) == ["IPv4", "IPv6"]
     headless = f"headless.{here.namespace}.svc.cluster.local"
     pods = [addresses(here.get("Pod", name)) for name in ("first", "second")]
     expected = {
@@ -172,7 +172,6 @@ def test_both_cluster_dns_addresses_tell_names_of_both_families(here: Scene, ask
         (headless, "AAAA"): sorted(pod[1] for pod in pods),
         (f"first.{headless}", "A"): [pods[0][0]],
         (f"first.{headless}", "AAAA"): [pods[0][1]],
-        **{(ipaddress.ip_address(text).reverse_pointer, "PTR"): [f"first.{headless}."] for text in pods[0]},
     }
     for place in everywhere(here):
         until_equal(

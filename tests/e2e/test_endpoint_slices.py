@@ -5,9 +5,9 @@
 from collections.abc import Iterator
 
 import pytest
-from local_cluster import Cluster
 from scene import SILENCE, Document, Scene, addresses, scene, server, service, until, until_equal
 
+from local_cluster import Cluster
 from mooring.app.connection import Refused
 
 SERVICE_NAME, MANAGED_BY = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"

@@ -8,8 +8,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from local_cluster import Cluster
 from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until, until_equal
+
+from local_cluster import Cluster
 
 TCP_AND_UDP = (
     {"name": "tcp", "port": 80, "targetPort": 8080},

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from local_cluster import Cluster
 
 OBJECTS = """

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from mooring.edges import pki as module
 from mooring.edges.http.tls import client_context, server_context
-from mooring.edges.pki import Identity, Pki, kubeconfig, write_private
+from mooring.edges.pki import DamagedKey, Identity, Pki, kubeconfig, write_private
 
 
 @pytest.fixture
@@ -168,3 +168,12 @@ def test_a_kubeconfig_holds_all_that_a_client_needs(pki: Pki) -> None:
     user = document["users"][0]["user"]
     assert base64.b64decode(user["client-certificate-data"]) == pki.admin().certificate
     assert base64.b64decode(user["client-key-data"]) == pki.admin().key
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "sa.key"])
+def test_a_damaged_key_that_others_depend_on_is_named_and_kept(tmp_path: Path, name: str) -> None:
+    Pki(tmp_path).service_account_key()
+    (tmp_path / name).write_bytes(b"half a file")
+    with pytest.raises(DamagedKey, match=f"{name} is damaged"):
+        Pki(tmp_path).service_account_key()
+    assert (tmp_path / name).read_bytes() == b"half a file"

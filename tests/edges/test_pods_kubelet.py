@@ -327,7 +327,8 @@ async def test_a_failed_init_container_fails_the_pod(cluster: Cluster) -> None:
 
 
 async def test_the_active_deadline(cluster: Cluster) -> None:
-    await cluster.pod("job", shell(FOREVER), activeDeadlineSeconds=1, restartPolicy="Never")
+    await cluster.pod("job", shell(FOREVER), activeDeadlineSeconds=3, restartPolicy="Never")
+    await cluster.reaches("job", lambda pod: "running" in main(pod)["state"])
     pod = await cluster.reaches("job", lambda pod: pod["status"]["phase"] == "Failed")
     assert "DeadlineExceeded" == pod["status"]["reason"]
     await cluster.reaches("job", lambda pod: "terminated" in main(pod)["state"])

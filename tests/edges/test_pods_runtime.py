@@ -102,7 +102,10 @@ async def test_two_pods_reach_each_other_by_address(node: Pods) -> None:
 
 async def test_what_a_container_sees_of_the_host(lab: NodeLab, node: Pods) -> None:
     await node.runtime.sandbox(sandbox("p"))
-    assert "" == await said(node, f"ls -A /root/.ssh /home /tmp /run {lab.state}/pods 2>/dev/null | grep -v '^/\\|^$'")
+    installed = Path(sys.prefix).parts
+    shown = f"{installed[2]}\n" if installed[1] in ("home", "tmp", "run") else ""
+    # The way to the interpreter, which built-in images run, is all that may be seen there.
+    assert shown == await said(node, f"ls -A /root/.ssh /home /tmp /run {lab.state}/pods 2>/dev/null | grep -v '^/\\|^$'")
     assert "" == await said(node, "cat /etc/shadow")
     assert "pod-p\npod-p\n" == await said(node, "hostname; cat /etc/hostname")
     assert "nameserver 10.96.0.10\n" == await said(node, "cat /etc/resolv.conf")

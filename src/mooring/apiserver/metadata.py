@@ -15,6 +15,7 @@ ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
 _NEVER_KEPT = ("resourceVersion", "managedFields", "selfLink")
 _SERVER_SET = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", *_NEVER_KEPT)
+_OMITTED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 _MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
@@ -47,6 +48,9 @@ def begin(meta: Document, now: datetime, rng: Rng) -> None:
 def forget_never_kept(meta: Document, names: Iterable[str] = _NEVER_KEPT) -> None:
     for name in names:
         meta.pop(name, None)
+    for name in _OMITTED_WHEN_EMPTY:
+        if not meta.get(name):
+            meta.pop(name, None)
 
 
 def carry_over(meta: Document, old: Document) -> None:

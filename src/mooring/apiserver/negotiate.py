@@ -14,7 +14,8 @@ JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 """Of request bodies only: answers to those clients are JSON, which they accept too."""
-_ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_ANSWERED = "application/json, application/yaml"
+_ACCEPTED = f"{_ANSWERED}, application/vnd.kubernetes.protobuf"
 _TRANSFORMS = frozenset({"Table", "PartialObjectMetadata", "PartialObjectMetadataList"})
 _META_VERSIONS = frozenset({"v1", "v1beta1"})
 _DISCOVERY_VERSIONS = frozenset({"v2", "v2beta1"})
@@ -62,7 +63,7 @@ def accepted(header: str, *, watching: bool = False, discovery: bool = False) ->
             and version in _DISCOVERY_VERSIONS
         ):
             return Accepted(form, transform, version)
-    raise errors.not_acceptable(_ACCEPTED)
+    raise errors.not_acceptable(_ANSWERED)
 
 
 def _media(media: str) -> str:

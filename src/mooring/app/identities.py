@@ -10,8 +10,12 @@ from mooring.edges.pki import Identity, Pki, kubeconfig, write_private
 
 
 def ensure(settings: Settings, files: Files, running: Running) -> None:
-    """Makes or renews all keys, and writes the kubeconfigs for the ports in use. Harmless to repeat."""
+    """Makes or renews all keys, and writes the kubeconfigs for the ports in use. Harmless to repeat.
+
+    Raises DamagedKey.
+    """
     pki = Pki(files.pki)
+    pki.service_account_key()
 
     def access(server: str, identity: Identity, user: str) -> str:
         return kubeconfig(server, pki.authority, identity, settings.name, user)

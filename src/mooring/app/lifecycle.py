@@ -21,6 +21,7 @@ from mooring.app.settings import Settings
 from mooring.app.supervisor import NeverReady, Supervisor
 from mooring.edges import cgroups, preflight
 from mooring.edges.netlink import namespaces, topology
+from mooring.edges.pki import DamagedKey
 from mooring.edges.preflight import Check
 
 DOWN_PATIENCE = 60.0
@@ -35,7 +36,7 @@ def up(settings: Settings, tell: Tell, *, settled: Callable[[Files], None] = lam
     """Runs a cluster until SIGINT or SIGTERM and leaves nothing behind but its state. `settled` is called once the directory
     is ours.
 
-    Tells 'ready' when it is. Raises Refused before anything is made, NeverReady, NetworkError.
+    Tells 'ready' when it is. Raises Refused before anything is made, NeverReady, DamagedKey, NetworkError.
     """
     refuse(preflight.machine())
     files = Files(settings.data_dir)
@@ -156,7 +157,7 @@ def _be_detached(settings: Settings, writer: int) -> None:
         os._exit(code)
 
 
-EXPECTED = (Refused, NeverReady, topology.NetworkError, cgroups.CgroupError)
+EXPECTED = (Refused, NeverReady, DamagedKey, topology.NetworkError, cgroups.CgroupError)
 """What `up` raises for reasons its user can understand; anything else is a defect and shows its traceback."""
 
 

@@ -21,7 +21,7 @@ from mooring.edges.netlink import namespaces
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 20.0
 """Seconds before a restart: at once the first time, doubling while the role keeps dying young."""
-GROWN_UP = 30.0
+GROWN_UP = 10.0
 """A role that lived this many seconds has earned a quick restart again."""
 STOP_PATIENCE = 10.0
 LOG_SIZE, LOG_CHECK = 16 << 20, 5.0

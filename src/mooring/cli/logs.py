@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mooring.cli.main import CommandError
 from mooring.cli.target import DataDir, Kubeconfig, Namespace, connection
 from mooring.model.kinds import POD
 
@@ -22,6 +23,9 @@ def command(
     config: Kubeconfig = None,
 ) -> None:
     """Show what a container wrote to its standard output and error."""
+    name = pod.removeprefix("pod/").removeprefix("pods/")
+    if "/" in name:
+        raise CommandError(f"logs of {pod}: only a pod has them; `mooring get pods` shows their names", 2)
     server = connection(data_dir, config)
     query = {
         "container": container,
@@ -31,7 +35,7 @@ def command(
         "sinceSeconds": str(since) if since > 0 else "",
         "timestamps": "true" if timestamps else "",
     }
-    path = POD.path(namespace or server.access.namespace, pod.removeprefix("pod/").removeprefix("pods/"), "log")
+    path = POD.path(namespace or server.access.namespace, name, "log")
     for chunk in server.stream(path, {key: value for key, value in query.items() if value}):
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()

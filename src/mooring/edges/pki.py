@@ -62,6 +62,16 @@ class Identity(Struct, frozen=True):
         return _split(self.path.read_bytes())[0]
 
 
+class DamagedKey(Exception):
+    """A file that cannot be made anew without forgetting what it signed is not what it should be: which, and what to do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is damaged\n  what to do: restore it from a copy, or forget the cluster that it belongs to: "
+            "`mooring down --purge`"
+        )
+
+
 class Pki:
     """The keys under one directory. Safe to use from several processes at once: who makes a file holds the directory's lock."""
 
@@ -97,11 +107,15 @@ class Pki:
         return self._identity(f"node-{name}", Subject(f"system:node:{name}", "system:nodes", names))
 
     def service_account_key(self) -> Path:
-        """The key that signs service accounts' tokens (ES256), PEM. Never renewed: tokens die with it."""
+        """The key that signs service accounts' tokens (ES256), PEM. Never renewed: tokens die with it. Raises DamagedKey."""
         path = self._directory / "sa.key"
         with self._lock():
             if not path.exists():
                 _write(path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
+        try:
+            load_pem_private_key(path.read_bytes(), None)
+        except ValueError as error:
+            raise DamagedKey(path) from error
         return path
 
     def _identity(self, stem: str, subject: Subject) -> Identity:
@@ -150,6 +164,8 @@ class Pki:
                 usable = _lasts(_certificate(found))
             except FileNotFoundError:
                 key, usable = ec.generate_private_key(ec.SECP256R1()), False
+            except ValueError as error:
+                raise DamagedKey(path) from error
             if not usable:
                 found = _key_pem(key) + _self_signed(key).public_bytes(Encoding.PEM)
                 _write(path, found)

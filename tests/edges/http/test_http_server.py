@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import socket
 import ssl
 import warnings
 
@@ -216,6 +217,15 @@ async def test_stopping_finishes_what_is_in_flight_and_closes_idle_connections(p
         await stopping
         with pytest.raises(OSError):
             await asyncio.open_connection(*place.address)
+
+
+async def test_a_peer_that_sleeps_on_its_connection_does_not_hold_up_the_stop(place: Place) -> None:
+    def connect() -> ssl.SSLSocket:
+        return place.tls().wrap_socket(socket.create_connection(place.address), server_hostname="localhost")
+
+    with await asyncio.to_thread(connect):
+        async with asyncio.timeout(10):
+            await place.server.stop(grace=60)
 
 
 async def test_metrics_have_upstreams_names_and_are_not_for_everyone(place: Place) -> None:

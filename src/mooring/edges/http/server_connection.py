@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 LAST_CHUNK = b"0\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SLICE = 256 * 1024
+_FAREWELL = 0.5
+"""Seconds that an idle peer gets, when the server stops, to end its side of a TLS connection."""
 _PIPELINED = 32
 """Requests read ahead of the one being answered; then the socket is left unread."""
 
@@ -207,6 +209,9 @@ class Connection(asyncio.Protocol):
         """Closes the connection when the request being answered is done; now, when none is."""
         self._draining = True
         self._wake()
+        if not self._busy:
+            # Who sleeps on a connection does not answer the close, and TLS would wait for that.
+            self._loop.call_later(_FAREWELL, self.abort)
 
     def abort(self) -> None:
         """Drops the connection, and what was not sent yet."""

@@ -1,0 +1,38 @@
+"""One running cluster for all tests that need one, started once in a test run and taken down whatever happens.
+
+With pytest-xdist every test that asks for it runs in one worker (`--dist loadgroup`): one cluster, not one per core.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from local_cluster import Cluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+            item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The shared two-node cluster. Tests keep to a namespace of their own."""
+    made = Cluster(f"t{secrets.token_hex(4)}", tmp_path_factory.mktemp("cluster") / "data")
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down("--purge")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A new namespace of the shared cluster."""
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.mooring("apply", "-f", "-", stdin=f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}")
+    yield name
+    cluster.mooring("delete", "namespace", name, "--no-wait")
