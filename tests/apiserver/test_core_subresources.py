@@ -194,6 +194,23 @@ def test_logs_are_at_the_kubelet_of_the_pods_node(server):
     assert expected == outcome
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("ImagePullBackOff", "trying and failing to pull image"),
+        ("CreateContainerConfigError", "CreateContainerConfigError"),
+    ],
+)
+def test_a_container_that_never_ran_has_no_log_but_a_reason(server, reason, told):
+    server.pod("p")
+    server.bind("p", "n1")
+    waiting = {"status": {"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": reason}}}]}}
+    assert 200 == server.send("PATCH", f"{PODS}/p/status", waiting, content_type="application/merge-patch+json").status
+    answer = server.get(f"{PODS}/p/log")
+    assert (400, f'container "main" in pod "p" is waiting to start: {told}') == (answer.status, answer.message)
+    assert isinstance(server.decide("GET", f"{PODS}/p/log?previous=true"), Proxy)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_commands_run_there_too(server, method):
     server.pod("p")

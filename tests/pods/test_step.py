@@ -147,3 +147,11 @@ def test_a_back_off_is_shown_and_the_clock_is_set() -> None:
 def test_an_active_deadline_sets_the_clock() -> None:
     taken = decide(a_pod(activeDeadlineSeconds=60), seen(running()), before={"startTime": "2026-01-01T12:00:00Z"})
     assert T0 + timedelta(seconds=60) == taken.again
+
+
+@pytest.mark.parametrize(("again", "actions"), [(11, []), (9, ["start main #0"])], ids=["it waits", "it is tried again"])
+def test_why_a_container_does_not_start_is_shown_until_it_has(again: float, actions: list[str]) -> None:
+    trouble = Trouble("CreateContainerConfigError", 'configmap "absent" not found', at(again))
+    taken = decide(a_pod(), seen(), troubles={"main": trouble})
+    waiting = {"reason": trouble.reason, "message": trouble.message}
+    assert (actions, {"waiting": waiting}) == (told(taken), taken.status["containerStatuses"][0]["state"])

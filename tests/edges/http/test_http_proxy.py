@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -228,6 +229,24 @@ async def test_a_kubelet_that_does_not_answer_is_a_bad_gateway(place: Place, key
     async with kubelet(keys, serve) as path, place.connect() as client:
         assert (await client.ask("GET", path))[0] == 502
         assert (await client.ask("GET", "/echo"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message"),
+    [(400, "BadRequest", "waiting to start"), (500, "InternalError", "Internal error occurred: waiting to start")],
+    ids=["what the asker did wrong", "what went wrong there"],
+)
+async def test_what_a_kubelet_says_against_a_request_is_a_status(
+    place: Place, keys: Pki, code: int, reason: str, message: str
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(f"HTTP/1.1 {code} No\r\nContent-Length: 16\r\n\r\nwaiting to start".encode())
+
+    async with kubelet(keys, serve) as path, place.connect() as client:
+        status, body = await client.ask("GET", path)
+        told = json.loads(body)
+        assert (code, "Status", reason, message) == (status, told["kind"], told["reason"], told["message"])
 
 
 async def test_an_answer_cut_short_is_not_passed_on_as_whole(place: Place, keys: Pki) -> None:
