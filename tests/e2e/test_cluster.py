@@ -123,13 +123,14 @@ def test_without_root_it_says_so_and_makes_nothing(fresh: Cluster) -> None:
     code = (
         "import os, sys, mooring.cli.main as main\n"
         "main.run(['up', '--name', 'NOT A NAME'])\n"
+        "main.run(['get', 'pods', '--data-dir', '/nowhere'])\n"
         "os.setgid(65534); os.setuid(65534)\n"
         f"place = ['--data-dir', {str(fresh.data_dir)!r}]\n"
         f"sys.exit(10 * main.run(['get', 'pods', *place]) + main.run(['up', '--name', {fresh.name!r}, *place]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 11
-    _, get, up, remedy = done.stderr.splitlines()
+    *_, get, up, remedy = done.stderr.splitlines()
     assert get.endswith("Permission denied; run it as root, for instance with sudo")
     assert up == "mooring: root: running as user 65534"
     assert remedy == "  what to do: run it as root, for instance with sudo"
