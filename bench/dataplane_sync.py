@@ -30,7 +30,7 @@ from mooring.model.discovery import EndpointSlice, endpoint_slice
 from mooring.model.kinds import ENDPOINT_SLICE, NODE, SERVICE, SERVICE_CIDR, Kind
 from mooring.model.node import node
 from mooring.model.service import Service, service
-from mooring.ports.api import Listing, WatchEvent
+from mooring.ports.api import ApiError, Listing, WatchEvent
 from mooring.services.build import build_service, build_view
 from mooring.testing.netlab import bare_namespace
 
@@ -192,10 +192,10 @@ class _Listed:
         yield WatchEvent("BOOKMARK", {})
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
-        raise NotImplementedError
+        raise ApiError(405, "MethodNotAllowed", "this API can only be listed and watched")
 
     async def write(self, *_: Any, **__: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        raise ApiError(405, "MethodNotAllowed", "this API can only be listed and watched")
 
     async def close(self) -> None: ...
 

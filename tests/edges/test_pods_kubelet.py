@@ -278,12 +278,12 @@ async def test_a_command_that_is_not_there(cluster: Cluster) -> None:
 
 
 async def test_liveness_restarts_and_hooks_run(cluster: Cluster) -> None:
-    probe = {"exec": {"command": ["test", "!", "-e", "/work/dead"]}, "periodSeconds": 1, "failureThreshold": 1}
+    probe = {"exec": {"command": ["test", "!", "-e", "/shared/dead"]}, "periodSeconds": 1, "failureThreshold": 1}
     lifecycle = {
-        "postStart": {"exec": {"command": ["sh", "-c", "echo started >> /work/hooks"]}},
-        "preStop": {"exec": {"command": ["sh", "-c", "echo stopping >> /work/hooks; rm -f /work/dead"]}},
+        "postStart": {"exec": {"command": ["sh", "-c", "echo started >> /shared/hooks"]}},
+        "preStop": {"exec": {"command": ["sh", "-c", "echo stopping >> /shared/hooks; rm -f /shared/dead"]}},
     }
-    mounts = [{"name": "work", "mountPath": "/work"}]
+    mounts = [{"name": "work", "mountPath": "/shared"}]
     made = await cluster.pod(
         "web",
         shell(FOREVER, livenessProbe=probe, lifecycle=lifecycle, volumeMounts=mounts),
