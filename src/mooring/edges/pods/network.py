@@ -6,6 +6,7 @@ nothing. The calling process must be in the node's network namespace, and that m
 """
 
 import asyncio
+import contextlib
 import hashlib
 from ipaddress import ip_address
 
@@ -81,7 +82,8 @@ async def _ip(commands: str) -> None:
     try:
         output, _ = await process.communicate(commands.encode())
     except asyncio.CancelledError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # It may have ended by itself: that must not hide the cancellation.
+            process.kill()
         await process.wait()
         raise
     if process.returncode != 0:

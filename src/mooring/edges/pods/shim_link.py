@@ -6,7 +6,6 @@ sun_path holds (man 7 unix).
 
 import array
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -88,10 +87,26 @@ def send(connection: socket.socket, request: Message, descriptors: Sequence[int]
 
 
 async def receive(connection: socket.socket) -> Message:
-    data = b""
-    with contextlib.suppress(ConnectionError):
-        data = await asyncio.get_running_loop().sock_recv(connection, _PACKET)
-    if not data:
-        raise ShimGone("the pod's shim has gone")
-    message: Message = json.loads(data)
-    return message
+    """The next message. Raises ShimGone. Its reader is gone the moment this is cancelled, before the descriptor is closed."""
+    while True:
+        try:
+            data = connection.recv(_PACKET)
+        except BlockingIOError:
+            await _readable(connection)
+            continue
+        except OSError:
+            data = b""
+        if not data:
+            raise ShimGone("the pod's shim has gone")
+        message: Message = json.loads(data)
+        return message
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection, lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
