@@ -43,6 +43,7 @@ class Cluster:
         self.environment = {**os.environ, "MOORING_DATA_DIR": str(data_dir), "KUBECONFIG": str(data_dir / "kubeconfig")}
         self.tool = shutil.which("kubectl") or MOORING
         self.shown = Path(self.tool).name
+        self.no_wait = "--wait=false" if self.tool != MOORING else "--no-wait"
 
     def run(self, *command: str, stdin: str | None = None) -> str:
         done = subprocess.run(command, env=self.environment, input=stdin, capture_output=True, text=True)
@@ -151,7 +152,7 @@ def changes(cluster: Cluster) -> None:
             state["step"] = "rolling"
         elif state["step"] == "rolling" and rolled_out(cluster, 3):
             victim = next(each["metadata"]["name"] for each in cluster.get("pods", "-l", "app=hello")["items"] if serves(each))
-            cluster.run(cluster.tool, "delete", "pod", victim, "--wait=false")
+            cluster.run(cluster.tool, "delete", "pod", victim, cluster.no_wait)
             console.print(f"[green]✓[/] rolled out\n[bold cyan]$ {cluster.shown} delete pod {victim}[/]")
             state.update(step="killed", since=tally["requests"])
         elif state["step"] == "killed" and rolled_out(cluster, 3) and tally["requests"] > state["since"] + 500:
