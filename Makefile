@@ -1,7 +1,7 @@
 # Mooring's verbs. `make demo` and `make test` each install what they need.
 .PHONY: setup demo test check bless bench soak lock clean
 PYTEST = .venv/bin/python -m pytest
-BENCH ?= dataplane_sync propagation apiserver
+BENCH ?= dataplane_sync datapath propagation apiserver
 
 setup:  ## system packages and .venv (quick when done before)
 	@scripts/bootstrap
@@ -21,7 +21,8 @@ check: setup  ## style, types and the one-way imports
 bless: setup  ## rewrite the golden files of tests/scenarios; read the diff
 	$(PYTEST) tests/scenarios --bless
 
-bench: setup  ## benchmarks with their peers in the same run
+bench:  ## benchmarks with their peers in the same run
+	@scripts/bootstrap bench
 	@for name in $(BENCH); do .venv/bin/python -m bench $$name; done
 
 soak: setup  ## create, change and delete at random with kill -9 of each role in turn
