@@ -20,12 +20,15 @@ Document = dict[str, Any]
 
 
 class Refused(Exception):
-    """A Status that is no success: `code`, `message`, and `causes` as {field: message}."""
+    """A Status that is no success: `code`, `message`, and `causes` as {field: message}, a field's messages joined by '; '."""
 
     def __init__(self, status: Document) -> None:
         super().__init__(status["message"])
         self.code, self.message = status["code"], status["message"]
-        self.causes = {cause.get("field", ""): cause["message"] for cause in status.get("details", {}).get("causes", ())}
+        self.causes: dict[str, str] = {}
+        for cause in status.get("details", {}).get("causes", ()):
+            field = cause.get("field", "")
+            self.causes[field] = "; ".join(filter(None, (self.causes.get(field), cause["message"])))
 
 
 class Direct:

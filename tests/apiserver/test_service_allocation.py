@@ -79,6 +79,26 @@ class TestOnePortNumberForTwoProtocols:
         made = Direct().create(SERVICE, service(type="NodePort", ports=ports))["spec"]["ports"]
         assert [30053, 30053] == [port["nodePort"] for port in made]
 
+    def test_one_that_another_service_holds_is_refused_for_all(self):
+        api = Direct()
+        api.create(SERVICE, service("first", type="NodePort", ports=[{"port": 1, "nodePort": 30053}]))
+        ports = [self.PORTS[0], self.PORTS[1] | {"nodePort": 30053}]
+        with pytest.raises(Refused) as refusal:
+            api.create(SERVICE, service(type="NodePort", ports=ports))
+        assert {"spec.ports[1].nodePort": "Invalid value: 30053: provided port is already allocated"} == refusal.value.causes
+
+    def test_two_asked_for_are_both_given(self):
+        ports = [self.PORTS[0] | {"nodePort": 30054}, self.PORTS[1] | {"nodePort": 30053}]
+        made = Direct().create(SERVICE, service(type="NodePort", ports=ports))["spec"]["ports"]
+        assert [30054, 30053] == [port["nodePort"] for port in made]
+
+    def test_one_asked_for_on_update_is_not_shared(self):
+        api = Direct()
+        api.create(SERVICE, service(ports=self.PORTS))
+        ports = [self.PORTS[0], self.PORTS[1] | {"nodePort": 30053}]
+        made = api.patch(SERVICE, "web", {"spec": {"type": "NodePort", "ports": ports}})["spec"]["ports"]
+        assert 30053 == made[1]["nodePort"] != made[0]["nodePort"]
+
     def test_on_update_each_gets_its_own(self):
         api = Direct()
         api.create(SERVICE, service(ports=self.PORTS))
@@ -146,6 +166,16 @@ def test_a_dry_run_shows_an_allocation_and_makes_none():
     assert made["spec"]["clusterIP"].startswith("10.96.")
     assert 30000 <= made["spec"]["ports"][0]["nodePort"] <= 32767
     assert ({}, {}, []) == (api.addresses(), api.node_ports(), api.services())
+
+
+def test_a_dry_run_of_a_change_or_a_deletion_leaves_what_is_held():
+    api = Direct()
+    api.create(SERVICE, service(type="NodePort"))
+    held = api.addresses(), api.node_ports(), api.services()
+    shown = api.update(SERVICE, service(type="LoadBalancer", externalTrafficPolicy="Local"), dryRun="All")
+    assert 30000 <= shown["spec"]["healthCheckNodePort"] <= 32767
+    api.send("DELETE", SERVICE.path("default", "web"), dryRun="All")
+    assert held == (api.addresses(), api.node_ports(), api.services())
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])

@@ -124,6 +124,28 @@ class TestReplaceWithoutReading:
         assert 30100 == again[1]["nodePort"] != again[0]["nodePort"]
         assert {30100, again[0]["nodePort"]} == set(api.node_ports())
 
+    def test_node_ports_stay_though_the_type_becomes_another_that_has_them(self):
+        api = Direct()
+        made = api.create(SERVICE, service(type="NodePort"))["spec"]["ports"]
+        assert made == api.update(SERVICE, service(type="LoadBalancer"))["spec"]["ports"]
+
+    def test_a_balancer_without_node_ports_keeps_none_that_the_put_leaves_out(self):
+        api = Direct()
+        api.create(SERVICE, service(type="LoadBalancer"))
+        made = api.update(SERVICE, service(type="LoadBalancer", allocateLoadBalancerNodePorts=False))["spec"]["ports"]
+        assert (False, {}) == ("nodePort" in made[0], api.node_ports())
+
+    def test_families_and_their_policy_stay(self):
+        api = Direct(DUAL_STACK)
+        made = api.create(SERVICE, service(ipFamilyPolicy="RequireDualStack", ipFamilies=["IPv6", "IPv4"]))
+        assert made["spec"] == api.update(SERVICE, service())["spec"]
+        assert set(made["spec"]["clusterIPs"]) == set(api.addresses())
+
+    def test_what_was_left_to_the_server_before_is_as_it_was(self):
+        api = Direct()
+        wish = service(type="LoadBalancer", sessionAffinity="ClientIP")
+        assert api.create(SERVICE, wish)["spec"] == api.update(SERVICE, wish)["spec"]
+
     def test_the_health_check_port_stays_and_may_not_change(self):
         api = Direct()
         local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
@@ -170,6 +192,78 @@ class TestDualStackChanges:
         made["spec"]["clusterIPs"] = made["spec"]["clusterIPs"][:1]
         with pytest.raises(Refused, match="must be 'SingleStack' to release the secondary cluster IP"):
             api.update(SERVICE, made)
+
+    @pytest.mark.parametrize("address", ["fd00:96::77", ""])
+    def test_an_upgrade_may_ask_for_its_address(self, address):
+        api = Direct(DUAL_STACK)
+        made = api.create(SERVICE, service())
+        first = made["spec"]["clusterIP"]
+        made["spec"]["ipFamilyPolicy"] = "RequireDualStack"
+        made["spec"]["ipFamilies"].append("IPv6")
+        made["spec"]["clusterIPs"] += [address] if address else []
+        new = api.update(SERVICE, made)["spec"]["clusterIPs"]
+        assert (first, address or new[1]) == tuple(new)
+        assert set(new) == set(api.addresses())
+
+    def test_a_singular_alone_fills_the_list(self):
+        made = Direct().create(SERVICE, service(clusterIP="10.96.0.77"))["spec"]
+        assert ["10.96.0.77"] == made["clusterIPs"]
+
+    def test_cleared_addresses_are_put_back(self):
+        api = Direct(DUAL_STACK)
+        made = api.create(SERVICE, service(ipFamilyPolicy="RequireDualStack"))["spec"]
+        assert made == api.patch(SERVICE, "web", {"spec": {"clusterIPs": None, "clusterIP": None}})["spec"]
+
+    @pytest.mark.parametrize(
+        ("policy", "second", "families", "message"),
+        [
+            pytest.param("RequireDualStack", "fd00:96::77", None, "may not change once set", id="the second address"),
+            pytest.param("RequireDualStack", None, ["IPv6", "IPv4"], "may not change once set", id="the order of families"),
+            pytest.param(
+                "SingleStack",
+                "fd00:96::77",
+                None,
+                "may not change once set",
+                id="a downgrade does not change the second address too",
+            ),
+            pytest.param(
+                "SingleStack",
+                None,
+                ["IPv6", "IPv4"],
+                "may not change once set",
+                id="a downgrade does not change the families too",
+            ),
+        ],
+    )
+    def test_what_is_set_does_not_change(self, policy, second, families, message):
+        api = Direct(DUAL_STACK)
+        made = api.create(SERVICE, service(ipFamilyPolicy="RequireDualStack", clusterIP="10.96.0.77"))
+        held = api.addresses()
+        made["spec"]["ipFamilyPolicy"] = policy
+        made["spec"]["clusterIPs"][1] = second or made["spec"]["clusterIPs"][1]
+        made["spec"]["ipFamilies"] = families or made["spec"]["ipFamilies"]
+        with pytest.raises(Refused, match=message):
+            api.update(SERVICE, made)
+        assert held == api.addresses()
+
+    def test_a_headless_service_may_change_its_families(self):
+        api = Direct(DUAL_STACK)
+        api.create(SERVICE, service(clusterIP="None"))
+        made = api.patch(SERVICE, "web", {"spec": {"ipFamilies": ["IPv6"]}})["spec"]
+        assert (["IPv6"], {}) == (made["ipFamilies"], api.addresses())
+
+    def test_two_families_and_single_stack_contradict_without_a_selector_too(self):
+        spec = {"clusterIP": "None", "selector": None, "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "SingleStack"}
+        with pytest.raises(Refused) as refusal:
+            Direct(DUAL_STACK).create(SERVICE, service(**spec))
+        assert ["spec.ipFamilyPolicy"] == list(refusal.value.causes)
+
+    def test_nothing_is_downgraded_because_the_cluster_was(self):
+        api = Direct(DUAL_STACK)
+        old = api.create(SERVICE, service(ipFamilyPolicy="PreferDualStack"))["spec"]
+        narrower = Direct()
+        narrower.state = api.state
+        assert old == narrower.patch(SERVICE, "web", {"metadata": {"labels": {"a": "b"}}})["spec"]
 
     def test_nothing_is_upgraded_because_the_cluster_was(self):
         api = Direct()

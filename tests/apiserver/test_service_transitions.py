@@ -116,14 +116,83 @@ def test_affinity_none_drops_its_config():
         pytest.param({"externalTrafficPolicy": "Cluster"}, "spec.externalTrafficPolicy", id="external traffic policy"),
         pytest.param({"healthCheckNodePort": 30999}, "spec.healthCheckNodePort", id="health check port"),
         pytest.param({"ports": [{"port": 80, "nodePort": 30998}]}, "spec.ports[0].nodePort", id="node port"),
+        pytest.param(
+            {"allocateLoadBalancerNodePorts": False}, "spec.allocateLoadBalancerNodePorts", id="whether node ports are made"
+        ),
     ],
 )
 def test_a_field_changed_in_the_same_request_is_refused_rather_than_wiped(changes, field):
     api = Direct()
     api.create(SERVICE, service(**FULL["LoadBalancer"]))
+    held = api.addresses(), api.node_ports()
     with pytest.raises(Refused) as refusal:
         api.patch(SERVICE, "web", {"spec": {"type": "ClusterIP", **changes}})
-    assert field in refusal.value.causes
+    assert [field] == list(refusal.value.causes)
+    assert held == (api.addresses(), api.node_ports())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        pytest.param({"clusterIP": "10.96.0.99"}, "spec.clusterIPs", id="the address"),
+        pytest.param({"clusterIPs": ["10.96.0.99"]}, "spec.clusterIPs", id="the addresses"),
+        pytest.param({"ipFamilies": ["IPv6"]}, "spec.ipFamilies", id="the families"),
+        pytest.param({"ipFamilyPolicy": "PreferDualStack"}, "spec.ipFamilyPolicy", id="the family policy"),
+    ],
+)
+def test_an_external_name_is_refused_what_else_would_be_wiped(changes, field):
+    api = Direct()
+    api.create(SERVICE, service())
+    with pytest.raises(Refused) as refusal:
+        api.patch(SERVICE, "web", {"spec": {**FULL["ExternalName"], **changes}})
+    assert {field: "Forbidden: may not be set for ExternalName services"} == refusal.value.causes
+    assert 1 == len(api.addresses())
+
+
+def test_who_clears_the_address_himself_clears_the_list_too():
+    api = Direct()
+    api.create(SERVICE, service())
+    made = api.patch(SERVICE, "web", {"spec": {**FULL["ExternalName"], "clusterIP": None}})
+    assert ({}, False) == (api.addresses(), "clusterIPs" in made["spec"])
+
+
+def test_an_external_name_is_kept_and_said_to_be_ignored_by_other_types():
+    api = Direct()
+    api.create(SERVICE, service(**FULL["ExternalName"]))
+    made = api.patch(SERVICE, "web", {"spec": {"type": "ClusterIP"}})
+    assert ("a.example.com", 1) == (made["spec"]["externalName"], len(api.addresses()))
+    assert ['299 - "spec.externalName is ignored when spec.type is not \\"ExternalName\\""'] == api.warnings
+
+
+class TestHealthCheckPort:
+    LOCAL = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+
+    def test_one_may_be_asked_for(self):
+        api = Direct()
+        api.create(SERVICE, service(**self.LOCAL, healthCheckNodePort=32001))
+        assert "web" == api.node_ports()[32001]
+
+    def test_it_comes_with_the_policy_and_goes_with_it(self):
+        api = Direct()
+        api.create(SERVICE, service(type="LoadBalancer"))
+        (port,) = api.node_ports()
+        made = api.patch(SERVICE, "web", {"spec": {"externalTrafficPolicy": "Local"}})["spec"]
+        assert {port: "web", made["healthCheckNodePort"]: "web"} == api.node_ports()
+        made = api.patch(SERVICE, "web", {"spec": {"externalTrafficPolicy": "Cluster"}})["spec"]
+        assert ({port: "web"}, False) == (api.node_ports(), "healthCheckNodePort" in made)
+
+    def test_it_goes_only_as_it_was(self):
+        api = Direct()
+        api.create(SERVICE, service(**self.LOCAL))
+        with pytest.raises(Refused) as refusal:
+            api.patch(SERVICE, "web", {"spec": {"externalTrafficPolicy": "Cluster", "healthCheckNodePort": 32001}})
+        assert ["spec.healthCheckNodePort"] == list(refusal.value.causes)
+
+    def test_it_is_none_of_the_ports_own(self):
+        ports = [{"port": 80, "nodePort": 32001}]
+        with pytest.raises(Refused) as refusal:
+            Direct().create(SERVICE, service(**self.LOCAL, healthCheckNodePort=32001, ports=ports))
+        assert ["spec.healthCheckNodePort"] == list(refusal.value.causes)
 
 
 def test_source_ranges_must_be_cleared_by_the_user():
@@ -131,7 +200,7 @@ def test_source_ranges_must_be_cleared_by_the_user():
     api.create(SERVICE, service(type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"]))
     with pytest.raises(Refused) as refusal:
         api.patch(SERVICE, "web", {"spec": {"type": "ClusterIP"}})
-    assert ["spec.loadBalancerSourceRanges"] == list(refusal.value.causes)
+    assert ["spec.LoadBalancerSourceRanges"] == list(refusal.value.causes)
     assert (
         "ClusterIP"
         == api.patch(SERVICE, "web", {"spec": {"type": "ClusterIP", "loadBalancerSourceRanges": None}})["spec"]["type"]
@@ -143,14 +212,30 @@ def test_external_ips_are_never_wiped():
     api.create(SERVICE, service(type="NodePort", externalIPs=["192.0.2.1"]))
     made = api.patch(SERVICE, "web", {"spec": {"type": "ClusterIP"}})["spec"]
     assert (["192.0.2.1"], "Cluster") == (made["externalIPs"], made["externalTrafficPolicy"])
+    made = api.patch(SERVICE, "web", {"spec": {"externalIPs": None}})["spec"]
+    assert "externalTrafficPolicy" not in made
 
 
-@pytest.mark.parametrize("wish", [{"loadBalancerClass": "example.com/b"}, {"loadBalancerClass": None}])
-def test_the_class_stands_while_the_type_does(wish):
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("example.com/a", "example.com/b", id="changed"),
+        pytest.param("example.com/a", None, id="unset"),
+        pytest.param(None, "example.com/a", id="set"),
+    ],
+)
+def test_the_class_stands_while_the_type_does(before, after):
     api = Direct()
-    api.create(SERVICE, service(type="LoadBalancer", loadBalancerClass="example.com/a"))
+    api.create(SERVICE, service(type="LoadBalancer", loadBalancerClass=before))
     with pytest.raises(Refused, match="may not change once set"):
-        api.patch(SERVICE, "web", {"spec": wish})
+        api.patch(SERVICE, "web", {"spec": {"loadBalancerClass": after}})
+
+
+def test_a_class_may_be_chosen_with_the_type():
+    api = Direct()
+    api.create(SERVICE, service())
+    made = api.patch(SERVICE, "web", {"spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/a"}})
+    assert "example.com/a" == made["spec"]["loadBalancerClass"]
 
 
 class TestBalancerWithoutNodePorts:

@@ -10,22 +10,21 @@ FAMILY_FIELDS = ("clusterIPs", "ipFamilies", "ipFamilyPolicy")
 
 
 def settle_families(spec: Spec, before: Spec | None, ranges: Ranges) -> list[FieldError]:
-    """Fills in ipFamilyPolicy and ipFamilies in place, in the order given or the cluster's. Nothing is filled in on errors."""
+    """Fills in ipFamilyPolicy and ipFamilies in place, in the order given or the cluster's; on errors nothing may be stored."""
     if not needs_cluster_ip(spec) or (before is not None and _unchanged(spec, before)):
         return []
+    headless_by_hand = is_headless(spec) and not spec.get("selector")
+    spec.setdefault("ipFamilyPolicy", "RequireDualStack" if headless_by_hand else "SingleStack")
     families, errors = _inferred(spec, ranges)
-    if errors:
-        return errors
-    if is_headless(spec) and not spec.get("selector"):
+    errors = _too_many(spec) + errors
+    if headless_by_hand and not errors:
         # Endpoints are the user's own: both families may be served even where the cluster has one.
-        spec.setdefault("ipFamilyPolicy", "RequireDualStack")
         families = families or [ranges.families[0]]
         if len(families) == 1 and spec["ipFamilyPolicy"] != "SingleStack":
             families.append("IPv6" if families[0] == "IPv4" else "IPv4")
         spec["ipFamilies"] = families
         return []
-    spec.setdefault("ipFamilyPolicy", "SingleStack")
-    if errors := _refusals(spec, families, ranges):
+    if errors := errors or _not_configured(spec, families, ranges):
         return errors
     families = families or [ranges.families[0]]
     if spec["ipFamilyPolicy"] != "SingleStack" and len(families) == 1:
@@ -59,16 +58,20 @@ def _inferred(spec: Spec, ranges: Ranges) -> tuple[list[str], list[FieldError]]:
     return families, errors
 
 
-def _refusals(spec: Spec, families: list[str], ranges: Ranges) -> list[FieldError]:
+def _too_many(spec: Spec) -> list[FieldError]:
+    """One family is wished, and two of something were given."""
+    words = "must be 'RequireDualStack' or 'PreferDualStack' when multiple {} are specified"
+    return [
+        invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], words.format(what))
+        for name, what in (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families"))
+        if spec["ipFamilyPolicy"] == "SingleStack" and len(spec.get(name) or ()) == 2
+    ]
+
+
+def _not_configured(spec: Spec, families: list[str], ranges: Ranges) -> list[FieldError]:
     policy, errors = spec["ipFamilyPolicy"], []
     if policy == "RequireDualStack" and len(ranges.families) < 2:
         errors.append(invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"))
-    if policy == "SingleStack":
-        words = "must be 'RequireDualStack' or 'PreferDualStack' when multiple {} are specified"
-        if len(spec.get("clusterIPs") or ()) == 2:
-            errors.append(invalid("spec.ipFamilyPolicy", policy, words.format("cluster IPs")))
-        if len(families) == 2:
-            errors.append(invalid("spec.ipFamilyPolicy", policy, words.format("IP families")))
     errors += [
         invalid(f"spec.ipFamilies[{place}]", family, "not configured on this cluster")
         for place, family in enumerate(families)

@@ -63,8 +63,8 @@ def _check_topology_annotations(annotations: dict[str, str]) -> list[FieldError]
     hints, mode = annotations.get(TOPOLOGY_HINTS_ANNOTATION), annotations.get(TOPOLOGY_MODE_ANNOTATION)
     if hints is None or mode is None or hints == mode:
         return []
-    words = f"must match annotations[{TOPOLOGY_MODE_ANNOTATION}] when both are specified"
-    return [invalid(f"metadata.annotations[{TOPOLOGY_HINTS_ANNOTATION}]", hints, words)]
+    words = f"must match annotations[{TOPOLOGY_HINTS_ANNOTATION}] when both are specified"
+    return [invalid(f"metadata.annotations[{TOPOLOGY_MODE_ANNOTATION}]", mode, words)]
 
 
 def _check_type(spec: Spec) -> list[FieldError]:
@@ -106,7 +106,7 @@ def _check_ports(spec: Spec) -> list[FieldError]:
             found.append(unsupported(f"{field}.protocol", port["protocol"], PROTOCOLS))
         target = port.get("targetPort", port.get("port", 0))
         found += each(f"{field}.targetPort", target, formats.port_number_or_name(target))
-        if application := port.get("appProtocol"):
+        if (application := port.get("appProtocol")) is not None:
             found += each(f"{field}.appProtocol", application, formats.qualified_name(application))
     return found
 
@@ -133,7 +133,9 @@ def _check_cluster_ips(spec: Spec, before: Spec) -> list[FieldError]:
     addresses: list[str] = spec.get("clusterIPs") or []
     if not addresses:
         return found
-    if addresses[0] != spec.get("clusterIP", ""):
+    if not spec.get("clusterIP"):
+        found.append(invalid("spec.clusterIPs", addresses, "must be empty when `clusterIP` is not specified"))
+    elif addresses[0] != spec["clusterIP"]:
         found.append(invalid("spec.clusterIPs", addresses, "first value must match `clusterIP`"))
     if len(addresses) > 2:
         found.append(invalid("spec.clusterIPs", addresses, "may only hold up to 2 values"))
@@ -142,7 +144,7 @@ def _check_cluster_ips(spec: Spec, before: Spec) -> list[FieldError]:
     for place, address in enumerate(addresses):
         if address == "None" and place == 0:
             if len(addresses) > 1:
-                found.append(invalid("spec.clusterIPs[0]", address, "'None' must be the first and only value"))
+                found.append(invalid("spec.clusterIPs", addresses, "'None' must be the first and only value"))
                 broken = True
             continue
         words = formats.loose_ip(address) if address in known else formats.ip(address)
@@ -150,10 +152,9 @@ def _check_cluster_ips(spec: Spec, before: Spec) -> list[FieldError]:
         broken |= bool(words)
     if broken:
         return found
-    if len(addresses) == 2:
-        versions = [formats.parse_ip(address) for address in addresses]
-        if versions[0] and versions[1] and versions[0].version == versions[1].version:
-            found.append(invalid("spec.clusterIPs", addresses, "may specify no more than one IP for each IP family"))
+    versions = [address.version for address in map(formats.parse_ip, addresses) if address is not None]
+    if len(set(versions)) < len(versions):
+        found.append(invalid("spec.clusterIPs", addresses, "may specify no more than one IP for each IP family"))
     if not is_headless(spec):
         found += _check_family_match(addresses, spec.get("ipFamilies") or ())
     return found
@@ -235,25 +236,31 @@ def _check_load_balancer(document: Document, old: Document | None) -> list[Field
 
 
 def _check_source_ranges(document: Document, old: Document | None) -> list[FieldError]:
-    spec: Spec = document["spec"]
-    ranges: list[str] = spec.get("loadBalancerSourceRanges") or []
-    annotations = document["metadata"].get("annotations") or {}
-    if not ranges and SOURCE_RANGES_ANNOTATION not in annotations:
-        return []
-    field = "spec.loadBalancerSourceRanges" if ranges else f"metadata.annotations[{SOURCE_RANGES_ANNOTATION}]"
-    if spec["type"] != "LoadBalancer":
-        return [forbidden(field, "may only be used when `type` is 'LoadBalancer'")]
+    """The field, else the annotation it replaced. Values may be padded; those that stood before may be loosely written."""
     found: list[FieldError] = []
+    ranges: list[str] = document["spec"].get("loadBalancerSourceRanges") or []
     if ranges:
-        known = ((old or {}).get("spec") or {}).get("loadBalancerSourceRanges") or ()
-        for place, text in enumerate(ranges):
-            words = formats.loose_cidr(text.strip()) if text in known else formats.cidr(text.strip())
-            found += each(f"{field}[{place}]", text, words)
-        return found
-    text = annotations[SOURCE_RANGES_ANNOTATION].strip()
-    if text and any(formats.parse_cidr(item.strip()) is None for item in text.split(",")):
-        found.append(invalid(field, text, "must be a list of IP ranges. For example, 10.240.0.0/24,10.250.0.0/24"))
+        field = "spec.LoadBalancerSourceRanges"  # in upstream's spelling
+        before = ((old or {}).get("spec") or {}).get("loadBalancerSourceRanges") or ()
+        places = [f"{field}[{place}]" for place in range(len(ranges))]
+    else:
+        field = f"metadata.annotations[{SOURCE_RANGES_ANNOTATION}]"
+        text = _source_ranges_annotation(document)
+        if text is None:
+            return []
+        ranges = text.split(",") if text.strip() else []
+        before = (_source_ranges_annotation(old) or "").split(",") if old else ()
+        places = [field] * len(ranges)
+    if document["spec"]["type"] != "LoadBalancer":
+        found.append(forbidden(field, "may only be used when `type` is 'LoadBalancer'"))
+    known = {text.strip() for text in before}
+    for place, text in zip(places, map(str.strip, ranges), strict=True):
+        found += each(place, text, formats.loose_cidr(text) if text in known else formats.cidr(text))
     return found
+
+
+def _source_ranges_annotation(document: Document) -> str | None:
+    return (document["metadata"].get("annotations") or {}).get(SOURCE_RANGES_ANNOTATION)
 
 
 def _check_traffic(spec: Spec) -> list[FieldError]:
@@ -291,7 +298,9 @@ def _check_family_changes(spec: Spec, before: Spec) -> list[FieldError]:
     if "ExternalName" in (spec["type"], before.get("type")) or (is_headless(spec) and is_headless(before)):
         return []
     found = _check_dual_change(spec, before, "clusterIPs", "clusterIP", "cluster IP")
-    return found + _check_dual_change(spec, before, "ipFamilies", "ipFamily", "IP family")
+    if is_headless(spec) == is_headless(before):
+        found += _check_dual_change(spec, before, "ipFamilies", "ipFamily", "IP family")
+    return found
 
 
 def _check_dual_change(spec: Spec, before: Spec, name: str, word: str, plain: str) -> list[FieldError]:
@@ -304,7 +313,8 @@ def _check_dual_change(spec: Spec, before: Spec, name: str, word: str, plain: st
     if new[0] != old[0]:
         return [invalid(f"{field}[0]", new, FIXED)]
     if len(new) == len(old) == 2 and new[1] != old[1]:
-        return [invalid(f"{field}[1]", new, FIXED)]
+        place = 1 if name == "clusterIPs" else 0  # as upstream counts
+        return [invalid(f"{field}[{place}]", new, FIXED)]
     if len(old) == 2 and len(new) == 1 and policy != "SingleStack":
         words = f"must be 'SingleStack' to release the secondary {plain}"
         return [invalid("spec.ipFamilyPolicy", policy, words)]
