@@ -2,14 +2,16 @@
 
 Endpoints that are ready are used; when a pool has none, those that are terminating but still serve (KEP-1669). The cluster and
 the local pool are judged apart: a node whose own endpoints all terminate keeps them for policy Local although others are ready.
+Of the cluster pool's ready endpoints, hints may leave only those meant for this node or its zone (KEP-2433, KEP-3015).
 """
 
 from collections.abc import Iterable, Iterator
+from enum import Enum
 
 from msgspec import Struct
 
-from mooring.endpoints.addresses import canonical
-from mooring.model.discovery import EndpointSlice, SlicePort
+from mooring.endpoints.addresses import canonical, is_ipv6
+from mooring.model.discovery import EndpointSlice, Hint, Hints, SlicePort
 
 
 class Endpoint(Struct, frozen=True, gc=False, order=True):
@@ -29,26 +31,44 @@ class Candidate(Struct, frozen=True, gc=False):
     ready: bool
     serving: bool
     terminating: bool
+    hints: Hints | None = None
+
+
+class Basis(Enum):
+    """By what the endpoints of a pool were chosen."""
+
+    READY = "ready"
+    SAME_NODE = "ready, and hinted for this node"
+    SAME_ZONE = "ready, and hinted for this node's zone"
+    DRAINING = "none ready: terminating, but serving"
 
 
 class Pools(Struct, frozen=True, gc=False):
-    """What a service port can use on this node, each sorted and without duplicates. `draining`: the pool had nothing ready."""
+    """What a service port can use on this node, each sorted and without duplicates.
+
+    `retained`: endpoints that serve and are in neither pool. They get no new connections; those they have go on.
+    """
 
     cluster: tuple[Endpoint, ...] = ()
     local: tuple[Endpoint, ...] = ()
-    cluster_draining: bool = False
-    local_draining: bool = False
+    cluster_basis: Basis = Basis.READY
+    local_basis: Basis = Basis.READY
+    retained: tuple[Endpoint, ...] = ()
 
 
 EMPTY = Pools()
+
+_Place = tuple[str, int]
+_Found = dict[_Place, Candidate]
 
 
 def candidates(slices: Iterable[EndpointSlice], family: str, port_name: str, protocol: str, node: str) -> Iterator[Candidate]:
     """Every endpoint for a service port of one family ('IPv4', 'IPv6'), over all slices of its Service.
 
     Slice ports are matched by name and protocol. A nil port means all ports, which kube-proxy ignores; so do we. Endpoints with
-    an address that cannot be read are left out: one broken entry never stops the others.
+    an address that cannot be read, or is of another family, are left out: one broken entry never stops the others.
     """
+    ipv6 = family == "IPv6"
     for found in slices:
         if found.address_type != family or not found.endpoints:
             continue
@@ -56,50 +76,102 @@ def candidates(slices: Iterable[EndpointSlice], family: str, port_name: str, pro
         if number is None:
             continue
         for each in found.endpoints:
-            condition = each.conditions
-            ready = condition is None or condition.ready is None or condition.ready
-            serving = condition is None or (ready if condition.serving is None else condition.serving)
-            terminating = condition is not None and bool(condition.terminating)
-            if not ready and not (serving and terminating):
-                continue
             try:
                 address = canonical(each.addresses[0])
             except (ValueError, IndexError):
                 continue
+            if is_ipv6(address) is not ipv6:
+                continue
             owner = each.node_name or ""
-            yield Candidate(Endpoint(address, number, owner, bool(node) and owner == node), ready, serving, terminating)
+            endpoint = Endpoint(address, number, owner, bool(node) and owner == node)
+            condition = each.conditions
+            if condition is None:
+                yield Candidate(endpoint, True, True, False, each.hints)
+            else:
+                serving, terminating = condition.serving is not False, bool(condition.terminating)
+                yield Candidate(endpoint, condition.ready is not False, serving, terminating, each.hints)
 
 
-def pools(found: Iterable[Candidate]) -> Pools:
-    """Ready endpoints, else serving terminating ones, for the cluster and for this node.
-
-    The same endpoint in two slices counts once; where they disagree, ready and local win.
-    """
-    ready: dict[tuple[str, int], Endpoint] = {}
-    draining: dict[tuple[str, int], Endpoint] = {}
+def pools(found: Iterable[Candidate], node: str = "", zone: str = "") -> Pools:
+    """What of the candidates this node may use. The same endpoint in two slices counts once; see `_merged`."""
+    ready: _Found = {}
+    draining: _Found = {}
+    other: _Found = {}
+    hinted = False
     for candidate in found:
-        endpoint = candidate.endpoint
-        into = ready if candidate.ready else draining
-        where = (endpoint.address, endpoint.port)
-        if where not in into or endpoint.local:
-            into[where] = endpoint
-    cluster = ready or draining
-    local_ready = [endpoint for endpoint in ready.values() if endpoint.local]
-    local = local_ready or [endpoint for endpoint in draining.values() if endpoint.local]
+        if candidate.ready:
+            into = ready
+            hinted = hinted or candidate.hints is not None
+        elif not candidate.serving:
+            continue
+        else:
+            into = draining if candidate.terminating else other
+        where = (candidate.endpoint.address, candidate.endpoint.port)
+        known = into.get(where)
+        into[where] = candidate if known is None else _merged(known, candidate)
+    near, basis = _hinted(ready, node, zone) if hinted else (ready, Basis.READY)
+    cluster = near if ready else draining
+    local = {where: each for where, each in ready.items() if each.endpoint.local}
+    local_basis = Basis.READY
+    if not local and draining:
+        local = {where: each for where, each in draining.items() if each.endpoint.local}
+        local_basis = Basis.DRAINING if local else Basis.READY
+    retained: _Found = {}
+    if draining or other or basis is not Basis.READY:
+        serving = other | draining | ready
+        retained = {where: each for where, each in serving.items() if where not in cluster and where not in local}
     return Pools(
-        tuple(sorted(cluster.values(), key=_order)),
-        tuple(sorted(local, key=_order)),
-        cluster_draining=not ready and bool(draining),
-        local_draining=not local_ready and bool(local),
+        _sorted(cluster),
+        _sorted(local),
+        basis if ready or not draining else Basis.DRAINING,
+        local_basis,
+        _sorted(retained),
     )
+
+
+def _merged(one: Candidate, other: Candidate) -> Candidate:
+    """The same endpoint told twice in the same condition: the local one wins, and it is meant for whom either is meant for.
+
+    Whichever comes first, the result is the same.
+    """
+    best, rest = sorted((one, other), key=lambda each: (each.endpoint.local, each.endpoint.node), reverse=True)
+    if best.hints == rest.hints:
+        return best
+    hints = [each.hints for each in (best, rest) if each.hints is not None]
+    zones = {zone.name for each in hints for zone in each.for_zones or ()}
+    nodes = {name.name for each in hints for name in each.for_nodes or ()}
+    joined = Hints(tuple(map(Hint, sorted(zones))), tuple(map(Hint, sorted(nodes))))
+    return Candidate(best.endpoint, best.ready, best.serving, best.terminating, joined)
+
+
+def _hinted(ready: _Found, node: str, zone: str) -> tuple[_Found, Basis]:
+    """The ready endpoints meant for this node, else for its zone, else all.
+
+    A kind of hint counts only when every ready endpoint has it and one is for here: half-written hints leave nobody out.
+    """
+    for name, hints_of, basis in ((node, _node_hints, Basis.SAME_NODE), (zone, _zone_hints, Basis.SAME_ZONE)):
+        if not name or not all(hints_of(each) for each in ready.values()):
+            continue
+        near = {where: each for where, each in ready.items() if any(hint.name == name for hint in hints_of(each))}
+        if near:
+            return near, basis
+    return ready, Basis.READY
+
+
+def _node_hints(candidate: Candidate) -> tuple[Hint, ...]:
+    return (candidate.hints.for_nodes or ()) if candidate.hints else ()
+
+
+def _zone_hints(candidate: Candidate) -> tuple[Hint, ...]:
+    return (candidate.hints.for_zones or ()) if candidate.hints else ()
 
 
 def _number(ports: tuple[SlicePort, ...] | None, name: str, protocol: str) -> int | None:
     for port in ports or ():
         if (port.name or "") == name and (port.protocol or "TCP") == protocol and port.port is not None:
-            return port.port
+            return port.port if 0 < port.port < 65536 else None
     return None
 
 
-def _order(endpoint: Endpoint) -> tuple[str, int]:
-    return endpoint.address, endpoint.port
+def _sorted(found: _Found) -> tuple[Endpoint, ...]:
+    return tuple([found[where].endpoint for where in sorted(found)])

@@ -1,57 +1,68 @@
-"""What does a Service mean on this node? Objects in, NodeView out; a Service at a time, so that a change costs one Service."""
+"""What does a Service mean on this node? Objects in, NodeView out; a Service at a time, so that a change costs one Service.
 
-from collections.abc import Iterable, Mapping, Sequence
+Nothing here raises for what a Service or a slice holds: a field that cannot be read is left out, and the rest is served.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from mooring.endpoints import select
+from mooring.endpoints.select import Pools
 from mooring.model.discovery import EndpointSlice
 from mooring.model.node import Node
-from mooring.model.service import Service
-from mooring.services import cluster_ip
-from mooring.services.view import Family, NodeView, Protocol, ServiceName, ServicePort, ServicePortName
+from mooring.model.service import Service, ServicePortSpec
+from mooring.services import cluster_ip, external_ip, load_balancer, node_port, session_affinity
+from mooring.services.locality import Locality, ProxyOptions, locality, options_of
+from mooring.services.proxied import is_proxied, is_read
+from mooring.services.view import Family, Frontend, NodeView, Protocol, ServiceName, ServicePort, ServicePortName
 
-ENTRIES = {
-    "ClusterIP": (cluster_ip,),
-    "NodePort": (cluster_ip,),
-    "LoadBalancer": (cluster_ip,),
+Door = Callable[[Service, ServicePortSpec, Family, Pools, Locality], Iterator[Frontend]]
+
+PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
+
+ENTRIES: dict[str, tuple[Door, ...]] = {
+    "ClusterIP": (cluster_ip.frontends, external_ip.frontends),
+    "NodePort": (cluster_ip.frontends, node_port.frontends, external_ip.frontends),
+    "LoadBalancer": (cluster_ip.frontends, node_port.frontends, load_balancer.frontends, external_ip.frontends),
     "ExternalName": (),
 }
-"""Which doors each type opens. Types nest: a LoadBalancer is also a NodePort, a NodePort also a ClusterIP."""
+"""Which doors each type opens. Types nest: a LoadBalancer is also a NodePort, a NodePort also a ClusterIP.
 
-OTHER_PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
-HEADLESS_LABEL = "service.kubernetes.io/headless"
-
-
-def is_proxied(service: Service) -> bool:
-    """Headless and ExternalName Services are names only; two labels, whatever their value, hand one to another proxy."""
-    labels = service.metadata.labels or {}
-    return (
-        service.spec.cluster_ip not in ("", "None")
-        and service.spec.type != "ExternalName"
-        and OTHER_PROXY_LABEL not in labels
-        and HEADLESS_LABEL not in labels
-    )
+The order matters where one Service claims a frontend twice, as with an external IP that is also its balancer's: the first has
+it, so source ranges are not got round.
+"""
 
 
-def build_service(service: Service, slices: Sequence[EndpointSlice], node: str) -> tuple[ServicePort, ...]:
-    """The service ports of one Service as `node` must serve them; () when it is not proxied.
+def build_service(service: Service, slices: Sequence[EndpointSlice], here: Locality) -> tuple[ServicePort, ...]:
+    """The service ports of one Service as the node `here` must serve them; () when it is not proxied.
 
     `slices` are all EndpointSlices labelled with the Service's name, in any order, whoever wrote them.
     """
-    if not is_proxied(service):
+    doors = ENTRIES.get(service.spec.type, ())
+    if not doors or not is_proxied(service):
         return ()
-    usable = [each for each in slices if HEADLESS_LABEL not in (each.metadata.labels or {})]
+    read = [each for each in slices if is_read(each)]
+    affinity = session_affinity.seconds(service)
+    taken: set[tuple[str, int, str]] = set()
     built = []
     for family in Family:
         if not cluster_ip.addresses(service, family):
             continue
         for port in service.spec.ports or ():
-            protocol = Protocol(port.protocol)
-            found = select.pools(select.candidates(usable, family.value, port.name, port.protocol, node))
-            name = ServicePortName(service.metadata.namespace, service.metadata.name, port.name, protocol, family)
-            frontends = tuple(
-                frontend for entry in ENTRIES[service.spec.type] for frontend in entry.frontends(service, port, family, found)
+            protocol = PROTOCOLS.get(port.protocol)
+            if protocol is None or not 0 < port.port < 65536:
+                continue
+            found = select.pools(
+                select.candidates(read, family.value, port.name, port.protocol, here.node), here.node, here.zone
             )
-            built.append(ServicePort(name, frontends, found.cluster, found.local))
+            frontends = []
+            for door in doors:
+                for frontend in door(service, port, family, found, here):
+                    where = frontend.address, frontend.port, port.protocol
+                    if where not in taken:
+                        taken.add(where)
+                        frontends.append(frontend)
+            name = ServicePortName(service.metadata.namespace, service.metadata.name, port.name, protocol, family)
+            built.append(ServicePort(name, tuple(frontends), found.cluster, found.local, affinity, found.retained))
     return tuple(built)
 
 
@@ -63,24 +74,32 @@ def by_service(slices: Iterable[EndpointSlice]) -> dict[ServiceName, list[Endpoi
     return grouped
 
 
+def node_view(
+    here: Locality, services: Mapping[ServiceName, tuple[ServicePort, ...]], service_cidrs: Iterable[str]
+) -> NodeView:
+    """The view of a node whose Services have been built for it."""
+    return NodeView(
+        here.node, services, tuple(service_cidrs), here.pod_cidrs, here.addresses, here.pod_interfaces, here.zone, here.pods_by
+    )
+
+
 def build_view(
     node: Node,
     services: Iterable[Service],
     slices: Iterable[EndpointSlice],
-    service_cidrs: Sequence[str],
+    service_cidrs: Iterable[str],
+    options: ProxyOptions | None = None,
 ) -> NodeView:
-    """The whole wish for one node."""
-    grouped: Mapping[ServiceName, Sequence[EndpointSlice]] = by_service(slices)
-    ports = {
-        (service.metadata.namespace, service.metadata.name): build_service(
-            service, grouped.get((service.metadata.namespace, service.metadata.name), ()), node.metadata.name
-        )
-        for service in services
-    }
-    return NodeView(
-        node=node.metadata.name,
-        services={name: built for name, built in ports.items() if built},
-        service_cidrs=tuple(service_cidrs),
-        pod_cidrs=node.spec.pod_cidrs or ((node.spec.pod_cidr,) if node.spec.pod_cidr else ()),
-        node_addresses=node.internal_ips,
-    )
+    """The whole wish for one node. Without `options`, those that the node's agent says it runs with.
+
+    Raises ValueError for options that mean nothing.
+    """
+    here = locality(node, options_of(node) if options is None else options)
+    grouped = by_service(slices)
+    ports = {}
+    for service in services:
+        name = service.metadata.namespace, service.metadata.name
+        built = build_service(service, grouped.get(name, ()), here)
+        if built:
+            ports[name] = built
+    return node_view(here, ports, service_cidrs)

@@ -1,32 +1,32 @@
 """What does a ClusterIP mean for packets? An address inside the cluster only, the same on every node.
 
-Every type that has a cluster IP (ClusterIP, NodePort, LoadBalancer) has these frontends. The arms follow the table of
-kube-proxy: a pod of this node keeps its address; the node itself and whoever comes from outside are masqueraded, so that the
-answers come back through this node. externalTrafficPolicy never matters here.
+Every type that has a cluster IP (ClusterIP, NodePort, LoadBalancer) has these frontends. They follow internalTrafficPolicy;
+externalTrafficPolicy and source ranges never matter here.
 """
 
+from collections.abc import Iterator
+
+from mooring.endpoints.addresses import is_ipv6, readable
 from mooring.endpoints.select import Pools
 from mooring.model.service import Service, ServicePortSpec
 from mooring.services import traffic_policy
-from mooring.services.view import Entry, Family, Frontend, Masquerade
+from mooring.services.locality import Locality
+from mooring.services.view import Entry, Family, Frontend
 
 
 def addresses(service: Service, family: Family) -> tuple[str, ...]:
     """The Service's cluster IPs of one family; none when headless or not yet allocated."""
-    separator = ":" if family is Family.IPV6 else "."
-    return tuple(ip for ip in all_addresses(service) if separator in ip)
+    ipv6 = family is Family.IPV6
+    return tuple([ip for ip in all_addresses(service) if is_ipv6(ip) is ipv6])
 
 
 def all_addresses(service: Service) -> tuple[str, ...]:
-    """The Service's cluster IPs of both families, the primary first."""
+    """The Service's cluster IPs of both families, canonical, the primary first."""
     spec = service.spec
-    return tuple(ip for ip in spec.cluster_ips or (spec.cluster_ip,) if ip not in ("", "None"))
+    return readable(spec.cluster_ips or (spec.cluster_ip,))
 
 
-def frontends(service: Service, port: ServicePortSpec, family: Family, pools: Pools) -> tuple[Frontend, ...]:
-    arm = traffic_policy.arm(service.spec.internal_traffic_policy, pools, Masquerade.HAIRPIN)
-    away = traffic_policy.arm(service.spec.internal_traffic_policy, pools, Masquerade.ALWAYS)
-    return tuple(
-        Frontend(Entry.CLUSTER_IP, address, port.port, pod=arm, node=away, outside=away)
-        for address in addresses(service, family)
-    )
+def frontends(service: Service, port: ServicePortSpec, family: Family, pools: Pools, here: Locality) -> Iterator[Frontend]:
+    arms = traffic_policy.internal(service.spec.internal_traffic_policy, pools, here, family)
+    for address in addresses(service, family):
+        yield Frontend(Entry.CLUSTER_IP, address, port.port, arms.pod, arms.node, arms.outside)

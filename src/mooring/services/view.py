@@ -57,6 +57,8 @@ class Reason(Enum):
     """Why an arm decides as it does; the value is the sentence a person reads."""
 
     ENDPOINTS = "endpoints are ready"
+    SAME_NODE = "endpoints are ready, and of them those hinted for this node are used"
+    SAME_ZONE = "endpoints are ready, and of them those hinted for this node's zone are used"
     TERMINATING_ENDPOINTS = "no endpoint is ready, so terminating endpoints that still serve are used"
     NO_ENDPOINTS = "the Service has no usable endpoint on any node"
     NO_LOCAL_ENDPOINTS = "the traffic policy is Local and this node has no usable endpoint, though others have"
@@ -74,8 +76,8 @@ class Arm(Struct, frozen=True, gc=False):
 class Frontend(Struct, frozen=True, gc=False):
     """An address and port at which a service port is reached, with one arm per traffic source (DESIGN 3.4).
 
-    `address` is '' for NODE_PORT: the node's own addresses. `pod`: from a pod on this node; `node`: from the node itself;
-    `outside`: from anywhere else, other nodes' pods included.
+    A node port is a frontend at each of the node's addresses that answer node ports. `pod`: from a pod on this node; `node`:
+    from the node itself; `outside`: from anywhere else, other nodes' pods included.
     """
 
     entry: Entry
@@ -84,6 +86,10 @@ class Frontend(Struct, frozen=True, gc=False):
     pod: Arm
     node: Arm
     outside: Arm
+    allowed: tuple[str, ...] | None = None
+    """Sources that may reach it, as CIDRs; all others are dropped before anything else. None: everyone may."""
+    allowed_by: str = ""
+    """The field that says so, for people; '' where it is the address itself: a loopback address is the node's alone."""
 
 
 class ServicePortName(Struct, frozen=True, gc=False):
@@ -100,7 +106,8 @@ class ServicePort(Struct, frozen=True, gc=False):
     """All that one port of one Service means on this node, for one family.
 
     `cluster` and `local` are the usable endpoints of the two pools, sorted by (address, port), without duplicates.
-    `affinity` is the ClientIP session affinity's timeout in seconds, 0 for none.
+    `affinity` is the ClientIP session affinity's timeout in seconds, 0 for none. `retained` are endpoints that still serve but
+    get no new connections from here (draining, or left to other zones): flows to them go on.
     """
 
     name: ServicePortName
@@ -108,6 +115,7 @@ class ServicePort(Struct, frozen=True, gc=False):
     cluster: tuple[Endpoint, ...] = ()
     local: tuple[Endpoint, ...] = ()
     affinity: int = 0
+    retained: tuple[Endpoint, ...] = ()
 
 
 ServiceName = tuple[str, str]
@@ -122,6 +130,17 @@ class NodeView(Struct, frozen=True):
     service_cidrs: tuple[str, ...]
     """Addresses here that no Service owns are dropped."""
     pod_cidrs: tuple[str, ...]
-    """Sources here are this node's pods (kube-proxy's LocalTrafficDetector, NodeCIDR mode)."""
+    """Sources here are this node's pods (kube-proxy's LocalTrafficDetector, modes NodeCIDR and ClusterCIDR)."""
     node_addresses: tuple[str, ...]
-    """This node's addresses on which node ports answer."""
+    """This node's own addresses, as its status names them."""
+    pod_interfaces: tuple[str, ...] = ()
+    """What comes in here is from this node's pods (modes BridgeInterface and InterfaceNamePrefix); 'veth*' is a prefix."""
+    zone: str = ""
+    pods_by: str = "spec.podCIDRs"
+    """Where pod_cidrs or pod_interfaces are written, for people: a field or an option; '' when pods are not detected."""
+
+    def detects_pods(self, family: Family) -> bool:
+        """Whether pods of this family are told from the outside at all. If not, they count as outside, and nobody is
+        masqueraded at cluster IPs for where he comes from."""
+        separator = ":" if family is Family.IPV6 else "."
+        return bool(self.pod_interfaces) or any(separator in cidr for cidr in self.pod_cidrs)

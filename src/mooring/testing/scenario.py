@@ -5,10 +5,12 @@ packets; `view.yaml` and `rules.nft` are golden (rewritten by `make bless`, read
 
 A line of `packets.txt`, `#` starts a comment:
 
-    from SOURCE on NODE to PROTOCOL ADDRESS:PORT: VERDICT
+    from SOURCE [via INTERFACE] on NODE to PROTOCOL ADDRESS:PORT: VERDICT
 
 SOURCE is an address, or `node` for the node itself. VERDICT is `reject`, `drop`, `pass`, or the endpoints that may answer,
-joined by ` | `, each followed by `masqueraded` where it sees the node's address instead of the source's.
+joined by ` | `, each followed by `masqueraded` where it sees the node's address instead of the source's. After `sticky` comes
+session affinity: one of the endpoints answers, and the same one every time; it is also the same on every other sticky line of
+the file with that source, node and service port.
 """
 
 import re
@@ -25,11 +27,14 @@ from mooring.model.meta import Document
 from mooring.model.node import Node, node
 from mooring.model.service import Service, service
 from mooring.services.build import build_view
+from mooring.services.locality import LOOPBACK
 from mooring.services.view import NodeView, Protocol
 
 _LINE = re.compile(
-    r"from (?P<source>\S+) on (?P<node>\S+) to (?P<protocol>\S+) (?P<destination>\S+):(?P<port>\d+): (?P<verdict>.+)"
+    r"from (?P<source>\S+)(?: via (?P<interface>\S+))? on (?P<node>\S+) "
+    r"to (?P<protocol>\S+) (?P<destination>\S+):(?P<port>\d+): (?P<verdict>.+)"
 )
+STICKY = "sticky "
 
 
 class Expectation(Struct, frozen=True):
@@ -39,6 +44,15 @@ class Expectation(Struct, frozen=True):
     node: str
     packet: Packet
     verdict: str
+
+    @property
+    def is_sticky(self) -> bool:
+        return self.verdict.startswith(STICKY)
+
+    @property
+    def ends(self) -> frozenset[str]:
+        """Each of the ends that the packet may meet."""
+        return frozenset(self.verdict.removeprefix(STICKY).split(" | "))
 
 
 class Scenario(Struct, frozen=True):
@@ -93,7 +107,8 @@ def verdict(traced: Trace) -> str:
     """A trace in the words of packets.txt."""
     if traced.outcome is not Outcome.FORWARD:
         return traced.outcome.value
-    return " | ".join(endpoint_text(c.endpoint.address, c.endpoint.port, c.masqueraded) for c in traced.choices)
+    ends = " | ".join(endpoint_text(c.endpoint.address, c.endpoint.port, c.masqueraded) for c in traced.choices)
+    return STICKY * bool(traced.affinity) + ends
 
 
 def endpoint_text(address: str, port: int, masqueraded: bool) -> str:
@@ -112,8 +127,9 @@ def _expectation(line: str, nodes: Sequence[Node]) -> Expectation:
     destination = canonical(match["destination"].strip("[]"))
     source = match["source"]
     if source == "node":
-        source = _node_address(nodes, match["node"], ":" in destination)
-    packet = Packet(canonical(source), destination, Protocol(match["protocol"].upper()), int(match["port"]))
+        source = destination if destination in LOOPBACK.values() else _node_address(nodes, match["node"], ":" in destination)
+    protocol, interface = Protocol(match["protocol"].upper()), match["interface"] or ""
+    packet = Packet(canonical(source), destination, protocol, int(match["port"]), interface)
     return Expectation(line, match["node"], packet, match["verdict"])
 
 
