@@ -47,6 +47,23 @@ def test_foreign_variables_are_none_of_our_business() -> None:
         ({"node-port-range": "32767-30000"}, {}, "", "node-port-range '32767-30000'"),
         ({"cluster-domain": "Not A Name"}, {}, "", "cluster-domain 'Not A Name'"),
         ({"log-format": "xml"}, {}, "", "log-format 'xml': text or json"),
+        ({}, {}, "zones: 0", "zones '0': how many, from 1, or names that are label values"),
+        ({"zones": "a,,b"}, {}, "", "zones 'a,,b': how many"),
+        ({"nodeport-addresses": "primary,eth0"}, {}, "", "nodeport-addresses 'primary,eth0': primary, all, localhost or CIDRs"),
+        (
+            {"load-balancer-pool": "172.30.1.9-172.30.1.1"},
+            {},
+            "",
+            "load-balancer-pool: '172.30.1.9-172.30.1.1': the first address",
+        ),
+        ({"load-balancer-pool": "fd00:9::/64"}, {}, "", "load-balancer-pool fd00:9::/64: this cluster has no IPv6"),
+        ({"load-balancer-pool": "10.244.9.1-10.244.9.9"}, {}, "", "10.244.9.1-10.244.9.9 overlaps pod-cidr 10.244.0.0/16"),
+        (
+            {"node-network": "172.30.0.0/16"},
+            {},
+            "",
+            "load-balancer-pool 172.30.1.0/24 overlaps node-network 172.30.0.0/16; give another, or 'none'",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_name(
@@ -82,6 +99,40 @@ def test_what_follows_from_the_families(
 ) -> None:
     made = load(flags, {})
     assert (services, dns, switch) == (made.service_cidrs, made.cluster_dns, made.switch_addresses)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, "172.30.1.0/24"),
+        ({"ipv6": True}, "fd00:172:30:1::/64"),
+        ({"dual-stack": True}, "172.30.1.0/24,fd00:172:30:1::/64"),
+        ({"dual-stack": True, "load-balancer-pool": "192.0.2.10 - 192.0.2.20"}, "192.0.2.10 - 192.0.2.20"),
+        ({"load-balancer-pool": "none"}, ""),
+    ],
+    ids=["IPv4 by default", "IPv6 alone", "both", "a pool of one's own, of one family", "none"],
+)
+def test_the_load_balancers_pool(flags: dict[str, Any], expected: str) -> None:
+    assert expected == load(flags, {}).pool_ranges
+
+
+@pytest.mark.parametrize(
+    ("zones", "expected"),
+    [
+        ("", ("", "", "", "")),
+        ("3", ("zone-1", "zone-2", "zone-3", "zone-1")),
+        ("eu-a, eu-b", ("eu-a", "eu-b", "eu-a", "eu-b")),
+        ("only", ("only",) * 4),
+    ],
+)
+def test_nodes_get_the_zones_in_turn(zones: str, expected: tuple[str, ...]) -> None:
+    assert expected == load({"nodes": 4, "zones": zones}, {}).node_zones
+
+
+def test_a_number_in_the_file_is_as_good_as_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("zones: 2\n")
+    assert ("zone-1", "zone-2") == load({}, {}, file).node_zones
 
 
 def test_a_list_in_the_file_is_as_good_as_commas(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Routes to the other nodes' pods."""
+"""Routes to the other nodes' pods, and routes of ours in the kernel."""
 
 import asyncio
 import secrets
@@ -32,10 +32,13 @@ B = member("b", ("10.244.1.0/24", "fd00:244:0:1::/64"), ("172.30.0.12", "fd00:17
     ("nodes", "expected"),
     [
         ([A], set()),
-        ([A, B], {Route("10.244.1.0/24", "172.30.0.12"), Route("fd00:244:0:1::/64", "fd00:172:30::12")}),
+        ([A, B], {Route("10.244.1.0/24", ("172.30.0.12",)), Route("fd00:244:0:1::/64", ("fd00:172:30::12",))}),
         ([A, member("b", (), ("172.30.0.12",))], set()),
         ([A, member("b", ("10.244.1.0/24",), ())], set()),
-        ([A, member("b", ("10.244.1.0/24", "fd00:244:0:1::/64"), ("172.30.0.12",))], {Route("10.244.1.0/24", "172.30.0.12")}),
+        (
+            [A, member("b", ("10.244.1.0/24", "fd00:244:0:1::/64"), ("172.30.0.12",))],
+            {Route("10.244.1.0/24", ("172.30.0.12",))},
+        ),
     ],
     ids=[
         "a node needs no route to itself",
@@ -51,7 +54,7 @@ def test_routes_follow_from_the_nodes(nodes: list[Node], expected: set[Route]) -
 
 def test_the_older_single_range_field_counts_too() -> None:
     old = node({"metadata": {"name": "b"}, "spec": {"podCIDR": "10.244.1.0/24"}, "status": B_STATUS})
-    assert {Route("10.244.1.0/24", "172.30.0.12")} == routes([A, old], "a")
+    assert {Route("10.244.1.0/24", ("172.30.0.12",))} == routes([A, old], "a")
 
 
 B_STATUS = {"addresses": [{"type": "InternalIP", "address": "172.30.0.12"}]}
@@ -59,7 +62,7 @@ B_STATUS = {"addresses": [{"type": "InternalIP", "address": "172.30.0.12"}]}
 any_route = st.builds(
     Route,
     st.integers(0, 20).map(lambda number: f"10.244.{number}.0/24"),
-    st.integers(2, 6).map(lambda number: f"172.30.0.{number}"),
+    st.sets(st.integers(2, 6), min_size=1).map(lambda found: tuple(f"172.30.0.{number}" for number in sorted(found))),
 )
 tables = st.sets(any_route).map(lambda found: {route.range: route for route in found}).map(lambda found: set(found.values()))
 
@@ -69,11 +72,12 @@ def test_carrying_the_changes_out_gives_the_wish_and_never_drops_a_wanted_range(
     kernel = {route.range: route.via for route in have}
     always = {route.range for route in have} & {route.range for route in want}
     for line in changes(have, want):
-        verb, subject, _, via = line.split()[1:5]
+        verb, subject, _, protocol, *hops = line.split()[1:]
+        assert protocol == PROTOCOL
         if verb == "replace":
-            kernel[subject] = via
+            kernel[subject] = tuple(hop for hop in hops if hop not in ("via", "nexthop"))
         else:
-            assert kernel.pop(subject) == via
+            del kernel[subject]
         assert always <= kernel.keys()
     assert want == {Route(subject, via) for subject, via in kernel.items()}
     assert changes(want, want) == ()
@@ -102,7 +106,25 @@ def test_the_kernel_takes_them_gives_them_back_and_keeps_foreign_routes(place: s
         assert await apply(()) == 2
         assert frozenset() == await present()
         with pytest.raises(RouteError, match="gateway"):
-            await apply([Route("10.244.9.0/24", "203.0.113.9")])
+            await apply([Route("10.244.9.0/24", ("203.0.113.9",))])
 
     # The event loop's worker threads are made inside the namespace too, by a thread that is in it.
     namespaces.within(place, lambda: asyncio.run(work()))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("subject", "prefix"), [("172.30.1.1/32", "172.30.0."), ("fd00:172:30:1::1/128", "fd00:172:30::")], ids=["IPv4", "IPv6"]
+)
+def test_a_route_by_several_neighbours_loses_and_gains_them(place: str, subject: str, prefix: str) -> None:
+    other = Route(subject.replace("1/", "9/"), (f"{prefix}31", f"{prefix}32"))
+
+    async def work() -> None:
+        for numbers in ((21, 22, 23), (22,), (22, 24), (21, 22, 23, 24), (21,), (23, 24)):
+            wanted = {Route(subject, tuple(f"{prefix}{number}" for number in numbers)), other}
+            await apply(wanted, place)
+            assert wanted == await present(place)
+        await apply([other], place)
+        assert {other} == await present(place)
+
+    asyncio.run(work())

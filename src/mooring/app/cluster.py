@@ -68,14 +68,16 @@ def followers(settings: Settings, files: Files, running: Running, group: Path, h
         *("--cluster-dns", ",".join(settings.cluster_dns)),
         *("--advertise", settings.switch_addresses[0]),
         *("--advertise-port", str(NODE_NETWORK_PORT)),
+        *("--load-balancer-pool", settings.pool_ranges),
     ]
+    places = zip(network(settings).nodes, settings.node_zones, strict=True)
     return [
         _role(settings, files, "controllers", controllers, group / "controllers"),
-        *(_node(settings, files, place, group, held[place.name]) for place in network(settings).nodes),
+        *(_node(settings, files, place, zone, group, held[place.name]) for place, zone in places),
     ]
 
 
-def _node(settings: Settings, files: Files, place: NodePlace, group: Path, held: tuple[socket.socket, ...]) -> Role:
+def _node(settings: Settings, files: Files, place: NodePlace, zone: str, group: Path, held: tuple[socket.socket, ...]) -> Role:
     arguments = [
         *("--name", place.name),
         *("--kubeconfig", str(files.role_kubeconfig(place.name))),
@@ -85,6 +87,10 @@ def _node(settings: Settings, files: Files, place: NodePlace, group: Path, held:
         *("--cluster-dns", ",".join(settings.cluster_dns)),
         *("--cluster-domain", settings.cluster_domain),
         *("--dns-sockets", ",".join(str(each.fileno()) for each in held)),
+        *("--node-port-range", settings.node_port_range),
+        *(("--zone", zone) if zone else ()),
+        *(("--nodeport-addresses", settings.nodeport_addresses) if settings.nodeport_addresses else ()),
+        *(("--masquerade-all",) if settings.masquerade_all else ()),
     ]
     return structs.replace(_role(settings, files, "node", arguments, group / place.name / "agent", place.name), sockets=held)
 

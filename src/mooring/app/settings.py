@@ -9,12 +9,15 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import Struct
+
+from mooring.alloc.pool import Pool, parse
+from mooring.services.locality import ALL, LOCALHOST, PRIMARY
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,9 +29,12 @@ _DEFAULTS = {
     "service-cidr": ("10.96.0.0/16", "fd00:96::/112"),
     "pod-cidr": ("10.244.0.0/16", "fd00:244::/56"),
     "node-network": ("172.30.0.0/24", "fd00:172:30::/64"),
+    "load-balancer-pool": ("172.30.1.0/24", "fd00:172:30:1::/64"),
 }
+NO_POOL = "none"
 _POD_PREFIX = {4: 24, 6: 64}
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_LABEL_VALUE = r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 
 
 class SettingsError(Exception):
@@ -44,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Names the namespaces and the cgroup: lower-case letters and digits, at most 20."""
     data_dir: Path = DEFAULT_DATA_DIR
     nodes: int = 2
+    zones: str = ""
+    """How many, or their names joined by commas: the nodes get them in turn. '': no zones."""
     api_port: int = 6443
     """On 127.0.0.1; 0 picks a free one."""
     controllers_port: int = 10257
@@ -54,6 +62,11 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     pod_cidr: str = ""
     node_network: str = ""
     node_port_range: str = "30000-32767"
+    nodeport_addresses: str = ""
+    """Where node ports answer: primary, all, localhost, CIDRs; joined by commas. '': as the nodes' own default."""
+    masquerade_all: bool = False
+    load_balancer_pool: str = ""
+    """CIDRs or FIRST-LAST, joined by commas, in no order; 'none' for no pool."""
     cluster_domain: str = "cluster.local"
     log_format: str = "text"
     ready_timeout: float = 120.0
@@ -80,6 +93,19 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
         return tuple(f"node-{number}" for number in range(1, self.nodes + 1))
 
     @property
+    def node_zones(self) -> tuple[str, ...]:
+        """The zone of each node, '' without zones."""
+        names = [f"zone-{number}" for number in range(1, int(self.zones) + 1)] if self.zones.isdecimal() else _parts(self.zones)
+        return tuple(names[place % len(names)] if names else "" for place in range(self.nodes))
+
+    @property
+    def pool_ranges(self) -> str:
+        """The load balancers' pool as the controllers take it; '' for none."""
+        if self.load_balancer_pool == NO_POOL:
+            return ""
+        return ",".join(self._ranges("load-balancer-pool", self.load_balancer_pool))
+
+    @property
     def node_ports(self) -> tuple[int, int]:
         """First and last."""
         first, _, last = self.node_port_range.partition("-")
@@ -102,8 +128,12 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     def _ranges(self, key: str, given: str) -> tuple[str, ...]:
         if given:
-            return tuple(part.strip() for part in given.split(","))
+            return _parts(given)
         return tuple(_DEFAULTS[key][0 if family == 4 else 1] for family in self.families)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
 FIXED = ("name", "dual-stack", "ipv6", "service-cidr", "pod-cidr", "node-network", "cluster-domain")
@@ -179,6 +209,8 @@ def _checked(layer: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise SettingsError(f"unknown setting {key!r} in {source}; the nearest known is {_nearest(key)!r}")
         if isinstance(value, list) and _FIELDS[key] is str:
             value = ",".join(map(str, value))
+        elif isinstance(value, int) and _FIELDS[key] is str:
+            value = str(value)
         try:
             typed[key] = msgspec.convert(value, _FIELDS[key], strict=False, dec_hook=lambda kind, text: kind(text))
         except msgspec.ValidationError as error:
@@ -211,6 +243,14 @@ def _check(settings: Settings) -> None:
             f"cluster-domain {settings.cluster_domain!r}: DNS labels joined by dots",
         ),
         (_is_port_range(settings.node_port_range), f"node-port-range {settings.node_port_range!r}: FIRST-LAST within 1-65535"),
+        (
+            _are_zones(settings.zones),
+            f"zones {settings.zones!r}: how many, from 1, or names that are label values, joined by commas",
+        ),
+        (
+            all(part in (PRIMARY, ALL, LOCALHOST) or _is_network(part) for part in _parts(settings.nodeport_addresses)),
+            f"nodeport-addresses {settings.nodeport_addresses!r}: {PRIMARY}, {ALL}, {LOCALHOST} or CIDRs, joined by commas",
+        ),
     )
     for holds, complaint in rules:
         if not holds:
@@ -235,6 +275,21 @@ def _check_ranges(settings: Settings) -> None:
             if network.version == other.version and network.overlaps(other):
                 raise SettingsError(f"{key} {network} overlaps {other_key} {other}")
     _check_room(settings)
+    _check_pool(settings, seen)
+
+
+def _check_pool(settings: Settings, ranges: Sequence[tuple[str, Network]]) -> None:
+    try:
+        pool: Pool = parse(settings.pool_ranges)
+    except ValueError as error:
+        raise SettingsError(f"load-balancer-pool: {error}") from error
+    for each in pool.ranges:
+        if each.version not in settings.families:
+            raise SettingsError(f"load-balancer-pool {each.text}: this cluster has no IPv{each.version}")
+        for key, network in ranges:
+            if each.without(network) != (each,):
+                hint = "" if settings.load_balancer_pool else "; give another, or 'none'"
+                raise SettingsError(f"load-balancer-pool {each.text} overlaps {key} {network}{hint}")
 
 
 def _check_room(settings: Settings) -> None:
@@ -259,6 +314,18 @@ def _network(key: str, text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise SettingsError(f"{key} {text!r}: {error}") from error
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_zones(text: str) -> bool:
+    return int(text) > 0 if text.isdecimal() else all(re.fullmatch(_LABEL_VALUE, part) for part in _parts(text))
 
 
 def _is_port_range(text: str) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from mooring.app import cluster, readiness
 from mooring.app.connection import Connection
 from mooring.app.files import Files, Running
+from mooring.app.outside_routes import OutsideRoutes
 from mooring.app.pod_routes import follow_routes
 from mooring.app.process import Role, keep_running, rotate
 from mooring.app.progress import Step, Tell
@@ -59,9 +60,9 @@ class Supervisor:
             if not self._stop.is_set():
                 self._ready = True
                 when_ready()
-            switch = tasks.create_task(self._route_pods(), name="routes of the switch")
+            routes = tasks.create_task(self._keep_routes(), name="routes of the switch and of the outside")
             await self._stop.wait()
-            switch.cancel()
+            routes.cancel()
         if failure:
             raise failure
 
@@ -112,10 +113,16 @@ class Supervisor:
             for name, place in places.items()
         }
 
-    async def _route_pods(self) -> None:
-        """The switch's way to every node's pods, by which the API server answers them."""
-        async with ApiClient(kubeconfig.load(self._files.kubeconfig), agent="mooring-supervisor") as api:
-            await follow_routes(api, "", cluster.network(self._settings).namespace("switch"))
+    async def _keep_routes(self) -> None:
+        """The switch's way to every node's pods, by which the API server answers them, and the outside's to Services."""
+        network, settings = cluster.network(self._settings), self._settings
+        own = (*settings.node_networks, *settings.service_cidrs, *settings.pod_cidrs)
+        async with (
+            ApiClient(kubeconfig.load(self._files.kubeconfig), agent="mooring-supervisor") as api,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(follow_routes(api, "", network.namespace("switch")))
+            tasks.create_task(OutsideRoutes(api, network.namespace("outside"), own).run())
 
     def _keep(self, tasks: asyncio.TaskGroup, role: Role) -> None:
         tasks.create_task(keep_running(role, self._stop, partial(self._role_died, role.name)), name=role.name)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mooring.alloc.pool import Pool, parse
 from mooring.app.roles import controllers
 from mooring.cli.main import CommandError
 from mooring.cli.roles import LogFormat, RoleKubeconfig, addresses, log_to_stdout, ranges
@@ -20,6 +21,9 @@ def command(
     cluster_dns: Annotated[str, typer.Option(help="Addresses of Service kube-system/kube-dns.")] = "",
     advertise: Annotated[str, typer.Option(help="Addresses behind Service default/kubernetes; '': it is left alone.")] = "",
     advertise_port: Annotated[int, typer.Option(help="The API server's port there.")] = 6443,
+    load_balancer_pool: Annotated[
+        str, typer.Option(help="CIDR or FIRST-LAST, joined by commas: addresses for Services of type LoadBalancer; '': none.")
+    ] = "",
     chosen: Annotated[str, typer.Option("--controllers", help="'*' is all, 'name' one, '-name' all but it.")] = "*",
     log_format: LogFormat = "text",
 ) -> None:
@@ -34,9 +38,17 @@ def command(
         cluster_dns=addresses(cluster_dns, "--cluster-dns"),
         advertised=addresses(advertise, "--advertise"),
         advertised_port=advertise_port,
+        load_balancer_pool=_pool(load_balancer_pool),
         controllers=tuple(name.strip() for name in chosen.split(",")),
     )
     try:
         controllers.run(options)
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
+
+
+def _pool(text: str) -> Pool:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise CommandError(f"--load-balancer-pool: {error}", 2) from error

@@ -13,6 +13,12 @@ from mooring.cli.progress import Progress
 from mooring.cli.target import DataDir
 from mooring.edges import preflight
 
+Zones = Annotated[str | None, typer.Option(help="How many, or their names: the nodes get them in turn [default: none].")]
+NodePorts = Annotated[
+    str | None, typer.Option(help="Where node ports answer: primary, all, localhost, CIDRs [default: primary].")
+]
+Pool = Annotated[str | None, typer.Option(help="CIDRs, FIRST-LAST, or none [default: 172.30.1.0/24, fd00:172:30:1::/64].")]
+
 
 def command(
     context: typer.Context,
@@ -21,6 +27,7 @@ def command(
     data_dir: DataDir = None,
     config: Annotated[Path | None, typer.Option("--config", help="A YAML file of settings, named as these flags.")] = None,
     nodes: Annotated[int | None, typer.Option(help="How many [default: 2].")] = None,
+    zones: Zones = None,
     api_port: Annotated[int | None, typer.Option(help="On 127.0.0.1; 0: any free one [default: 6443].")] = None,
     controllers_port: Annotated[int | None, typer.Option(help="Their health and metrics; 0: any free one.")] = None,
     dual_stack: Annotated[bool | None, typer.Option("--dual-stack", help="IPv4 and IPv6.")] = None,
@@ -29,6 +36,9 @@ def command(
     pod_cidr: Annotated[str | None, typer.Option(help="[default: 10.244.0.0/16, fd00:244::/56].")] = None,
     node_network: Annotated[str | None, typer.Option(help="[default: 172.30.0.0/24, fd00:172:30::/64].")] = None,
     node_port_range: Annotated[str | None, typer.Option(help="[default: 30000-32767].")] = None,
+    nodeport_addresses: NodePorts = None,
+    masquerade_all: Annotated[bool | None, typer.Option("--masquerade-all", help="Hide every client of a cluster IP.")] = None,
+    load_balancer_pool: Pool = None,
     cluster_domain: Annotated[str | None, typer.Option(help="[default: cluster.local].")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
     ready_timeout: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready [default: 120].")] = None,

@@ -12,6 +12,7 @@ import uvloop
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from mooring.alloc.pool import Pool
 from mooring.control.endpoint_slice_metrics import EndpointSliceMetrics
 from mooring.control.informer import Informer
 from mooring.control.loop import Loop
@@ -24,6 +25,7 @@ from mooring.control.reconcilers.endpoints import Endpoints
 from mooring.control.reconcilers.garbage_collector import GarbageCollector
 from mooring.control.reconcilers.ip_addresses import IpAddresses
 from mooring.control.reconcilers.kubernetes_service import KubernetesService
+from mooring.control.reconcilers.load_balancers import NO_POOL, LoadBalancers
 from mooring.control.reconcilers.namespaces import Namespaces
 from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
 from mooring.control.reconcilers.pod_cidrs import PodCidrs
@@ -33,6 +35,7 @@ from mooring.control.reconcilers.root_ca import RootCa
 from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.reconcilers.service_accounts import ServiceAccounts
 from mooring.control.reconcilers.service_cidrs import ServiceCidrs
+from mooring.control.reconcilers.service_problems import ServiceProblems
 from mooring.control.recorder import Recorder
 from mooring.control.world import InformerWorld
 from mooring.edges.http import health, kubeconfig
@@ -49,6 +52,7 @@ COMPONENTS = {
     "endpointslice": "endpoint-slice-controller",
     "endpointslicemirroring": "endpoint-slice-mirroring-controller",
     "ip-address-repair": "ipallocator-repair-controller",
+    "load-balancers": "service-controller",
     "node-lifecycle": "node-controller",
     "scheduler": "default-scheduler",
 }
@@ -59,8 +63,9 @@ class Options(Struct, frozen=True):
     """Without a kubeconfig, the service account of the pod this runs in. `port` 0 picks a free one.
 
     `advertised` are the addresses at which the API server stands behind the Service default/kubernetes; without them that
-    Service is left to the server itself. Without `pod_cidrs`, nodes bring their own. `controllers` chooses as upstream's flag
-    does: '*' is all, 'name' one of them, '-name' all but it; where others run some of them already, leave those out.
+    Service is left to the server itself. Without `pod_cidrs`, nodes bring their own. Without a `load_balancer_pool`, load
+    balancers are left to others. `controllers` chooses as upstream's flag does: '*' is all, 'name' one of them, '-name' all but
+    it; where others run some of them already, leave those out.
     """
 
     kubeconfig: Path | None = None
@@ -71,6 +76,7 @@ class Options(Struct, frozen=True):
     cluster_dns: tuple[str, ...] = ()
     advertised: tuple[str, ...] = ()
     advertised_port: int = 6443
+    load_balancer_pool: Pool = NO_POOL
     controllers: tuple[str, ...] = (ALL,)
 
 
@@ -118,7 +124,9 @@ def reconcilers(options: Options, access: Access, registry: CollectorRegistry) -
         GarbageCollector(),
         ServiceCidrs(options.service_cidrs),
         IpAddresses(),
+        LoadBalancers(options.load_balancer_pool),
         ServiceAccounts(),
+        ServiceProblems(),
     ]
     if access.authority:
         known.append(RootCa(access.authority.decode()))

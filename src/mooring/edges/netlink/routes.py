@@ -1,8 +1,8 @@
-"""Which routes lead from a node to the pods of the other nodes, and how does the kernel get them?
+"""Which routes lead from a node to the pods of the other nodes, and how does the kernel get any routes of ours?
 
-The wish follows from the Node objects alone: each range in another node's spec.podCIDRs, by way of that node's internal
-address of the same family. Routes carry a protocol number of their own (see `ip route`, rt_protos), so that reading back
-finds exactly ours.
+The way to pods follows from the Node objects alone: each range in another node's spec.podCIDRs, by way of that node's internal
+address of the same family. All routes of ours carry a protocol number of their own (see `ip route`, rt_protos), so that reading
+back finds exactly them.
 """
 
 import asyncio
@@ -20,10 +20,19 @@ PROTOCOL = "77"
 
 
 class Route(Struct, frozen=True, order=True):
-    """Packets for `range` go to the neighbour `via`; canonical text, '10.244.1.0/24' and '172.30.0.12'."""
+    """Packets for `range` go to the neighbours `via`, spread over them; canonical text, '10.244.1.0/24' and '172.30.0.12'.
+
+    The neighbours are sorted as text.
+    """
 
     range: str
-    via: str
+    via: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """For `ip route replace`."""
+        hops = [f"via {each}" for each in self.via]
+        return f"{self.range} proto {PROTOCOL} {hops[0] if len(hops) == 1 else ' '.join(f'nexthop {hop}' for hop in hops)}"
 
 
 class RouteError(Exception):
@@ -33,7 +42,7 @@ class RouteError(Exception):
 def routes(nodes: Iterable[Node], me: str) -> frozenset[Route]:
     """The routes node `me` needs. A node without a range or without an address of the range's family gets none yet."""
     return frozenset(
-        Route(str(network), str(address))
+        Route(str(network), (str(address),))
         for node in nodes
         if node.metadata.name != me
         for network in map(ipaddress.ip_network, node.spec.pod_cidrs or (node.spec.pod_cidr,) * bool(node.spec.pod_cidr))
@@ -48,12 +57,8 @@ def changes(have: Iterable[Route], want: Iterable[Route]) -> tuple[str, ...]:
     have, want = frozenset(have), frozenset(want)
     kept = {route.range for route in want}
     return (
-        *(f"route replace {route.range} via {route.via} proto {PROTOCOL}" for route in sorted(want - have)),
-        *(
-            f"route delete {route.range} via {route.via} proto {PROTOCOL}"
-            for route in sorted(have - want)
-            if route.range not in kept
-        ),
+        *(f"route replace {route.line}" for route in sorted(want - have)),
+        *(f"route delete {route.range} proto {PROTOCOL}" for route in sorted(have - want) if route.range not in kept),
     )
 
 
@@ -73,11 +78,9 @@ async def present(namespace: str = "") -> frozenset[Route]:
     found = []
     for family in ("-4", "-6"):
         listing = await _ip(namespace, ("-json", family, "route", "show", "proto", PROTOCOL), "")
-        found += [
-            Route(str(ipaddress.ip_network(row["dst"])), row["gateway"])
-            for row in json.loads(listing or "[]")
-            if "gateway" in row
-        ]
+        for row in json.loads(listing or "[]"):
+            hops = row.get("nexthops") or [row]
+            found.append(Route(str(ipaddress.ip_network(row["dst"])), tuple(sorted(hop.get("gateway", "") for hop in hops))))
     return frozenset(found)
 
 

@@ -2,7 +2,7 @@
 
     mrg-<cluster>-switch    a bridge, the node network's first address; answers stray packets with `unreachable`
     mrg-<cluster>-<node>    one per node: eth0 on the bridge, pod addresses behind it, everything unknown to the switch
-    mrg-<cluster>-outside   the external client: on the node network, service and pod ranges unreachable until routed
+    mrg-<cluster>-outside   the external client: on the node network; service and pod ranges unreachable, all else by the switch
 
 Deciding is pure: `steps` says for each namespace which `ip -batch` lines and which sysctls make it. Veth pairs are created from
 inside the switch namespace, with the peer's namespace named in the same command, so the root namespace never sees an interface.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mooring.edges.netlink import namespaces
+from mooring.edges.netlink import flows, namespaces
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
@@ -118,6 +118,11 @@ _EVERYWHERE = (
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv6/icmp/ratelimit", "0"),
 )
+_SPREADING = (
+    # A route by several nodes spreads connections, not just clients: by addresses and ports.
+    ("net/ipv4/fib_multipath_hash_policy", "1"),
+    ("net/ipv6/fib_multipath_hash_policy", "1"),
+)
 _FORWARDING = (
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
@@ -160,9 +165,12 @@ def _never_a_source(address: str) -> str:
 
 
 def _outside(wish: Topology) -> Step:
+    """What has no route of its own is `unreachable` by word of the switch: an `unreachable` here would refuse packets before
+    they are marked, and no connection could outlive the route it began by (flows.py)."""
     lines = ["link set dev lo up", *_unreachable(wish.ranges), "link set dev eth0 up"]
     lines += [f"address replace {address} dev eth0" for address in wish.outside]
-    return Step(wish.namespace("outside"), tuple(lines), _EVERYWHERE)
+    lines += [f"route replace default via {address.ip} dev eth0" for address in wish.switch]
+    return Step(wish.namespace("outside"), tuple(lines), _EVERYWHERE + _SPREADING)
 
 
 def _defaults(addresses: Iterable[Interface]) -> list[str]:
@@ -188,7 +196,8 @@ def ensure(wish: Topology) -> None:
         for step in plan:
             lines = [line for line in step.lines if not _makes_one_of(line, links[step.namespace])]
             _ip(["-n", step.namespace], lines, step.namespace)
-    except (NetworkError, OSError) as error:
+        flows.ensure(wish.namespace("outside"), [str(address.ip) for node in wish.nodes for address in node.addresses])
+    except (NetworkError, flows.FlowError, OSError) as error:
         if fresh:
             remove(wish.cluster)
         raise NetworkError(str(error)) from error
