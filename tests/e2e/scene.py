@@ -30,10 +30,15 @@ SILENCE = 0.6
 API = {
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",
     "Endpoints": "/api/v1/namespaces/{}/endpoints",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+    "IPAddress": "/apis/networking.k8s.io/v1/ipaddresses",
+    "Node": "/api/v1/nodes",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Service": "/api/v1/namespaces/{}/services",
+    "ServiceCIDR": "/apis/networking.k8s.io/v1/servicecidrs",
 }
+"""Where the objects of the scene's namespace are, and those of no namespace."""
 
 
 def until(what: Callable[[], Value], wanted: Callable[[Value], object] = bool) -> Value:
@@ -109,6 +114,11 @@ class Place:
         answer = self._exchange("tcp", "stream", host, port, f"GET {path} HTTP/1.0\r\n\r\n".encode(), timeout)
         return answer if isinstance(answer, str) else answer.decode().partition("\r\n\r\n")[2].strip()
 
+    def code(self, host: str, port: int, path: str) -> str:
+        """The status code of a GET, or refused, silence, unreachable."""
+        answer = self._exchange("tcp", "stream", host, port, f"GET {path} HTTP/1.0\r\n\r\n".encode(), SILENCE)
+        return answer if isinstance(answer, str) else answer.decode().split(" ")[1]
+
     def post(self, host: str, port: int, body: str) -> str:
         """What /echo sends back."""
         request = f"POST /echo HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
@@ -117,8 +127,12 @@ class Place:
 
     def udp(self, host: str, port: int = 80, *, source: int = 0, timeout: float = ANSWER) -> str:
         """The name of the pod that answers a datagram, or refused, silence, unreachable."""
-        answer = self._exchange("udp", "datagram", host, port, b"hello", timeout, source)
-        return answer if isinstance(answer, str) else answer.decode().split(" ")[0]
+        return self.datagram(host, port, "hello", source=source, timeout=timeout).split(" ")[0]
+
+    def datagram(self, host: str, port: int, text: str, *, source: int = 0, timeout: float = ANSWER) -> str:
+        """The whole answer to a datagram: who answers, and at its end the text itself."""
+        answer = self._exchange("udp", "datagram", host, port, text.encode(), timeout, source)
+        return answer if isinstance(answer, str) else answer.decode()
 
     def resolve(self, name: str, family: int = 0) -> list[str]:
         """By the place's own resolver: sorted addresses, or the one word of its refusal."""
@@ -139,12 +153,13 @@ class Place:
 
 
 class Scene:
-    """A namespace, and four clients in it: pods `one` and `two`, on node-1 and node-2, and these nodes themselves."""
+    """A namespace, and its clients: pods `one` and `two`, on node-1 and node-2, these nodes themselves, and the outside."""
 
     one: Place
     two: Place
     node_one: Place
     node_two: Place
+    outside: Place
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.cluster, self.namespace = cluster, namespace
@@ -224,25 +239,22 @@ def scene(cluster: Cluster) -> Iterator[Scene]:
         made.ready("one", "two")
         for pod in ("one", "two"):
             setattr(made, pod, left.enter_context(in_pod(made, pod)))
-        for node, role in (("node-1", "node_one"), ("node-2", "node_two")):
-            words = [
-                sys.executable,
-                "-m",
-                "mooring.cli.main",
-                "exec",
-                "--data-dir",
-                str(cluster.data_dir),
-                "--node",
-                node,
-                "--",
-            ]
-            setattr(made, role, left.enter_context(_closing(Place(words))))
+        for role, where in (("node_one", "--node=node-1"), ("node_two", "--node=node-2"), ("outside", "--outside")):
+            setattr(made, role, left.enter_context(at(cluster, where)))
         yield made
 
 
 @contextmanager
 def in_pod(where: Scene, pod: str) -> Iterator[Place]:
     words = [kubectl(), "--kubeconfig", str(where.cluster.kubeconfig), "exec", "-i", "-n", where.namespace, pod, "--"]
+    with _closing(Place(words)) as place:
+        yield place
+
+
+@contextmanager
+def at(cluster: Cluster, where: str) -> Iterator[Place]:
+    """`where` as for `mooring exec`: --node=NAME or --outside."""
+    words = [sys.executable, "-m", "mooring.cli.main", "exec", "--data-dir", str(cluster.data_dir), where, "--"]
     with _closing(Place(words)) as place:
         yield place
 
