@@ -3,12 +3,12 @@
 import copy
 import json
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
 from mooring.apiserver import schema
-from mooring.app.connection import Connection, Refused
+from mooring.app.connection import Refused
 from mooring.cli.get import name_of
 from mooring.cli.main import CommandError
 from mooring.cli.manifests import read
@@ -19,6 +19,14 @@ from mooring.model.kinds import BY_KIND, Kind
 
 Document = dict[str, Any]
 TRIES = 5
+
+
+class Server(Protocol):
+    """What is asked of app/connection.py's Connection; `mooring plan` asks a copy of the cluster the same."""
+
+    def get(self, path: str) -> Document: ...
+
+    def send(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json") -> Document: ...
 
 
 def command(
@@ -36,12 +44,12 @@ def command(
     resources = Resources(server)
     for document in documents:
         kind = resources.of(document)
-        print(f"{name_of(document)} {apply(server, kind, document, namespace)}")
+        print(f"{name_of(document)} {apply(server, kind, document, namespace or server.access.namespace)}")
 
 
-def apply(server: Connection, kind: Kind, document: Document, namespace: str = "") -> str:
+def apply(server: Server, kind: Kind, document: Document, namespace: str) -> str:
     """'created', 'configured' or 'unchanged'. Raises Refused, CommandError."""
-    wanted, place = _prepared(kind, document, namespace or server.access.namespace)
+    wanted, place = _prepared(kind, document, namespace)
     name = wanted["metadata"]["name"]
     for attempt in range(TRIES):
         try:
@@ -62,7 +70,7 @@ def apply(server: Connection, kind: Kind, document: Document, namespace: str = "
     raise AssertionError("the last try returns or raises")
 
 
-def _change(server: Connection, kind: Kind, path: str, live: Document, wanted: Document) -> str:
+def _change(server: Server, kind: Kind, path: str, live: Document, wanted: Document) -> str:
     known = (kind.api_version, kind.kind) in BY_KIND
     lookup = partial(schema.patch_meta, kind) if known else plain
     last = json.loads((live["metadata"].get("annotations") or {}).get(LAST_APPLIED, "{}"))

@@ -16,6 +16,22 @@ def read(sources: Iterable[str], recursive: bool = False) -> list[Document]:
     return [document for source in sources for name, text in _texts(source, recursive) for document in _documents(name, text)]
 
 
+def read_apart(sources: Iterable[str], recursive: bool = False) -> tuple[list[Document], list[CommandError]]:
+    """As `read`, but what cannot be read stands beside the rest: a broken file hides no other."""
+    documents: list[Document] = []
+    errors: list[CommandError] = []
+    for source in sources:
+        try:
+            for name, text in _texts(source, recursive):
+                try:
+                    documents += _documents(name, text)
+                except CommandError as error:
+                    errors.append(error)
+        except CommandError as error:
+            errors.append(error)
+    return documents, errors
+
+
 def _texts(source: str, recursive: bool) -> Iterator[tuple[str, str]]:
     if source == "-":
         yield "standard input", sys.stdin.read()

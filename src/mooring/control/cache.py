@@ -65,6 +65,13 @@ def selector(document: Document) -> Iterable[str]:
     return (f"{document['metadata'].get('namespace', '')}/{key}={pairs[key]}",)
 
 
+def address(service: Document) -> Iterable[str]:
+    """Each external IP and load balancer address of a Service, as it is written: those that others may claim too."""
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    external = (service.get("spec") or {}).get("externalIPs") or ()
+    return dict.fromkeys((*external, *(each["ip"] for each in ingress if each.get("ip"))))
+
+
 INDEXES: Mapping[str, Callable[[Document], Iterable[str]]] = {
     "owner": owner,
     "co_owner": co_owner,
@@ -72,12 +79,13 @@ INDEXES: Mapping[str, Callable[[Document], Iterable[str]]] = {
     "service": service,
     "label": label,
     "selector": selector,
+    "address": address,
 }
 """Every index there is, by the name that World.indexed takes."""
 
 BY_KIND: Mapping[Kind, tuple[str, ...]] = {
     POD: ("owner", "co_owner", "node", "label"),
-    SERVICE: ("owner", "co_owner", "selector"),
+    SERVICE: ("owner", "co_owner", "selector", "address"),
     ENDPOINT_SLICE: ("owner", "co_owner", "service"),
     REPLICA_SET: ("owner", "co_owner", "label"),
 }

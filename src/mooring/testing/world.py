@@ -17,14 +17,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from mooring.control import settle as settling
 from mooring.control.cache import Cache
-from mooring.control.reconciler import Apply, Change, Document, Key, Plan, Reconciler, Report
+from mooring.control.reconciler import Apply, Change, Document, Key, Reconciler, Report
 from mooring.model.kinds import BY_KIND, KINDS, NAMESPACE, POD, Kind
 from mooring.ports.api import ApiError
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-MOST_PLANS_PER_KEY = 200
 
 
 class MemoryWorld:
@@ -180,54 +180,13 @@ def settle(reconciler: Reconciler | Sequence[Reconciler], world: MemoryWorld) ->
     """Plans every key, carries the plans out in `world`, feeds the changes back, until no key is left.
 
     Conflict and NotFound have the key planned again, as the real loop does. `again_after` is returned, not waited for.
-    Raises AssertionError when a key is planned without end, and ApiError for any refusal that the plan does not ignore.
+    Raises settling.Restless when a key is planned without end, ApiError for any refusal that the plan does not ignore.
     """
-    reconcilers = reconciler if isinstance(reconciler, Sequence) else (reconciler,)
     world.changes = [Change(kind, None, document) for kind in KINDS for document in world.list(kind)]
-    queue: dict[tuple[int, Key], None] = {}
-    planned: dict[tuple[int, Key], int] = {}
-    writes: list[Apply] = []
-    reports: list[Report] = []
-    again: dict[Key, float] = {}
-
-    def feed() -> None:
-        changes, world.changes = world.changes, []
-        for change in changes:
-            for number, each in enumerate(reconcilers):
-                if change.kind in each.watches:
-                    queue.update(dict.fromkeys((number, key) for key in each.keys(change, world)))
-
-    feed()
-    queue.update({(number, key): None for number, each in enumerate(reconcilers) for key in getattr(each, "initial", ())})
-    while queue:
-        number, key = entry = next(iter(queue))
-        del queue[entry]
-        planned[entry] = planned.get(entry, 0) + 1
-        assert planned[entry] <= MOST_PLANS_PER_KEY, f"{reconcilers[number].name} never settles {key}"
-        plan = reconcilers[number].plan(key, world)
-        reports += plan.reports
-        again.pop(key, None)
-        if plan.again_after is not None:
-            again[key] = plan.again_after
-        if not carry_out(plan, world, writes):
-            queue[entry] = None
-        feed()
-    return Settled(tuple(writes), tuple(reports), again)
-
-
-def carry_out(plan: Plan, world: MemoryWorld, done: list[Apply]) -> bool:
-    """The writes in order, each appended to `done`; False when the key must be planned again."""
-    for write in plan.writes:
-        try:
-            world.write(write)
-        except ApiError as error:
-            if error.reason in write.ignore:
-                continue
-            if error.reason in ("Conflict", "NotFound"):
-                return False
-            raise
-        done.append(write)
-    return True
+    found = settling.settle(reconciler if isinstance(reconciler, Sequence) else (reconciler,), world)
+    if found.refusals:
+        raise found.refusals[0].error
+    return Settled(found.writes, found.reports, {key: seconds for (_, key), seconds in found.again.items()})
 
 
 def finalizers(kind: Kind, document: Document) -> bool:
