@@ -167,6 +167,14 @@ def _figures(
             figures[f"ratio: ours at {largest:,} / direct, {key}"] = ratio(
                 (OURS, largest, target, kind), (DIRECT, 0, "pod", kind)
             )
+    for target in targets:
+        small, large = (latencies[(OURS, size, target, "new")][0] for size in (smallest, largest))
+        figures[f"ratio: p50 of a new connection, ours at {smallest:,} / at {largest:,}, {target}"] = small / large
+        for peer in (NFTABLES, LEGACY, IPTABLES):
+            for size in sizes:
+                figures[f"ratio: p50 of a new connection, {peer} / ours at {size:,}, {target}"] = (
+                    latencies[(peer, size, target, "new")][0] / latencies[(OURS, size, target, "new")][0]
+                )
     for key in rounds[0]:
         way, size, target, kind = key
         name = f"{way}{f', {size:,} Services' if size else ''}, {target}, {kind}"

@@ -32,6 +32,7 @@ from mooring.model.node import node
 from mooring.model.service import Service, service
 from mooring.ports.api import ApiError, Listing, WatchEvent
 from mooring.services.build import build_service, build_view
+from mooring.services.locality import ProxyOptions, locality
 from mooring.testing.netlab import bare_namespace
 
 Figures = dict[str, float | str]
@@ -123,11 +124,12 @@ async def _changes(
     installed: Installed, firewall: NftFirewall, services: list[Service], slices: list[EndpointSlice], endpoints: int
 ) -> AsyncIterator[float]:
     """Seconds from a decoded event, one endpoint of a Service replaced, to the committed transaction."""
+    here = locality(node(HERE), ProxyOptions())
     for turn in range(CHANGES):
         index = turn * 7919 % len(services)
         changed = endpoint_slice(_slice(index, endpoints, replaced=turn))
         begun = time.perf_counter()
-        ports = build_service(services[index], (changed,), "node-0")
+        ports = build_service(services[index], (changed,), here)
         transaction = installed.change(("default", services[index].metadata.name), ports)
         await firewall.apply(transaction)
         taken = time.perf_counter() - begun
