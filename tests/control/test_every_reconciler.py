@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from workloads import LABELS, deployment, document, namespace, node, pod, replica_set, service, template
 
+from mooring.alloc.pool import parse
 from mooring.control import reconcilers
 from mooring.control.reconciler import Change
 from mooring.control.reconcilers.deployments import Deployments
@@ -17,6 +18,7 @@ from mooring.control.reconcilers.endpoints import Endpoints
 from mooring.control.reconcilers.garbage_collector import GarbageCollector
 from mooring.control.reconcilers.ip_addresses import IpAddresses
 from mooring.control.reconcilers.kubernetes_service import KubernetesService
+from mooring.control.reconcilers.load_balancers import LoadBalancers
 from mooring.control.reconcilers.namespaces import Namespaces
 from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
 from mooring.control.reconcilers.pod_cidrs import PodCidrs
@@ -26,6 +28,7 @@ from mooring.control.reconcilers.root_ca import RootCa
 from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.reconcilers.service_accounts import ServiceAccounts
 from mooring.control.reconcilers.service_cidrs import ServiceCidrs
+from mooring.control.reconcilers.service_problems import ServiceProblems
 from mooring.model.kinds import CONFIG_MAP, ENDPOINTS, IP_ADDRESS, KINDS, LEASE, SERVICE_CIDR
 from mooring.testing.world import EPOCH, MemoryWorld
 
@@ -37,6 +40,7 @@ EVERY = (
     GarbageCollector(),
     IpAddresses(),
     KubernetesService(("10.96.0.0/16",), ("172.30.0.1",)),
+    LoadBalancers(parse("172.30.1.0/31")),
     Namespaces(),
     NodeLifecycle(),
     PodCidrs(),
@@ -46,6 +50,7 @@ EVERY = (
     Scheduler(),
     ServiceAccounts(),
     ServiceCidrs(),
+    ServiceProblems(grace=0),
 )
 
 
@@ -84,6 +89,7 @@ def eventful_world() -> MemoryWorld:
             document(CONFIG_MAP, "kept", metadata={"ownerReferences": [gone, here]}),
             document(CONFIG_MAP, "content", "old", metadata={"finalizers": ["example.com/hold"]}),
             service("web", ["10.96.0.7"], ipFamilies=["IPv4"], type="ClusterIP", selector=dict(LABELS)),
+            *(service(f"balanced-{n}", [f"10.96.1.{n}"], ipFamilies=["IPv4"], type="LoadBalancer") for n in (1, 2, 3)),
             service("manual", ["10.96.0.8"], ipFamilies=["IPv4"], type="ClusterIP", selector=None),
             document(ENDPOINTS, "manual", subsets=[{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]),
             document(SERVICE_CIDR, "kubernetes", spec={"cidrs": ["10.96.0.0/16"]}),
@@ -105,8 +111,9 @@ def test_planning_again_after_applying_gives_the_empty_plan(reconciler):
     world = eventful_world()
     planned = 0
     for key in every_key(reconciler, world):
-        writes = reconciler.plan(key, world).writes
-        planned += len(writes)
+        plan = reconciler.plan(key, world)
+        writes = plan.writes
+        planned += len(writes) + len(plan.reports)
         for write in writes:
             try:
                 world.write(write)

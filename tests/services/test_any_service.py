@@ -93,6 +93,24 @@ def test_each_policy_rules_its_own_doors_only(
 
 @EXAMPLES
 @given(services(), slices(), nodes())
+def test_outer_addresses_are_such_as_a_network_can_lead_here(service: Service, found: Slices, node: Node) -> None:
+    for _, each in frontends(built(service, found, node)):
+        if each.entry in (Entry.EXTERNAL_IP, Entry.LOAD_BALANCER):
+            parsed = ip_address(each.address)
+            assert not (parsed.is_loopback or parsed.is_unspecified or parsed.is_link_local or parsed.is_multicast)
+
+
+@EXAMPLES
+@given(services(), slices(), nodes())
+def test_pods_that_cannot_be_told_from_the_outside_fare_as_the_outside(service: Service, found: Slices, node: Node) -> None:
+    here = locality(node, options_of(node))
+    for port, each in frontends(build_service(service, found, here)):
+        if not here.detects_pods(port.name.family):
+            assert each.pod == each.outside
+
+
+@EXAMPLES
+@given(services(), slices(), nodes())
 def test_source_ranges_guard_the_balancers_addresses_only(service: Service, found: Slices, node: Node) -> None:
     ranged = with_spec(service, load_balancer_source_ranges=("192.0.2.0/24",))
     for _, each in frontends(built(ranged, found, node)):

@@ -60,6 +60,14 @@ def one(found: Case, reason: str) -> Problem:
         pytest.param(case(service("web", http(nodePort=30080), type="NodePort"), NEAR, HERE, THERE), id="a NodePort"),
         pytest.param(case(balancer(VIP), NEAR, HERE, THERE), id="a load balancer with an address"),
         pytest.param(case(service("web", http(80), clusterIP="None"), NEAR, HERE), id="headless, on the pods' own port"),
+        pytest.param(
+            case(
+                service("web", http("web", port=8080), clusterIP="None"),
+                declaring(NEAR, {"name": "web", "containerPort": 8080}),
+                HERE,
+            ),
+            id="headless, and the name is the same port",
+        ),
         pytest.param(case(alias("db.example.com")), id="an alias to somewhere else"),
         pytest.param(case(alias("web.default.svc.cluster.local"), service()), id="an alias to a Service that is there"),
         pytest.param(case(service(selector=None), by_hand("192.0.2.7"), HERE, RANGE), id="a slice by hand, out of the cluster"),
@@ -715,6 +723,11 @@ NAMES = [
         case(service(clusterIP="None"), NEAR, HERE),
         ("HeadlessPortNotTranslated", WARNING, "reaches port 80 of the pod, not 8080", "let clients use 8080"),
         id="headless, with another target port",
+    ),
+    pytest.param(
+        case(service("web", http("web"), clusterIP="None"), declaring(NEAR, {"name": "web", "containerPort": 8080}), HERE),
+        ("HeadlessPortNotTranslated", WARNING, "reaches port 80 of the pod, not 8080", "let clients use 8080"),
+        id="headless, with another target port by name",
     ),
     pytest.param(
         case(

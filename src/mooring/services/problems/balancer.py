@@ -160,7 +160,7 @@ def ranges(case: Case) -> Iterator[Problem]:
     if shut_out:
         sentence = (
             f"the cluster's own pods ({listing(shut_out)}) are not in the ranges: they are dropped at the balancer's address, "
-            "and reach the Service by its cluster IP only"
+            "and reach the Service by its cluster IP"
         )
         fix = "add the pod ranges if pods should use the balancer's address"
         yield case.problem("SourceRangesExcludePods", Severity.NOTE, field, sentence, fix)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from mooring.endpoints.addresses import readable
-from mooring.model.service import Service
+from mooring.endpoints.pods import target_number
+from mooring.model.service import Service, ServicePortSpec
 from mooring.services.headless import is_headless
 from mooring.services.problems.problem import Case, Problem, Severity
 from mooring.services.problems.words import are, listing, verb
@@ -66,16 +67,26 @@ def headless_ports(case: Case) -> Iterator[Problem]:
     if not is_headless(case.service):
         return
     for place, port in enumerate(case.service.spec.ports or ()):
-        if port.target_port not in (None, port.port):
+        others = sorted(_targets(case, port) - {port.port})
+        if others:
+            wanted = listing(map(str, others))
             sentence = (
-                f"a client that uses port {port.port} reaches port {port.port} of the pod, not {port.target_port}: a headless "
+                f"a client that uses port {port.port} reaches port {port.port} of the pod, not {wanted}: a headless "
                 "Service is names only, and no packet is touched"
             )
             fix = (
-                f"let clients use {port.target_port} (SRV records tell it), set port and targetPort to the same number, or "
+                f"let clients use {wanted} (SRV records tell it), set port and targetPort to the same number, or "
                 "make the Service anew with a cluster IP"
             )
             yield case.problem("HeadlessPortNotTranslated", Severity.WARNING, f"spec.ports[{place}].targetPort", sentence, fix)
+
+
+def _targets(case: Case, port: ServicePortSpec) -> set[int]:
+    """The numbers that the target port has; a name has those of the pods."""
+    if isinstance(port.target_port, str):
+        spec = {"port": port.port, "targetPort": port.target_port, "protocol": port.protocol}
+        return {number for pod in case.pods if (number := target_number(spec, pod))}
+    return {port.target_port or port.port}
 
 
 def headless_fields(case: Case) -> Iterator[Problem]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from mooring.endpoints.pods import pod_facts, serving_containers, target_number
+from mooring.endpoints.pods import serving_containers, target_number
 from mooring.model.service import ServicePortSpec
 from mooring.services.problems.problem import Case, Document, Problem, Severity
-from mooring.services.problems.words import have, listing
+from mooring.services.problems.words import have, listing, pod_names
 
 EPHEMERAL = range(32768, 61000)
 """Linux's default net.ipv4.ip_local_port_range."""
@@ -16,7 +16,7 @@ Declared = tuple[str, int, str]
 
 def target_ports(case: Case) -> Iterator[Problem]:
     """A named targetPort that the pods do not have, or a numbered one that they do not speak of."""
-    pods = [pod for pod in case.pods if not pod_facts(pod).terminal] if case.selects else []
+    pods = [pod for pod in case.pods if not _has_ended(pod)] if case.selects else []
     if not pods:
         return
     declared = {each: None for pod in pods for each in declared_ports(pod)}
@@ -26,6 +26,10 @@ def target_ports(case: Case) -> Iterator[Problem]:
             yield from _named(case, field, port, pods, list(declared))
         elif declared:
             yield from _numbered(case, field, port, list(declared))
+
+
+def _has_ended(pod: Document) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def declared_ports(pod: Document) -> Iterator[Declared]:
@@ -50,7 +54,7 @@ def _named(case: Case, field: str, port: ServicePortSpec, pods: list[Document], 
     else:
         known = "they name none"
         fix = f"name the container port {port.target_port} in the pods' spec, or write its number in {field}"
-    whose = "the pods have" if len(lacking) == len(pods) else f"{_names(lacking)} {have(lacking)}"
+    whose = "the pods have" if len(lacking) == len(pods) else f"{pod_names(lacking)} {have(lacking)}"
     sentence = f"{whose} no {port.protocol} port named {port.target_port}: {known}"
     severity = Severity.BROKEN if len(lacking) == len(pods) else Severity.WARNING
     yield case.problem("TargetPortNotFound", severity, field, sentence, fix)
@@ -96,10 +100,6 @@ def ephemeral_node_ports(case: Case) -> Iterator[Problem]:
             )
             fix = "choose a node port below 32768, or reserve it on the nodes with net.ipv4.ip_local_reserved_ports"
             yield case.problem("NodePortInEphemeralRange", Severity.WARNING, field, sentence, fix)
-
-
-def _names(pods: list[Document]) -> str:
-    return listing(f"pod/{pod['metadata']['name']}" for pod in pods)
 
 
 CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (target_ports, shared_numbers, ephemeral_node_ports)

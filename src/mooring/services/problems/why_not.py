@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mooring.endpoints.pods import pod_facts
+from mooring.endpoints.pods import PodFacts, pod_facts
 
 Document = dict[str, Any]
 
@@ -30,9 +30,8 @@ class Circumstances(Struct, frozen=True):
     events: tuple[Document, ...] = ()
 
 
-def why_not(pod: Document, around: Circumstances) -> Cause | None:
+def why_not(pod: Document, facts: PodFacts, around: Circumstances) -> Cause | None:
     """None for a pod that serves: ready, not ending, with an address, on a node that is known."""
-    facts = pod_facts(pod)
     if facts.ready and facts.addresses and not facts.terminating and not facts.terminal and _known(facts.node, around):
         return None
     return next((cause for check in CHECKS if (cause := check(pod, around))), _unknown(pod))

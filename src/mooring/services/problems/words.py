@@ -1,6 +1,7 @@
 """How are things put in words, so that every problem speaks in one voice?"""
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 MOST = 3
 """Names in a list before the rest is only counted."""
@@ -12,6 +13,11 @@ def listing(names: Iterable[str], most: int = MOST) -> str:
     if len(found) > most + 1:
         return f"{', '.join(found[:most])} and {len(found) - most} more"
     return " and ".join(filter(None, (", ".join(found[:-1]), found[-1]))) if found else ""
+
+
+def pod_names(pods: Iterable[Mapping[str, Any]]) -> str:
+    """'pod/a, pod/b and 3 more', of documents."""
+    return listing(f"pod/{pod['metadata']['name']}" for pod in pods)
 
 
 def counted(number: int, noun: str) -> str:
