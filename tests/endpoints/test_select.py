@@ -178,3 +178,8 @@ def test_one_broken_entry_does_not_stop_the_others() -> None:
 def test_conditions_read_as(conditions: dict[str, bool] | None, expected: tuple[bool, bool, bool]) -> None:
     (found,) = from_slice(a_slice(endpoints=[{"addresses": ["10.244.1.2"], "conditions": conditions}]))
     assert expected == (found.ready, found.serving, found.terminating)
+
+
+def test_an_endpoint_of_no_node_is_local_to_nobody() -> None:
+    (found,) = candidates([a_slice(endpoints=[{"addresses": ["10.244.1.2"]}])], "IPv4", "http", "TCP", "")
+    assert not found.endpoint.local

@@ -6,10 +6,13 @@ with it.
 
 from collections.abc import Iterator
 from enum import Enum
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from msgspec import Struct
 
+from mooring.dataplane import trace_words as words
+from mooring.dataplane.trace_words import Step as Step
+from mooring.endpoints.addresses import contains
 from mooring.endpoints.select import Endpoint
 from mooring.services.view import (
     Arm,
@@ -19,6 +22,7 @@ from mooring.services.view import (
     NodeView,
     Pool,
     Protocol,
+    Reason,
     ServicePort,
     ServicePortName,
     Verdict,
@@ -42,19 +46,16 @@ class Outcome(Enum):
 
 
 class Packet(Struct, frozen=True):
-    """The first packet of a connection, entering `node` of the view. Addresses in canonical text form."""
+    """The first packet of a connection, entering `node` of the view. Addresses in canonical text form.
+
+    `interface` is where it comes in; it matters only where pods are known by their interface.
+    """
 
     source: str
     destination: str
     protocol: Protocol
     port: int
-
-
-class Step(Struct, frozen=True):
-    """One decision. `because` names the object and field that caused it."""
-
-    decision: str
-    because: str
+    interface: str = ""
 
 
 class Choice(Struct, frozen=True):
@@ -66,44 +67,61 @@ class Choice(Struct, frozen=True):
 
 
 class Trace(Struct, frozen=True):
+    """`affinity`: for so many seconds after each connection the client comes back to the endpoint it got; 0 for no such bond.
+    The probabilities are those of a client that has none yet."""
+
     packet: Packet
     source: Source
     outcome: Outcome
     choices: tuple[Choice, ...]
     steps: tuple[Step, ...]
     service: ServicePortName | None = None
+    affinity: int = 0
 
 
 def trace(view: NodeView, packet: Packet, local_addresses: tuple[str, ...] = ()) -> Trace:
     """Follows `packet` through the node. `local_addresses` are the node's own beside its node addresses (cluster DNS)."""
-    source = classify(view, packet.source)
-    steps = [Step(f"{packet.source} is {source.value}", _source_cause(view, packet.source, source))]
+    source = classify(view, packet.source, packet.interface)
+    steps = [Step(f"{packet.source} is {source.value}", _source_cause(view, packet, source))]
     match = _frontend(view, packet)
     if match is None:
-        return _unmatched(view, packet, source, steps, local_addresses)
+        outcome, step = _unmatched(view, packet, local_addresses)
+        return Trace(packet, source, outcome, (), (*steps, step))
     port, frontend = match
+    steps.append(words.reached(view, port.name, frontend))
+    if frontend.allowed is not None:
+        among = next((cidr for cidr in frontend.allowed if contains(cidr, packet.source)), None)
+        steps.append(words.guarded(view, port.name, frontend, packet.source, among))
+        if among is None:
+            return Trace(packet, source, Outcome.DROP, (), tuple(steps), port.name)
     arm = {Source.POD: frontend.pod, Source.NODE: frontend.node, Source.OUTSIDE: frontend.outside}[source]
-    where = f"{packet.destination}:{packet.port}/{packet.protocol.value}"
-    steps.append(Step(f"{where} is the {frontend.entry.value} of {_title(port.name)}", _frontend_cause(port.name, frontend)))
-    steps.append(Step(f"{arm.verdict.value}: {arm.reason.value}", _arm_cause(port, arm)))
+    steps.append(words.decided(port, frontend, arm))
     if arm.verdict is not Verdict.FORWARD:
         return Trace(packet, source, Outcome(arm.verdict.value), (), tuple(steps), port.name)
+    if arm.reason in (Reason.SAME_NODE, Reason.SAME_ZONE):
+        steps.append(words.hinted(view, port.name, arm.reason))
+    if port.affinity:
+        steps.append(words.remembered(port))
     pool = port.cluster if arm.pool is Pool.CLUSTER else port.local
-    choices = tuple(
-        Choice(
-            endpoint,
-            1 / len(pool),
-            masqueraded=_masqueraded(view, packet.source, source, arm, endpoint),
-        )
-        for endpoint in pool
+    choices = tuple(Choice(each, 1 / len(pool), _masqueraded(view, packet.source, source, arm, each)) for each in pool)
+    if any(choice.masqueraded for choice in choices):
+        steps.append(words.masqueraded(view, port.name, frontend, arm, source.value))
+    return Trace(packet, source, Outcome.FORWARD, choices, tuple(steps), port.name, port.affinity)
+
+
+def classify(view: NodeView, source: str, interface: str = "") -> Source:
+    if source in view.node_addresses or ip_address(source).is_loopback:
+        return Source.NODE
+    if any(contains(cidr, source) for cidr in view.pod_cidrs) or _is_pods(view, interface):
+        return Source.POD
+    return Source.OUTSIDE
+
+
+def _is_pods(view: NodeView, interface: str) -> bool:
+    return any(
+        interface.startswith(each.removesuffix("*")) if each.endswith("*") else interface == each
+        for each in view.pod_interfaces
     )
-    if arm.masquerade is Masquerade.ALWAYS:
-        steps.append(
-            Step("the endpoint sees this node's address", f"the source is {source.value}, so answers must come back here")
-        )
-    elif any(choice.masqueraded for choice in choices):
-        steps.append(Step("the pod sees this node's address when it reaches itself", "a hairpin is always masqueraded"))
-    return Trace(packet, source, Outcome.FORWARD, choices, tuple(steps), port.name)
 
 
 def _masqueraded(view: NodeView, address: str, source: Source, arm: Arm, endpoint: Endpoint) -> bool:
@@ -113,35 +131,33 @@ def _masqueraded(view: NodeView, address: str, source: Source, arm: Arm, endpoin
     return arm.masquerade is Masquerade.ALWAYS or (endpoint.local and endpoint.address == address)
 
 
-def classify(view: NodeView, source: str) -> Source:
-    if source in view.node_addresses:
-        return Source.NODE
-    if any(_contains(cidr, source) for cidr in view.pod_cidrs):
-        return Source.POD
-    return Source.OUTSIDE
-
-
-def _unmatched(view: NodeView, packet: Packet, source: Source, steps: list[Step], local: tuple[str, ...]) -> Trace:
-    owner = next((port for port in _ports(view) if _owns(port, packet.destination)), None)
+def _unmatched(view: NodeView, packet: Packet, local: tuple[str, ...]) -> tuple[Outcome, Step]:
+    """A packet to no frontend. Only at cluster IPs is that a Service's business."""
+    near = [(port, each) for port in _ports(view) for each in port.frontends if each.address == packet.destination]
+    owner = next((port for port, each in near if each.entry is Entry.CLUSTER_IP), None)
     if owner is not None:
-        title = f"{owner.name.namespace}/{owner.name.service}"
-        cause = (
-            f"service/{owner.name.service} in {owner.name.namespace}: spec.ports has no {packet.port}/{packet.protocol.value}"
+        return Outcome.REJECT, words.no_such_port(owner.name, packet.destination, packet.port, packet.protocol)
+    if packet.destination in local or packet.destination in view.node_addresses or ip_address(packet.destination).is_loopback:
+        elsewhere = next(
+            (
+                (port.name, each)
+                for port in _ports(view)
+                for each in port.frontends
+                if each.entry is Entry.NODE_PORT and (each.port, port.name.protocol) == (packet.port, packet.protocol)
+            ),
+            None,
         )
-        steps.append(Step(f"reject: {packet.destination} belongs to {title}, which has no such port", cause))
-        return Trace(packet, source, Outcome.REJECT, (), tuple(steps))
-    if packet.destination in local or packet.destination in view.node_addresses:
-        steps.append(Step("pass: the address is this node's own", f"node/{view.node}"))
-        return Trace(packet, source, Outcome.PASS, (), tuple(steps))
-    cidr = next((cidr for cidr in view.service_cidrs if _contains(cidr, packet.destination)), None)
+        return Outcome.PASS, words.own_address(view, packet.destination, packet.port, packet.protocol, elsewhere)
+    cidr = next((cidr for cidr in view.service_cidrs if contains(cidr, packet.destination)), None)
     if cidr is not None:
-        steps.append(Step(f"drop: no Service owns {packet.destination}", f"the service range {cidr} contains it"))
-        return Trace(packet, source, Outcome.DROP, (), tuple(steps))
-    steps.append(Step("pass: not a Service's address", "no frontend and no service range contains it"))
-    return Trace(packet, source, Outcome.PASS, (), tuple(steps))
+        return Outcome.DROP, Step(f"drop: no Service owns {packet.destination}", f"the service range {cidr} contains it")
+    if near:
+        return Outcome.PASS, words.left_alone(near[0][0].name, near[0][1], packet.port, packet.protocol)
+    return Outcome.PASS, Step("pass: not a Service's address", "no frontend and no service range contains it")
 
 
 def _frontend(view: NodeView, packet: Packet) -> tuple[ServicePort, Frontend] | None:
+    """Of several Services that claim it, the first by namespace and name has it, with all that it says of it."""
     for port in _ports(view):
         if port.name.protocol is not packet.protocol:
             continue
@@ -152,36 +168,20 @@ def _frontend(view: NodeView, packet: Packet) -> tuple[ServicePort, Frontend] | 
 
 
 def _ports(view: NodeView) -> Iterator[ServicePort]:
-    for ports in view.services.values():
-        yield from ports
+    for name in sorted(view.services):
+        yield from view.services[name]
 
 
-def _owns(port: ServicePort, address: str) -> bool:
-    return any(frontend.entry is Entry.CLUSTER_IP and frontend.address == address for frontend in port.frontends)
-
-
-def _contains(cidr: str, address: str) -> bool:
-    network, parsed = ip_network(cidr), ip_address(address)
-    return network.version == parsed.version and parsed in network
-
-
-def _title(name: ServicePortName) -> str:
-    return f"{name.namespace}/{name.service}" + (f" port {name.port}" if name.port else "")
-
-
-def _source_cause(view: NodeView, address: str, source: Source) -> str:
-    if source is Source.POD:
-        return f"node/{view.node}: spec.podCIDRs {', '.join(view.pod_cidrs)}"
-    if source is Source.NODE:
-        return f"node/{view.node}: status.addresses"
-    return f"neither in node/{view.node} spec.podCIDRs nor in status.addresses"
-
-
-def _frontend_cause(name: ServicePortName, frontend: Frontend) -> str:
-    return f"service/{name.service} in {name.namespace}: spec.clusterIPs, spec.ports {frontend.port}/{name.protocol.value}"
-
-
-def _arm_cause(port: ServicePort, arm: Arm) -> str:
-    pool = port.cluster if arm.pool is Pool.CLUSTER else port.local
-    policy = "spec.internalTrafficPolicy " + ("Local" if arm.pool is Pool.LOCAL else "Cluster")
-    return f"{policy}; {len(pool)} usable endpoint{'' if len(pool) == 1 else 's'} in the Service's EndpointSlices"
+def _source_cause(view: NodeView, packet: Packet, source: Source) -> str:
+    match source:
+        case Source.NODE if packet.source in view.node_addresses:
+            return f"node/{view.node}: status.addresses"
+        case Source.NODE:
+            return "a loopback address never leaves its machine"
+        case Source.POD if view.pod_interfaces:
+            return f"node/{view.node}: {view.pods_by} {', '.join(view.pod_interfaces)}; it comes in at {packet.interface}"
+        case Source.POD:
+            return f"node/{view.node}: {view.pods_by} {', '.join(view.pod_cidrs)}"
+    if not view.pods_by:
+        return f"node/{view.node}: not in status.addresses, and detect-local is None: pods count as outside"
+    return f"neither in node/{view.node} {view.pods_by} nor in status.addresses"
