@@ -23,11 +23,14 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Objects": {
         "get": "Show objects",
         "describe": "Show one object with what belongs to it and its events",
+        "explain": "What a Service is, who reaches what through it, and what is wrong",
         "apply": "Create or change objects as manifests say",
+        "plan": "What manifests would change and cut off, before they are applied",
         "delete": "Delete objects",
         "logs": "Show what a container wrote",
         "exec": "Run a command in a pod, on a node, or outside",
         "trace": "What becomes of a packet, and why",
+        "verify": "Is every node's kernel as the API wishes, and what is not?",
     },
     "Measuring": {
         "bench": "Run a benchmark",

@@ -1,141 +1,227 @@
-"""mooring trace: what becomes of a packet, and why."""
+"""mooring trace: what becomes of a packet, and why; with --live also what the kernel did with one."""
 
-import asyncio
-from typing import Annotated, Any
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import typer
-from msgspec import Struct
+from msgspec import structs
 
+from mooring.app import objects, probe
+from mooring.app.connection import Connection
+from mooring.app.files import Files
+from mooring.app.objects import BadOptions, Objects
+from mooring.app.places import PlaceError, destination, origin
+from mooring.app.settings import Settings
+from mooring.app.tracing import Hop, Reached, Told, foresee
 from mooring.cli import output
 from mooring.cli.main import CommandError
-from mooring.cli.target import DataDir, Kubeconfig, Namespace, access, local
-from mooring.dataplane.trace import Outcome, Packet, Trace, trace
-from mooring.edges.http.client import ApiClient
-from mooring.endpoints.addresses import canonical
-from mooring.model.discovery import endpoint_slice
-from mooring.model.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE, SERVICE_CIDR
-from mooring.model.node import Node, node
-from mooring.model.service import Service, service
-from mooring.services.build import build_view
+from mooring.cli.target import DataDir, Kubeconfig, Namespace, access, files, local
+from mooring.dataplane.sighting import Line, Met, Seen, Sighting, differences, outcome, place
+from mooring.dataplane.trace import Outcome
+from mooring.edges.live.probe import ProbeError
+from mooring.endpoints.addresses import is_ipv6
+from mooring.ports.conntrack import ConntrackError
+from mooring.ports.firewall import FirewallError
 from mooring.services.view import Protocol
 
-Document = dict[str, Any]
-
-
-class Place(Struct, frozen=True):
-    """Where a packet starts: an address, and the node whose tables it meets first."""
-
-    address: str
-    node: str
+ATTEMPTS, PAUSE = 3, 0.5
+"""How often a probe that differs is repeated, and after how many seconds: a change may have been under way."""
 
 
 def command(
     what: Annotated[str, typer.Argument(help="packet")],
-    destination: Annotated[str, typer.Argument(help="ADDRESS:PORT or SERVICE[.NAMESPACE]:PORT, with /udp or /sctp unless TCP")],
-    source: Annotated[str, typer.Option("--from", help="POD, node/NAME, or outside[/NODE]: the node that it reaches")],
+    to: Annotated[
+        str,
+        typer.Argument(
+            metavar="destination", help="HOST:PORT, /udp or /sctp unless TCP. HOST: a Service, a pod, a node, an address"
+        ),
+    ],
+    source: Annotated[str, typer.Option("--from", help="POD, node/NODE, outside[/NODE it reaches], or ADDRESS[/NODE]")],
+    live: Annotated[bool, typer.Option("--live", help="Also send a probe, and compare what the kernel does.")] = False,
     namespace: Namespace = "",
     form: Annotated[str, typer.Option("--output", "-o", help="json or yaml")] = "",
     data_dir: DataDir = None,
     config: Kubeconfig = None,
 ) -> int:
-    """Say what becomes of a packet, each decision with its reason. Exit code 1 when it is refused or dropped."""
+    """Say what becomes of a packet, each decision with its reason.
+
+    Exit code 1 when it is refused or dropped, or when the kernel does something else than foreseen.
+    """
     if what != "packet":
         raise CommandError(f"trace {what}: only `trace packet` is known", 2)
-    found = asyncio.run(_trace(source, destination, namespace or access(data_dir, config).namespace, data_dir, config))
+    where = access(data_dir, config)
+    cluster = local(data_dir, config) if live or _is_local(data_dir, config) else None
+    connection = Connection(where)
+
+    def foreseen() -> tuple[Objects, Told]:
+        found = objects.read(connection)
+        target = destination(to, found, namespace or where.namespace)
+        start = origin(source, found, namespace or where.namespace, target, _outside(cluster))
+        return found, foresee(found, start, target, own_links=cluster is not None)
+
+    with _failures():
+        told = _probed(foreseen, *cluster, source.partition("/")[2]) if live and cluster else foreseen()[1]
     if form:
-        output.document(msgspec.to_builtins(found), form)
+        output.document(msgspec.to_builtins(told), form)
     else:
-        print("\n".join(_lines(found)))
-    return 0 if found.outcome in (Outcome.FORWARD, Outcome.PASS) else 1
+        print("\n".join(_lines(told)))
+    return 0 if told.outcome in (Outcome.FORWARD, Outcome.PASS) and not told.differences else 1
 
 
-async def _trace(source: str, destination: str, namespace: str, data_dir: Any, config: Any) -> Trace:
-    async with ApiClient(access(data_dir, config)) as api:
-        nodes = [node(each) for each in (await api.list(NODE)).items]
-        services = [service(each) for each in (await api.list(SERVICE)).items]
-        slices = [endpoint_slice(each) for each in (await api.list(ENDPOINT_SLICE)).items]
-        ranges = [cidr for each in (await api.list(SERVICE_CIDR)).items for cidr in each["spec"]["cidrs"]]
-        pods = (await api.list(POD)).items
-    host, port, protocol = parse_destination(destination)
-    address = _resolve(host, namespace, services)
-    place = _place(source, namespace, nodes, pods, ":" in address, lambda: _outside(data_dir, config))
-    chosen = next(each for each in nodes if each.metadata.name == place.node)
-    dns = tuple(ip for each in services if each.metadata.name == "kube-dns" for ip in each.spec.cluster_ips or ())
-    return trace(build_view(chosen, services, slices, ranges), Packet(place.address, address, protocol, port), dns)
-
-
-def parse_destination(text: str) -> tuple[str, int, Protocol]:
-    """'web:80', '10.96.0.10:53/udp', '[fd00:96::1]:80' to host, port and protocol. Raises CommandError."""
-    where, _, protocol = text.partition("/")
-    host, _, port = where.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise CommandError(f"{text!r} is no destination: say HOST:PORT, with /udp or /sctp unless it is TCP", 2)
+@contextmanager
+def _failures() -> Iterator[None]:
     try:
-        return host.strip("[]"), int(port), Protocol((protocol or "tcp").upper())
-    except ValueError:
-        raise CommandError(f"{protocol!r} is no protocol: tcp, udp or sctp", 2) from None
+        yield
+    except PlaceError as error:
+        raise CommandError(str(error), 2 if error.usage else 1) from error
+    except (ProbeError, FirewallError, ConntrackError) as error:
+        raise CommandError(f"the probe failed: {error}") from error
+    except BadOptions as error:
+        raise CommandError(str(error)) from error
 
 
-def _resolve(host: str, namespace: str, services: list[Service]) -> str:
-    """An address as it is, a Service's name as its cluster IP."""
-    try:
-        return canonical(host)
-    except ValueError:
-        name, _, rest = host.removeprefix("svc/").removeprefix("service/").partition(".")
-        wanted = (rest.split(".")[0] or namespace, name)
-    for each in services:
-        if (each.metadata.namespace, each.metadata.name) == wanted:
-            if each.spec.cluster_ip in ("", "None"):
-                raise CommandError(f"service/{name} in {wanted[0]} has no cluster IP: its names lead straight to the pods")
-            return each.spec.cluster_ip
-    raise CommandError(f"{host!r} is neither an address nor a Service in namespace {wanted[0]!r}")
+def _is_local(data_dir: Path | None, config: Path | None) -> bool:
+    return files(data_dir, config).settings.exists()
 
 
-def _place(source: str, namespace: str, nodes: list[Node], pods: list[Document], ipv6: bool, outside: Any) -> Place:
-    kind, _, name = source.partition("/") if "/" in source else ("pod", "", source)
-    known = {each.metadata.name: each for each in nodes}
-    if source == "outside" or kind == "outside":
-        entry = name if kind == "outside" and name else next(iter(sorted(known)), "")
-        if entry not in known:
-            raise CommandError(f"no node {entry!r}; there are {', '.join(sorted(known))}")
-        return Place(outside(), entry)
-    if kind in ("node", "nodes"):
-        if name not in known:
-            raise CommandError(f"no node {name!r}; there are {', '.join(sorted(known))}")
-        return Place(_of_family(known[name].internal_ips, ipv6, source), name)
-    for pod in pods:
-        if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == (namespace, name or source):
-            addresses = tuple(each["ip"] for each in pod.get("status", {}).get("podIPs") or ())
-            if not addresses:
-                raise CommandError(f"pod/{pod['metadata']['name']} has no address yet")
-            return Place(_of_family(addresses, ipv6, source), pod["spec"]["nodeName"])
-    raise CommandError(f"no pod {name or source!r} in namespace {namespace!r}")
+def _outside(cluster: tuple[Settings, Files] | None) -> Callable[[str], tuple[str, str]]:
+    def known(address: str) -> tuple[str, str]:
+        if cluster is None:
+            raise PlaceError("only a local cluster has an outside; say from which address: --from ADDRESS[/NODE]")
+        return probe.outside(cluster[0], address)
+
+    return known
 
 
-def _of_family(addresses: tuple[str, ...], ipv6: bool, source: str) -> str:
-    for address in addresses:
-        if (":" in address) == ipv6:
-            return canonical(address)
-    raise CommandError(f"{source} has no {'IPv6' if ipv6 else 'IPv4'} address, which the destination needs")
+def _probed(foreseen: Callable[[], tuple[Objects, Told]], settings: Settings, cluster_files: Files, entry: str) -> Told:
+    """With what the kernel did. A probe that differs is repeated, with what the API says by then.
+
+    `entry` is the node that the outside must send it to; '' when whichever it chooses is right.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        found, told = foreseen()
+        plan = probe.Plan(
+            probe.place_of(settings, cluster_files, told.origin),
+            told.origin.address,
+            (told.destination.address, told.destination.port),
+            told.destination.protocol,
+            tuple(probe.stop(settings, found, node) for node in _watched(found, told)),
+        )
+        seen = probe.observe(plan)
+        met_by = [each.node for each in seen.sightings if each.lines or each.tracked]
+        if not met_by and seen.met is Met.NO_ROUTE:
+            raise ProbeError(_no_way(found, told))
+        if met_by and told.origin.node not in met_by and told.origin.kind == "outside":
+            if entry:
+                raise ProbeError(f"the outside sends what is for {told.destination.address} to {met_by[0]}, not to {entry}")
+            told = foresee(found, structs.replace(told.origin, node=met_by[0]), told.destination, own_links=True)
+        by_node = {each.node: each for each in seen.sightings}
+        seen = structs.replace(seen, sightings=tuple(by_node[hop.node] for hop in told.hops))
+        differ = differences([hop.trace for hop in told.hops], seen)
+        if not differ or attempt == ATTEMPTS:
+            return structs.replace(told, live=seen, differences=differ, notes=tuple(_notes(told, seen)))
+        time.sleep(PAUSE)
+    raise AssertionError("not reached")
 
 
-def _outside(data_dir: Any, config: Any) -> str:
-    """The external client of the local cluster."""
-    from mooring.app.cluster import network
+def _watched(found: Objects, told: Told) -> list[str]:
+    """The nodes on the way; from outside every node, since the outside chooses which."""
+    hops = [hop.node for hop in told.hops]
+    everybody = [each.metadata.name for each in found.nodes] if told.origin.kind == "outside" else []
+    return list(dict.fromkeys((*hops, *everybody)))
 
-    settings, _ = local(data_dir, config)
-    return str(network(settings).outside[0].ip)
+
+def _no_way(found: Objects, told: Told) -> str:
+    """The packet never left where it starts."""
+    address, node = told.destination.address, found.node(told.origin.node)
+    said = f"{told.origin.title} has no route to {address}, so no node sees the packet"
+    via = next((each for each in node.internal_ips if is_ipv6(each) is is_ipv6(address)), "") if node else ""
+    if told.origin.kind != "outside" or not via:
+        return said
+    return f"{said}\nTo lead it to {told.origin.node}: mooring exec --outside -- ip route replace {address} via {via}"
 
 
-def _lines(found: Trace) -> list[str]:
-    packet = found.packet
-    lines = [f"{packet.source} -> {packet.destination}:{packet.port}/{packet.protocol.value}", ""]
-    lines += [f"  {number}. {step.decision}\n     because {step.because}" for number, step in enumerate(found.steps, 1)]
-    lines += ["", found.outcome.value.upper()]
-    for choice in found.choices:
-        where = f"{choice.endpoint.address}:{choice.endpoint.port}"
-        node_name = f" on {choice.endpoint.node}" if choice.endpoint.node else ""
-        seen = "sees the node's address" if choice.masqueraded else "sees the client's address"
-        lines.append(f"  {choice.probability:6.1%}  {where}{node_name}, {seen}")
-    return lines
+def _notes(told: Told, seen: Seen) -> Iterator[str]:
+    last, tracked = told.hops[-1].trace, seen.sightings[-1].tracked
+    decided = outcome(seen.sightings[-1], seen.met)
+    if decided in (Outcome.FORWARD, Outcome.PASS) and tracked:
+        if seen.met is Met.REFUSED:
+            yield f"{place(tracked.server)} itself refused the probe: the packet reached it, but nothing listens there."
+        elif seen.met is Met.SILENCE and seen.flow.protocol is Protocol.TCP:
+            yield f"{place(tracked.server)} did not answer the probe, although the packet was sent there."
+    if last.affinity and tracked:
+        yield (
+            f"The probe counts as a connection of {seen.flow.source[0]}: for {last.affinity} s from now that client goes to "
+            f"{place(tracked.server)}."
+        )
+
+
+def _lines(told: Told) -> Iterator[str]:
+    start, to = told.origin, told.destination
+    at = f"{place((to.address, to.port))}/{to.protocol.value}"
+    yield f"{start.title} ({start.address}) -> {f'{to.title} ({at})' if to.title else at}"
+    for hop in told.hops:
+        yield ""
+        yield f"{hop.node}:" if hop is told.hops[0] else f"then {hop.node}:"
+        for number, step in enumerate(hop.trace.steps, 1):
+            yield f"  {number}. {step.decision}"
+            yield f"     because {step.because}"
+    yield ""
+    yield told.outcome.value.upper()
+    yield from map(_endpoint, told.endpoints)
+    if told.live:
+        yield from _live_lines(told, told.live)
+
+
+def _endpoint(each: Reached) -> str:
+    where = place((each.address, each.port))
+    who = f", pod {each.pod}" if each.pod else ""
+    home = f" on {each.node}" + (f" in zone {each.zone}" if each.zone else "") if each.node else ""
+    seen = "the node's address" if each.masqueraded else "the client's address"
+    return f"  {each.probability:6.1%}  {where}{who}{home}, sees {seen}, {each.sees}"
+
+
+def _live_lines(told: Told, seen: Seen) -> Iterator[str]:
+    yield ""
+    yield f"THE KERNEL, with a packet from {place(seen.flow.source)}; the probe {seen.met.value}"
+    for sighting in seen.sightings:
+        yield f"{sighting.node}:"
+        yield from map(_kernel_line, sighting.lines)
+        if not sighting.lines:
+            yield "  no chain of its tables saw the packet"
+    yield ""
+    rows = [
+        row for hop, sighting in zip(told.hops, seen.sightings, strict=True) for row in _rows(told, hop, sighting, seen.met)
+    ]
+    yield output.columns(["", "FORESEEN", "THE KERNEL"], rows)
+    yield ""
+    yield from told.notes
+    if told.differences:
+        yield from (f"DIFFERENT!  {each}" for each in told.differences)
+        yield "`mooring verify` says whether the kernel's tables are as they should be."
+    else:
+        yield "The kernel did what was foreseen."
+
+
+def _kernel_line(line: Line) -> str:
+    rule = line.rule or "end of the chain"
+    return f"  {line.chain} ({line.table}): {rule}" + ("" if line.verdict in rule else f" -> {line.verdict}")
+
+
+def _rows(told: Told, hop: Hop, sighting: Sighting, met: Met) -> Iterator[list[str]]:
+    became = outcome(sighting, met)
+    yield [hop.node, hop.trace.outcome.value, became.value if became else "nothing"]
+    if hop.trace.outcome is not Outcome.FORWARD and became is not Outcome.FORWARD:
+        return
+    tracked = sighting.tracked
+    chosen = next((each for each in told.endpoints if tracked and (each.address, each.port) == tracked.server), None)
+    count = len(hop.trace.choices)
+    expected = f"one of {count}" if count > 1 else "".join(place((each.address, each.port)) for each in told.endpoints)
+    who = f" {chosen.pod}" if chosen and chosen.pod else ""
+    yield ["  endpoint", expected or "-", place(tracked.server) + who if tracked else "-"]
+    sees = {each.sees for each in ([chosen] if chosen else told.endpoints)}
+    yield ["  sees", " or ".join(sorted(sees)) or "-", tracked.client[0] if tracked else "-"]

@@ -4,7 +4,6 @@ import struct
 from collections.abc import Iterator
 
 from mooring.dataplane.ruleset import SetSpec
-from mooring.edges.nft.encode import WIDTHS
 from mooring.edges.nft.netlink import attributes
 
 _GENERIC = 4
@@ -12,7 +11,7 @@ _INTERVAL_END = 1
 
 
 def elements_of(payload: bytes, spec: SetSpec) -> Iterator[tuple[bytes, bytes]]:
-    """The elements in one message of a dump. The ends of ranges come as (end, b'\\1'), all others as they were put in."""
+    """The elements in one message of a dump. Ends of one field's ranges come as (end, b'\\1'), all else as it was put in."""
     for kind, value in attributes(payload, _GENERIC):
         if kind == 3:
             yield from _list(value, spec)
@@ -34,15 +33,17 @@ def _list(nest: bytes, spec: SetSpec) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _entry(entry: bytes) -> tuple[bytes, bytes]:
-    key, data = b"", b""
+    key, last, data = b"", b"", b""
     for kind, value in attributes(entry):
         if kind == 1:
             key = _value(value)
+        elif kind == 10:
+            last = _value(value)
         elif kind == 2:
             data = _value(value)
         elif kind == 3 and int.from_bytes(value, "big") & _INTERVAL_END:
             data = b"\1"
-    return key, data
+    return key + last, data
 
 
 def _value(data: bytes) -> bytes:
@@ -56,16 +57,15 @@ def _value(data: bytes) -> bytes:
     return b""
 
 
-def ranges(found: dict[bytes, bytes], ends: list[bytes], family: str) -> dict[bytes, bytes]:
+def ranges(found: dict[bytes, bytes], ends: list[bytes]) -> dict[bytes, bytes]:
     """The starts and ends of an interval set, as the keys (first, last) they were put in with."""
-    width = WIDTHS[family]
     starts = sorted(found)
     stops = sorted(int.from_bytes(end, "big") - 1 for end in ends)
     whole = {}
     for start in starts:
         first = int.from_bytes(start, "big")
-        last = next((stop for stop in stops if stop >= first), (1 << width * 8) - 1)
-        whole[start + last.to_bytes(width, "big")] = b""
+        last = next((stop for stop in stops if stop >= first), (1 << len(start) * 8) - 1)
+        whole[start + last.to_bytes(len(start), "big")] = b""
     return whole
 
 

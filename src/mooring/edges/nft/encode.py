@@ -11,14 +11,15 @@ from itertools import islice
 
 from mooring.dataplane import instructions as ins
 from mooring.dataplane.instructions import Chain, Instruction, Rule, Source
-from mooring.dataplane.ruleset import SET_SPECS, TABLE, Field, SetSpec
+from mooring.dataplane.ruleset import INTERFACE_NAME_SIZE, SET_SPECS, TABLE, Field, SetSpec
 from mooring.edges.nft.netlink import ACK, APPEND, CREATE, NESTED, REQUEST, attribute, message, nested, number, text
 
 NF_TABLES = 10 << 8
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
 NEW_TABLE, GET_TABLE, DELETE_TABLE = NF_TABLES | 0, NF_TABLES | 1, NF_TABLES | 2
 NEW_CHAIN = NF_TABLES | 3
-NEW_RULE, GET_RULE = NF_TABLES | 6, NF_TABLES | 7
+DELETE_CHAIN = NF_TABLES | 5
+NEW_RULE, GET_RULE, DELETE_RULE = NF_TABLES | 6, NF_TABLES | 7, NF_TABLES | 8
 NEW_SET = NF_TABLES | 9
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = NF_TABLES | 12, NF_TABLES | 13, NF_TABLES | 14
 GET_GENERATION = NF_TABLES | 16
@@ -28,13 +29,14 @@ WIDTHS = {"ip": 4, "ip6": 16}
 
 _LARGEST_NEST = 60_000
 _INTERVAL_END = 1
-_SET_INTERVAL, _SET_MAP, _SET_CONCATENATION = 0x4, 0x8, 0x80
+_SET_INTERVAL, _SET_MAP, _SET_TIMEOUT, _SET_DYNAMIC, _SET_CONCATENATION = 0x4, 0x8, 0x10, 0x20, 0x80
+_UPDATE, _DELETE = 1, 2  # nft_dynset_ops
 _VERDICT_TYPE = 0xFFFFFF00
 _GOTO = -4
 _VERDICTS = {"jump": -3, "goto": _GOTO, "return": -5, "drop": 0}
 _VERDICT_REGISTER = 0
 _FIRST_REGISTER = 8  # NFT_REG32_00
-_HOOKS = {"prerouting": 0, "output": 3, "postrouting": 4}
+_HOOKS = {"prerouting": 0, "input": 1, "output": 3, "postrouting": 4}
 _FULLY_RANDOM = 1 << 4  # NF_NAT_RANGE_PROTO_RANDOM_FULLY
 _NETWORK, _TRANSPORT = 1, 2  # nft_payload_bases
 _COMMENT = 0  # NFTNL_UDATA_TABLE_COMMENT and NFTNL_UDATA_RULE_COMMENT, as nft writes and shows them
@@ -103,8 +105,12 @@ def new_set(batch: Batch, family: str, spec: SetSpec, number_: int) -> None:
     elif spec.data:
         data_type, data_length, _ = _type(family, spec.data)
         payload += [number(6, data_type), number(7, data_length)]
+    described = [number(1, spec.size)] if spec.size else []
     if len(parts) > 1:
-        payload.append(nested(9, nested(2, *(nested(1, number(1, part)) for part in parts))))
+        described.append(nested(2, *(nested(1, number(1, part)) for part in parts)))
+    if described:
+        payload.append(nested(9, *described))
+    flags |= _SET_DYNAMIC | _SET_TIMEOUT if spec.size else 0
     payload.insert(2, number(3, flags))
     payload.append(attribute(13, _set_user_data(spec)))
     batch.add(NEW_SET, CREATE, family, f"creating set {family} {TABLE} {spec.name}", *payload)
@@ -120,7 +126,7 @@ def _set_user_data(spec: SetSpec) -> bytes:
     return data
 
 
-_TYPES = {Field.PROTOCOL: (12, 1), Field.PORT: (13, 2), Field.MARK: (19, 4)}
+_TYPES = {Field.PROTOCOL: (12, 1), Field.PORT: (13, 2), Field.MARK: (19, 4), Field.INTERFACE: (41, INTERFACE_NAME_SIZE)}
 
 
 def _type(family: str, fields: Sequence[Field]) -> tuple[int, int, list[int]]:
@@ -140,8 +146,18 @@ def new_chain(batch: Batch, family: str, chain: Chain) -> None:
     payload = [text(1, TABLE), text(3, chain.name)]
     if chain.hook:
         hook = nested(4, number(1, _HOOKS[chain.hook.name]), number(2, chain.hook.priority))
-        payload += [hook, text(7, "nat"), number(5, 1)]
+        payload += [hook, text(7, chain.hook.type), number(5, 1)]
     batch.add(NEW_CHAIN, CREATE, family, f"creating chain {family} {TABLE} {chain.name}", *payload)
+
+
+def empty_chain(batch: Batch, family: str, chain: str) -> None:
+    about = f"taking the rules out of chain {family} {TABLE} {chain}"
+    batch.add(DELETE_RULE, 0, family, about, text(1, TABLE), text(2, chain))
+
+
+def remove_chain(batch: Batch, family: str, chain: str) -> None:
+    about = f"deleting chain {family} {TABLE} {chain}"
+    batch.add(DELETE_CHAIN, 0, family, about, text(1, TABLE), text(3, chain))
 
 
 def new_rules(batch: Batch, family: str, chain: Chain) -> None:
@@ -159,8 +175,14 @@ def _register(index: int) -> int:
     return _FIRST_REGISTER + index
 
 
-_META = {Source.PROTOCOL: 16, Source.MARK: 3}
-_CONNECTION = {Source.STATUS: 2, Source.ORIGINAL_PORT: 12}
+_META = {
+    Source.PROTOCOL: 16,
+    Source.MARK: 3,
+    Source.INTERFACE: 6,
+    Source.INTERFACE_INDEX: 4,
+    Source.OUT_INTERFACE: 7,
+}
+_CONNECTION = {Source.STATE: 0, Source.STATUS: 2}
 
 
 def _load(family: str, load: ins.Load) -> list[bytes]:
@@ -172,14 +194,14 @@ def _load(family: str, load: ins.Load) -> list[bytes]:
             return _named("payload", into, number(2, _NETWORK), number(3, offset), number(4, WIDTHS[family]))
         case Source.DESTINATION_PORT:
             return _named("payload", into, number(2, _TRANSPORT), number(3, 2), number(4, 2))
-        case Source.PROTOCOL | Source.MARK as key:
-            return _named("meta", into, number(2, _META[key]))
         case Source.ORIGINAL_ADDRESS:
             return _named("ct", into, number(2, 20 if family == "ip" else 22), attribute(3, b"\0"))
         case Source.ORIGINAL_PORT:
-            return _named("ct", into, number(2, _CONNECTION[load.source]), attribute(3, b"\0"))
-        case Source.STATUS:
-            return _named("ct", into, number(2, _CONNECTION[load.source]))
+            return _named("ct", into, number(2, 12), attribute(3, b"\0"))
+        case Source.STATE | Source.STATUS as key:
+            return _named("ct", into, number(2, _CONNECTION[key]))
+        case key:
+            return _named("meta", into, number(2, _META[key]))
 
 
 def _expression(family: str, each: Instruction) -> list[bytes]:
@@ -191,8 +213,8 @@ def _expression(family: str, each: Instruction) -> list[bytes]:
             return _named("fib", number(1, _register(into)), number(2, 3), number(3, 1 if of == "saddr" else 2))
         case ins.SetMark(register):
             return _named("meta", number(2, 3), number(3, _register(register)))
-        case ins.And(register, mask):
-            where = number(1, _register(register)) + number(2, _register(register)) + number(3, len(mask))
+        case ins.And(register, mask, to):
+            where = number(1, _register(register)) + number(2, _register(register if to is None else to)) + number(3, len(mask))
             return _named("bitwise", where, nested(4, attribute(1, mask)), nested(5, attribute(1, bytes(len(mask)))))
         case ins.Compare(register, value, equal):
             return _named("cmp", number(1, _register(register)), number(2, 0 if equal else 1), nested(3, attribute(1, value)))
@@ -201,6 +223,14 @@ def _expression(family: str, each: Instruction) -> list[bytes]:
             if verdict or into is not None:
                 payload.append(number(3, _VERDICT_REGISTER if into is None else _register(into)))
             return _named("lookup", *payload, *([number(5, 1)] if inverted else []))
+        case ins.Remember(name, key, data, timeout):
+            element = number(4, _register(key)) + number(5, _register(data))
+            return _named(
+                "dynset", text(1, name), number(3, _UPDATE), element, attribute(6, (timeout * 1000).to_bytes(8, "big"))
+            )
+        case ins.Forget(name, key, data):
+            element = number(4, _register(key)) + number(5, _register(data))
+            return _named("dynset", text(1, name), number(3, _DELETE), element)
         case ins.Random(modulus, into):
             return _named("numgen", number(1, _register(into)), number(2, modulus), number(3, 1), number(4, 0))
         case ins.Dnat(address, port):
@@ -239,14 +269,15 @@ def elements(
 
 def _element_size(family: str, spec: SetSpec) -> int:
     """No element takes more bytes than this."""
-    width = WIDTHS[family]
-    return 64 + 2 * width * len(spec.key) + 2 * width * len(spec.data)
+    return 64 + 2 * 16 * len(spec.key) + 2 * WIDTHS[family] * len(spec.data)
 
 
 def encoded(family: str, spec: SetSpec, items: Iterable[tuple[bytes, bytes]], with_data: bool) -> Iterable[bytes]:
     """Each element as a list entry. The attributes' heads are the same for all, so an element is four strings joined."""
+    if spec.interval and len(spec.key) == 1:
+        return (part for key, _ in items for part in _range(key))
     if spec.interval:
-        return (part for key, _ in items for part in _range(key, WIDTHS[family]))
+        return (_box(key) for key, _ in items)
     key_length = _type(family, spec.key)[1]
     key_space = key_length + 3 & ~3
     key_nest = struct.pack("=HHHH", key_space + 8, 1 | NESTED, key_length + 4, 1)
@@ -266,9 +297,16 @@ def _list_entry(*inner: bytes) -> bytes:
     return nested(1, *inner)
 
 
-def _range(key: bytes, width: int) -> Iterable[bytes]:
-    """A range is two elements: its first address, and the one after its last, if there is one, marked as an end."""
+def _range(key: bytes) -> Iterable[bytes]:
+    """A range is two elements: its first key, and the one after its last, if there is one, marked as an end."""
+    width = len(key) // 2
     yield _list_entry(nested(1, attribute(1, key[:width])))
     after = int.from_bytes(key[width:], "big") + 1
     if after < 1 << width * 8:
         yield _list_entry(nested(1, attribute(1, after.to_bytes(width, "big"))), number(3, _INTERVAL_END))
+
+
+def _box(key: bytes) -> bytes:
+    """A range of keys of several fields is one element with two keys."""
+    middle = len(key) // 2
+    return _list_entry(nested(1, attribute(1, key[:middle])), nested(10, attribute(1, key[middle:])))

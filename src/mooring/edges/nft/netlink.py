@@ -1,5 +1,6 @@
 """How are netlink messages sent to and read from the kernel? A socket in a network namespace, and attributes as bytes."""
 
+import asyncio
 import ctypes
 import errno
 import os
@@ -7,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 NETLINK_NETFILTER = 12
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
@@ -20,10 +22,14 @@ _DUMP_INTERRUPTED = 0x10
 _ACK_TLVS, _CAPPED = 0x200, 0x100
 _CLONE_NEWNET = 0x40000000
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 _LARGEST_DUMP_MESSAGE = 1 << 20
+
+
+Result = TypeVar("Result")
 
 
 class NetlinkError(Exception):
@@ -32,6 +38,18 @@ class NetlinkError(Exception):
     def __init__(self, code: int, sequence: int, words: str = "") -> None:
         super().__init__(words or os.strerror(code))
         self.code, self.sequence = code, sequence
+
+
+async def in_thread(talk: Callable[[], Result]) -> Result:
+    """A talk with the kernel that may take long, away from the event loop. Who is cancelled waits for its end: the next talk on
+    the same socket would mix answers with it.
+    """
+    talking = asyncio.ensure_future(asyncio.to_thread(talk))
+    try:
+        return await asyncio.shield(talking)
+    except asyncio.CancelledError:
+        await asyncio.wait((talking,))
+        raise
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -73,24 +91,23 @@ def inside(namespace: str) -> Iterator[None]:
     if not namespace:
         yield
         return
-    libc = ctypes.CDLL(None, use_errno=True)
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         target = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _enter(libc, target)
+            _enter(target)
         finally:
             os.close(target)
         try:
             yield
         finally:
-            _enter(libc, own)
+            _enter(own)
     finally:
         os.close(own)
 
 
-def _enter(libc: ctypes.CDLL, descriptor: int) -> None:
-    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+def _enter(descriptor: int) -> None:
+    if _LIBC.setns(descriptor, _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 

@@ -1,0 +1,1 @@
+"""A packet of our own, sent to see what the kernel does with it."""

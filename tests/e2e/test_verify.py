@@ -1,0 +1,159 @@
+"""Does `mooring verify` name what somebody did to a running cluster's tables, and put it right?"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+from scene import until
+
+from local_cluster import Cluster
+
+OBJECTS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: server, labels: {app: verified}}
+spec: {containers: [{name: main, image: mooring.dev/echo}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: verified}
+spec: {selector: {app: verified}, ports: [{port: 80, targetPort: 8080}]}
+"""
+
+
+class Verified(Struct):
+    """A Service with one endpoint, which every node's kernel knows."""
+
+    namespace: str
+    address: str
+
+    def fill(self, text: str) -> str:
+        return text.replace("NAMESPACE", self.namespace).replace("ADDRESS", self.address)
+
+
+@pytest.fixture
+def verified(cluster: Cluster, namespace: str) -> Verified:
+    cluster.mooring("apply", "-n", namespace, "-f", "-", stdin=OBJECTS)
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/server", "--timeout=50s")
+    until(lambda: verify(cluster).returncode == 0)
+    address = cluster.mooring("get", "svc", "verified", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}").stdout.strip()
+    return Verified(namespace, address)
+
+
+def verify(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return cluster.mooring("verify", *arguments, check=False)
+
+
+@contextmanager
+def paused_agent(cluster: Cluster, node: str) -> Iterator[None]:
+    """The node's agent does nothing meanwhile: it would repair the damage itself."""
+    parts = json.loads(cluster.mooring("status", "-o", "json").stdout)["parts"]
+    [pid] = [part["pid"] for part in parts if part["name"] == node]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def nft(cluster: Cluster, *commands: str) -> None:
+    for command in commands:
+        cluster.on_node("node-1", "nft", command)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(
+            ("delete element ip mooring cluster-ips { ADDRESS }",),
+            "missing: cluster IP ADDRESS (service/verified in NAMESPACE, port of TCP)",
+            id="an element is gone",
+        ),
+        pytest.param(
+            ("add element ip mooring frontends { ADDRESS . udp . 80 : 0x00000001 }",),
+            "foreign: frontend ADDRESS:80/UDP, which is drop of number 0, which no Service has "
+            "(the address is service/verified's in NAMESPACE)",
+            id="an element too many",
+        ),
+        pytest.param(
+            (
+                "delete element ip mooring frontends { ADDRESS . tcp . 80 }",
+                "add element ip mooring frontends { ADDRESS . tcp . 80 : 0x00000001 }",
+            ),
+            "altered: frontend ADDRESS:80/TCP is drop of number 0, which no Service has, and shall be to the cluster ",
+            id="an element is another",
+        ),
+        pytest.param(
+            ("flush chain ip mooring refuse",),
+            "missing: rule of chain refuse (ip mooring), which shall be",
+            id="rules are gone",
+        ),
+        pytest.param(("delete table ip6 mooring",), "missing: table ip6 mooring", id="a table is gone"),
+    ],
+)
+def test_damage_is_named_and_repaired(cluster: Cluster, verified: Verified, damage: tuple[str, ...], words: str) -> None:
+    with paused_agent(cluster, "node-1"):
+        nft(cluster, *map(verified.fill, damage))
+        told = verify(cluster)
+        assert told.returncode == 1
+        assert verified.fill(words) in told.stdout
+        assert "node-2: as wished" in told.stdout
+        repaired = verify(cluster, "--repair")
+        assert repaired.returncode == 0
+        assert f"  repaired: {verified.fill(words)}" in repaired.stdout
+        again = verify(cluster)
+        assert again.returncode == 0 and "node-1: as wished" in again.stdout
+    until(lambda: verify(cluster).returncode == 0)
+    assert "server" in cluster.on_node("node-1", "curl", "-s", "-m", "5", f"http://{verified.address}/hostname")
+
+
+def test_the_report_as_json(cluster: Cluster, verified: Verified) -> None:
+    with paused_agent(cluster, "node-1"):
+        nft(cluster, f"delete element ip mooring cluster-ips {{ {verified.address} }}")
+        [report] = json.loads(verify(cluster, "--node", "node-1", "-o", "json").stdout)["nodes"]
+        [drift] = report["drift"]
+        assert ("missing", "ip mooring cluster-ips") == (drift["kind"], drift["place"])
+        assert f"cluster IP {verified.address}" == drift["what"]
+        verify(cluster, "--repair")
+
+
+def test_the_agent_repairs_by_itself(cluster: Cluster, verified: Verified) -> None:
+    nft(cluster, f"delete element ip mooring cluster-ips {{ {verified.address} }}", "flush chain ip mooring refuse")
+    until(lambda: verify(cluster, "--node", "node-1").returncode == 0)
+
+
+def test_a_node_verifies_itself(cluster: Cluster, verified: Verified) -> None:
+    """As on a real node: in its own network, with its own keys."""
+    keys = str(Path(cluster.data_dir) / "pki" / "node-1.kubeconfig")
+    words = (sys.executable, "-m", "mooring.cli.main", "verify", "--here", "--node", "node-1", "--kubeconfig", keys)
+    assert "node-1: as wished" in cluster.on_node("node-1", *words)
+
+
+def test_what_cannot_be_verified_is_told_in_one_line(cluster: Cluster, tmp_path: Path) -> None:
+    alone = tmp_path / "kubeconfig"
+    alone.write_bytes(cluster.kubeconfig.read_bytes())
+    for words, code, message in (
+        (("--node", "node-9"), 1, "no node 'node-9'; there are node-1, node-2"),
+        (("--here", "--node", "node-9"), 1, "no node 'node-9'; there are node-1, node-2: say --node NODE"),
+        (("--frobnicate",), 2, "No such option"),
+    ):
+        told = verify(cluster, *words)
+        assert told.returncode == code
+        assert message in told.stderr
+    told = subprocess.run(
+        (sys.executable, "-m", "mooring.cli.main", "verify", "--kubeconfig", str(alone)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (
+        2,
+        "mooring: only a local cluster's nodes can be reached from here; on a node itself say --here\n",
+    )
