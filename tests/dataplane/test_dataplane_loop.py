@@ -1,13 +1,24 @@
 """Does the node's loop keep the tables true to the API, whatever happens to either?"""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agent_world import NODE_NAME, World, endpoint_slice, service
+from agent_world import (
+    NODE_ADDRESS,
+    NODE_NAME,
+    POD_CIDRS,
+    World,
+    endpoint,
+    endpoint_slice,
+    health_checked,
+    node_port,
+    service,
+    service_cidr,
+    until,
+)
 
-from mooring.control.dataplane import Dataplane, DataplaneOptions, run_dataplane
+from mooring.control import dataplane as loop
+from mooring.control.dataplane import Dataplane
 from mooring.dataplane.conntrack import Flow
 from mooring.dataplane.diff import Transaction
 from mooring.dataplane.installed import compile_view
@@ -15,8 +26,10 @@ from mooring.dataplane.interpret import Packet, interpret
 from mooring.dataplane.ruleset import Ruleset
 from mooring.edges.memory.conntrack import MemoryConntrack
 from mooring.edges.memory.firewall import MemoryFirewall
+from mooring.edges.memory.health import MemoryAnswerServer
 from mooring.model.kinds import ENDPOINT_SLICE, NODE, SERVICE, SERVICE_CIDR
 from mooring.ports.firewall import FirewallError
+from mooring.services.locality import ANNOTATION, ProxyOptions
 from mooring.services.view import Protocol
 
 
@@ -29,9 +42,9 @@ class MemoryWorld(World):
     def __init__(self) -> None:
         super().__init__(MemoryFirewall(), MemoryConntrack())
 
-    def fate(self, address: str, protocol: Protocol = Protocol.TCP) -> str:
+    def fate(self, address: str, protocol: Protocol = Protocol.TCP, port: int = 80) -> str:
         """What the tables do to a pod's packet: the endpoint's address, or the verdict."""
-        packet = Packet("10.244.1.9", address, 80, protocol)
+        packet = Packet("10.244.1.9", address, port, protocol)
         fate = interpret(Ruleset(self.firewall.elements or {}), packet, lambda n: 0)
         return fate.endpoint[0] if fate.endpoint else fate.verdict
 
@@ -43,17 +56,11 @@ async def world() -> MemoryWorld:
     return made
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Waits until something holds, within a deadline."""
-    async with asyncio.timeout(10):
-        while not happened():
-            await asyncio.sleep(0.002)
-
-
-def value(dataplane: Dataplane, name: str) -> float:
+def value(dataplane: Dataplane, name: str, **labels: str) -> float:
+    """A metric's sample; of the first labels there are unless told."""
     for metric in dataplane.metrics.registry.collect():
         for sample in metric.samples:
-            if sample.name == f"kubeproxy_{name}":
+            if sample.name == f"kubeproxy_{name}" and labels.items() <= sample.labels.items():
                 return sample.value
     raise KeyError(name)
 
@@ -111,16 +118,86 @@ async def test_a_service_handed_to_another_proxy_is_let_go_and_taken_back(world:
         await until(lambda: world.fate("10.96.0.50") == "10.244.2.2")
 
 
-async def test_ranges_follow_service_cidrs_and_the_node(world: MemoryWorld) -> None:
-    async with world.agent() as dataplane:
+async def test_service_cidrs_come_and_go(world: MemoryWorld) -> None:
+    await world.create(SERVICE, service("web", "10.96.0.50"))
+    async with world.agent():
         assert world.fate("10.98.0.1") == "untouched"
-        cidr = {"kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1", "metadata": {"name": "more"}}
-        await world.create(SERVICE_CIDR, {**cidr, "spec": {"cidrs": ["10.98.0.0/24"]}})
+        await world.create(SERVICE_CIDR, service_cidr("more", "10.98.0.0/24"))
         await until(lambda: world.fate("10.98.0.1") == "drop")
+        assert world.fate("10.96.0.50") == "reject"
+        await world.delete(SERVICE_CIDR, "more")
+        await until(lambda: world.fate("10.98.0.1") == "untouched")
+        assert world.firewall.replacements == 1, "all else were changes"
+
+
+async def test_a_node_that_is_about_to_go_gets_no_more_traffic_from_balancers(world: MemoryWorld) -> None:
+    async with world.agent() as dataplane:
         assert dataplane.health().eligible
         taint = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
         await world.api.write("patch", NODE, "", NODE_NAME, {"spec": {"taints": [taint]}})
         await until(lambda: not dataplane.health().eligible)
+        assert dataplane.health().healthy
+
+
+async def test_node_ports_follow_the_nodes_addresses(world: MemoryWorld) -> None:
+    """Every Service is built again, in bounded batches, and a node that is gone changes nothing."""
+    count = loop.LARGEST_BATCH + 3
+    for n in range(count):
+        await world.create(SERVICE, node_port(f"s{n}", f"10.96.{n // 250 + 1}.{n % 250 + 1}", 30000 + n))
+    last = 30000 + count - 1
+    async with world.agent():
+        assert world.fate(NODE_ADDRESS, port=last) == "reject"
+        before = len(world.firewall.transactions)
+        await world.move_node("172.30.0.77")
+        await until(lambda: world.fate("172.30.0.77", port=last) == "reject")
+        assert world.fate(NODE_ADDRESS, port=last) == "untouched"
+        assert len(world.firewall.transactions) - before == 2, "the largest batch, and the rest"
+        await world.delete(NODE, NODE_NAME)
+        await world.create(SERVICE, service("marker", "10.96.0.60"))
+        await until(lambda: world.fate("10.96.0.60") == "reject")
+        assert world.fate("172.30.0.77", port=last) == "reject"
+        assert world.firewall.replacements == 1
+
+
+async def test_a_change_of_the_zone_chooses_endpoints_anew(world: MemoryWorld) -> None:
+    near, far = endpoint("10.244.2.2"), endpoint("10.244.2.3")
+    near["hints"], far["hints"] = {"forZones": [{"name": "east"}]}, {"forZones": [{"name": "west"}]}
+    await world.create(SERVICE, service("web", "10.96.0.50"))
+    await world.create(ENDPOINT_SLICE, endpoint_slice("web", near, far))
+    async with world.agent() as dataplane:
+        for zone, expected in (("east", {"10.244.2.2"}), ("west", {"10.244.2.3"}), ("north", {"10.244.2.2", "10.244.2.3"})):
+            labels = {"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}}
+            await world.api.write("patch", NODE, "", NODE_NAME, labels)
+            await until(lambda expected=expected: reached(dataplane) == expected)  # type: ignore[misc]
+
+
+def reached(dataplane: Dataplane) -> set[str]:
+    """The endpoints of every Service's cluster pool."""
+    return {each.address for ports in dataplane.view.services.values() for port in ports for each in port.cluster}
+
+
+async def test_a_node_whose_pods_range_comes_late_tells_them_from_the_outside_then(world: MemoryWorld) -> None:
+    await world.delete(NODE, NODE_NAME)
+    await world.create(NODE, {"kind": "Node", "apiVersion": "v1", "metadata": {"name": NODE_NAME}})
+    await world.create(SERVICE, node_port("web", "10.96.0.50", 30080, externalTrafficPolicy="Local"))
+    await world.create(ENDPOINT_SLICE, endpoint_slice("web", "10.244.2.2"))
+    async with world.agent():
+        await world.move_node(NODE_ADDRESS)
+        await until(lambda: world.fate(NODE_ADDRESS, port=30080) == "drop")
+        await world.api.write("patch", NODE, "", NODE_NAME, {"spec": POD_CIDRS})
+        await until(lambda: world.fate(NODE_ADDRESS, port=30080) == "10.244.2.2")
+        assert world.firewall.replacements == 1
+
+
+async def test_the_agents_own_options_count_and_not_what_the_node_says_of_them(world: MemoryWorld) -> None:
+    await world.create(SERVICE, node_port("web", "10.96.0.50", 30080))
+    async with world.agent(proxy=ProxyOptions(("127.0.0.0/8",))):
+        assert world.fate(NODE_ADDRESS, port=30080) == "untouched"
+    await world.api.write(
+        "patch", NODE, "", NODE_NAME, {"metadata": {"annotations": {ANNOTATION: '{"nodeport-addresses": []}'}}}
+    )
+    async with world.agent():
+        assert world.fate(NODE_ADDRESS, port=30080) == "reject"
 
 
 async def test_a_refused_transaction_is_followed_by_the_whole_wish(world: MemoryWorld) -> None:
@@ -158,16 +235,6 @@ async def test_loading_is_tried_until_it_succeeds_and_health_tells(world: Memory
         broken.working = True
         await until(lambda: world.fate("10.96.0.50") == "reject")
         await until(lambda: dataplane.health().waiting_since == 0)
-
-
-async def test_damage_by_others_is_repaired(world: MemoryWorld) -> None:
-    await world.create(SERVICE, service("web", "10.96.0.50"))
-    await world.create(ENDPOINT_SLICE, endpoint_slice("web", "10.244.2.2"))
-    async with world.agent(check_period=0.01) as dataplane:
-        assert world.firewall.elements is not None
-        world.firewall.elements = {key: {} for key in world.firewall.elements}
-        await until(lambda: world.fate("10.96.0.50") == "10.244.2.2")
-        await until(lambda: value(dataplane, "sync_proxy_rules_nftables_repairs_total") == 1)
 
 
 async def test_stale_udp_flows_are_forgotten_after_the_tables_changed(world: MemoryWorld) -> None:
@@ -216,25 +283,93 @@ async def test_a_service_that_cannot_be_carried_out_stops_no_other(world: Memory
         assert world.fate("10.96.0.60") == "drop"
 
 
+async def test_balancers_are_told_how_many_endpoints_are_here(world: MemoryWorld) -> None:
+    """Ready ones count; what terminates does not, though it may get traffic yet."""
+    served = MemoryAnswerServer()
+    world.answers = served
+    mine, ending = endpoint("10.244.1.2", NODE_NAME), endpoint("10.244.1.3", NODE_NAME, False, serving=True, terminating=True)
+    await world.create(SERVICE, health_checked("web", "10.96.0.50", 32123))
+    await world.create(ENDPOINT_SLICE, endpoint_slice("web", mine, endpoint("10.244.2.2", "node-b")))
+
+    def said(address: str = NODE_ADDRESS) -> tuple[int, str] | None:
+        found = served.served.get((address, 32123))
+        return (found().status, found().headers["X-Load-Balancing-Endpoint-Weight"]) if found else None
+
+    async with world.agent() as dataplane:
+        await until(lambda: said() == (200, "1"))
+        await world.update(ENDPOINT_SLICE, endpoint_slice("web", mine, endpoint("10.244.1.4", NODE_NAME), ending))
+        await until(lambda: said() == (200, "2"))
+        await world.update(ENDPOINT_SLICE, endpoint_slice("web", ending))
+        await until(lambda: said() == (503, "0"))
+        await world.move_node("172.30.0.77")
+        await until(lambda: said("172.30.0.77") == (503, "0") and said() is None)
+        await world.update(ENDPOINT_SLICE, endpoint_slice("web", mine))
+        await until(lambda: said("172.30.0.77") == (200, "1"))
+        dataplane._busy_since = 1.0
+        assert said("172.30.0.77") == (503, "1"), "the tables have not followed for too long"
+        dataplane._busy_since = 0.0
+        await world.api.write("patch", SERVICE, "default", "web", {"spec": {"externalTrafficPolicy": "Cluster"}})
+        await until(lambda: served.served == {})
+
+
+async def test_a_health_check_port_that_is_taken_stops_neither_its_service_nor_another(world: MemoryWorld) -> None:
+    served = MemoryAnswerServer()
+    world.answers = served
+    served.taken.add(32123)
+    async with world.agent():
+        await world.create(SERVICE, health_checked("web", "10.96.0.50", 32123))
+        await world.create(SERVICE, health_checked("api", "10.96.0.51", 32124))
+        await until(lambda: [each.reason for each in world.reports] == ["FailedToStartServiceHealthcheck"])
+        await until(lambda: (NODE_ADDRESS, 32124) in served.served)
+        assert world.reports[0].regarding["metadata"]["uid"]
+        assert world.fate("10.96.0.50") == "reject"
+        await world.api.write(
+            "patch", SERVICE, "default", "web", {"spec": {"type": "ClusterIP", "externalTrafficPolicy": None}}
+        )
+        await world.create(ENDPOINT_SLICE, endpoint_slice("web", "10.244.2.2"))
+        await until(lambda: world.fate("10.96.0.50") == "10.244.2.2")
+        assert len(world.reports) == 1
+
+
+async def test_a_change_that_waits_too_long_makes_a_node_unhealthy_and_steady_changes_do_not(world: MemoryWorld) -> None:
+    async with world.agent() as dataplane:
+        for n in range(1, 50):
+            await world.create(SERVICE, service(f"s{n}", f"10.96.1.{n}"))
+            since = dataplane.health().waiting_since
+            assert not since or dataplane.health().healthy
+        await until(lambda: len(dataplane.view.services) == 49)
+        assert dataplane.health().waiting_since == 0.0
+        dataplane.followed._dirty[("default", "stuck")] = 1.0
+        assert not dataplane.health().healthy
+        assert dataplane.health().waiting_since == 1.0
+        assert dataplane.health().eligible, "that is the Node's own matter"
+
+
 async def test_figures_are_told_under_their_upstream_names(world: MemoryWorld) -> None:
     await world.create(SERVICE, service("web", "10.96.0.50"))
     async with world.agent() as dataplane:
         await world.create(ENDPOINT_SLICE, endpoint_slice("web", "10.244.2.2"))
-        await until(lambda: value(dataplane, "network_programming_duration_seconds_count") == 1)
+        await until(lambda: value(dataplane, "network_programming_duration_seconds_count", ip_family="IPv4") == 1)
+        assert value(dataplane, "network_programming_duration_seconds_count", ip_family="IPv6") == 0
         assert value(dataplane, "sync_proxy_rules_endpoint_changes_total") == 1
-        assert value(dataplane, "sync_full_proxy_rules_duration_seconds_count") >= 1
-        assert value(dataplane, "sync_partial_proxy_rules_duration_seconds_count") >= 1
-        assert value(dataplane, "sync_proxy_rules_last_timestamp_seconds") > 0
+        for family in ("IPv4", "IPv6"):
+            assert value(dataplane, "sync_full_proxy_rules_duration_seconds_count", ip_family=family) >= 1
+            assert value(dataplane, "sync_partial_proxy_rules_duration_seconds_count", ip_family=family) >= 1
+            assert value(dataplane, "sync_proxy_rules_last_timestamp_seconds", ip_family=family) > 0
+            assert value(dataplane, "sync_proxy_rules_last_queued_timestamp_seconds", ip_family=family) > 0
         health = dataplane.health()
         assert (health.synced, health.healthy, health.eligible, health.waiting_since) == (True, True, True, 0.0)
 
 
-async def test_it_runs_until_it_is_told_to_stop_and_leaves_the_tables(world: MemoryWorld) -> None:
-    stop = asyncio.Event()
-    options = DataplaneOptions(NODE_NAME)
-    running = asyncio.create_task(run_dataplane(world.api, world.firewall, world.conntrack, options, stop))
-    await until(lambda: world.firewall.elements is not None)
-    stop.set()
-    async with asyncio.timeout(5):
-        await running
-    assert world.fate("10.96.0.77") == "drop"
+async def test_ports_without_local_endpoints_are_counted_by_family_and_policy(world: MemoryWorld) -> None:
+    await world.create(SERVICE, node_port("web", "10.96.0.50", 30080, externalTrafficPolicy="Local"))
+    await world.create(ENDPOINT_SLICE, endpoint_slice("web", "10.244.2.2"))
+    async with world.agent() as dataplane:
+
+        def counted(family: str = "IPv4", policy: str = "external") -> float:
+            labels = {"ip_family": family, "traffic_policy": policy}
+            return value(dataplane, "sync_proxy_rules_no_local_endpoints_total", **labels)
+
+        assert (counted(), counted(policy="internal"), counted("IPv6")) == (1, 0, 0)
+        await world.update(ENDPOINT_SLICE, endpoint_slice("web", endpoint("10.244.1.2", NODE_NAME)))
+        await until(lambda: counted() == 0)

@@ -1,60 +1,160 @@
 """Do the compiled tables do what the simulator says?"""
 
+from random import Random
+
+import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_views import apart_node_views
+from random_clusters import cluster_view_of
+from random_views import NODE, node_views, packets_of
 
-from mooring.dataplane.installed import compile_view
-from mooring.dataplane.interpret import Packet, interpret
+from mooring.dataplane.installed import Installed, compile_view
+from mooring.dataplane.interpret import Affinity, Fate, Packet, interpret
+from mooring.dataplane.ruleset import Ruleset
 from mooring.dataplane.trace import Outcome, trace
 from mooring.dataplane.trace import Packet as TracedPacket
-from mooring.services.view import NodeView, Protocol
-from mooring.testing.node_views import FOUR, NODE_ADDRESSES, SIX, here, node_view, service_port
+from mooring.services.view import Entry, Family, NodeView, Pool, Protocol, ServicePortName
+from mooring.testing.node_views import FOUR, SIX, Door, Manners, here, node_view, port_with, service_port, there
 
-LOCAL = frozenset((*NODE_ADDRESSES, "10.96.0.9", "127.0.0.1"))
+LOCAL = frozenset((*NODE, "10.96.0.9", "127.0.0.1"))
 """What the kernel knows as its own: the node's addresses, and a cluster address on lo."""
 
-SOURCES4 = ("10.244.1.2", "10.244.1.77", "10.244.2.2", "172.30.0.250", NODE_ADDRESSES[0])
-SOURCES6 = ("fd00:244:1::2", "fd00:244:1::77", "fd00:30::250", NODE_ADDRESSES[1])
-TARGETS4 = (
-    "10.96.0.1",
-    "10.96.0.2",
-    "10.96.0.3",
-    "10.96.0.4",
-    "10.96.0.9",
-    "10.96.200.1",
-    "203.0.113.1",
-    "203.0.113.2",
-    "192.0.2.1",
-)
-TARGETS6 = ("fd00:96::1", "fd00:96::2", "fd00:96::3", "fd00:96::99", "2001:db8::1")
+
+def sent(packet: TracedPacket) -> Packet:
+    from_node = packet.source in NODE or packet.source == "127.0.0.1"
+    return Packet(
+        packet.source, packet.destination, packet.port, packet.protocol, from_node, mark=0xBEEF, interface=packet.interface
+    )
 
 
-@st.composite
-def packets(draw: st.DrawFn) -> TracedPacket:
-    six = draw(st.booleans())
-    source = draw(st.sampled_from(SOURCES6 if six else SOURCES4))
-    destination = draw(st.sampled_from(TARGETS6 if six else TARGETS4))
-    return TracedPacket(source, destination, draw(st.sampled_from(list(Protocol))), draw(st.sampled_from([80, 443, 8080])))
-
-
-@settings(max_examples=300, deadline=None)
-@given(apart_node_views(), st.lists(packets(), min_size=1, max_size=8))
-def test_the_tables_agree_with_the_simulator(view: NodeView, sent: list[TracedPacket]) -> None:
-    ruleset = compile_view(view)
-    for packet in sent:
+@settings(max_examples=400, deadline=None)
+@given(node_views() | st.randoms(use_true_random=False).map(cluster_view_of), st.randoms(use_true_random=False))
+def test_the_tables_agree_with_the_simulator(view: NodeView, rng: Random) -> None:
+    """Whether the view is of a random cluster, or odder than any cluster makes it."""
+    installed = Installed.of(view)
+    assert {} == installed.refused
+    ruleset = installed.ruleset()
+    for packet in packets_of(rng, view, 12):
         traced = trace(view, packet, tuple(LOCAL))
-        from_node = packet.source in NODE_ADDRESSES
-        given_ = Packet(packet.source, packet.destination, packet.port, packet.protocol, from_node, mark=0xBEEF)
         many = max(len(traced.choices), 1)
-        fates = [interpret(ruleset, given_, lambda n, slot=slot: slot % n, LOCAL) for slot in range(many)]
+        fates = [interpret(ruleset, sent(packet), lambda n, slot=slot: slot % n, LOCAL) for slot in range(many)]
         assert {0xBEEF} == {fate.mark for fate in fates}, "the packet's own mark is put back"
         if traced.outcome is not Outcome.FORWARD:
             wanted = "untouched" if traced.outcome is Outcome.PASS else traced.outcome.value
-            assert [wanted] == [fate.verdict for fate in fates]
+            assert [wanted] * many == [fate.verdict for fate in fates]
             continue
         reached = {(fate.endpoint, fate.masqueraded) for fate in fates if fate.verdict == "forward"}
         assert {((each.endpoint.address, each.endpoint.port), each.masqueraded) for each in traced.choices} == reached
+
+
+@settings(max_examples=200, deadline=None)
+@given(node_views(), st.randoms(use_true_random=False))
+def test_a_client_keeps_its_endpoint_at_all_frontends_of_a_port_with_affinity(view: NodeView, rng: Random) -> None:
+    """As long as the arm it comes by may go there."""
+    ruleset = compile_view(view)
+    affinity: Affinity = {}
+    had: dict[tuple[str, ServicePortName | None], tuple[str, int] | None] = {}
+    for packet in packets_of(rng, view, 30):
+        traced = trace(view, packet, tuple(LOCAL))
+        fate = interpret(ruleset, sent(packet), lambda n: rng.randrange(n), LOCAL, affinity)
+        if traced.outcome is Outcome.FORWARD and traced.affinity:
+            client = (packet.source, traced.service)
+            known = had.get(client)
+            if known in {(each.endpoint.address, each.endpoint.port) for each in traced.choices}:
+                assert known == fate.endpoint
+            had[client] = fate.endpoint
+    assert len(affinity) == len(had)
+
+
+def met(ruleset: Ruleset, address: str, affinity: Affinity | None, slot: int, client: str = "10.244.1.9") -> tuple[str, int]:
+    fate = interpret(ruleset, Packet(client, address, 80, Protocol.TCP), lambda n: slot % n, LOCAL, affinity)
+    assert fate.endpoint
+    return fate.endpoint
+
+
+@pytest.mark.parametrize(("family", "address"), [(Family.IPV4, "10.96.0.1"), (Family.IPV6, "fd00:96::1")])
+def test_a_client_whose_endpoint_is_gone_gets_another_and_nobody_else_is_moved(family: Family, address: str) -> None:
+    endpoints = FOUR if family is Family.IPV4 else SIX
+    client, other = ("10.244.1.9", "10.244.1.8") if family is Family.IPV4 else ("fd00:244:1::9", "fd00:244:1::8")
+    affinity: Affinity = {}
+
+    def at(among: slice, slot: int, who: str) -> tuple[str, int]:
+        port = port_with("web", [Door(Entry.CLUSTER_IP, address)], endpoints[among], affinity=60)
+        return met(compile_view(node_view({"web": [port]})), address, affinity, slot, who)
+
+    everyone, last_gone = slice(None), slice(None, -1)
+    first, second = at(everyone, 0, client), at(everyone, len(endpoints) - 1, other)
+    assert first == at(everyone, 1, client)
+    assert second == at(everyone, 0, other)
+    moved = at(last_gone, 1, other)
+    assert moved != second
+    assert first == at(last_gone, 1, client)
+    assert moved == at(everyone, 0, other), "the new one is kept, though the old one is back"
+
+
+def test_clients_beyond_the_largest_number_are_served_but_not_remembered() -> None:
+    port = port_with("web", [Door(Entry.CLUSTER_IP, "10.96.0.1")], FOUR, affinity=60)
+    ruleset = compile_view(node_view({"web": [port]}))
+    assert len({met(ruleset, "10.96.0.1", None, slot) for slot in range(5)}) == 5
+
+
+def test_a_client_known_from_a_cluster_ip_is_sent_to_a_local_endpoint_where_only_those_serve() -> None:
+    doors = [Door(Entry.CLUSTER_IP, "10.96.0.1"), Door(Entry.LOAD_BALANCER, "203.0.113.1", policy=Pool.LOCAL)]
+    port = port_with("web", doors, [there("10.244.2.2"), here("10.244.1.2")], affinity=60)
+    ruleset = compile_view(node_view({"web": [port]}))
+    affinity: Affinity = {}
+    outside = "192.0.2.9"
+    assert met(ruleset, "10.96.0.1", affinity, 1, outside) == ("10.244.2.2", 8080)
+    assert met(ruleset, "203.0.113.1", affinity, 0, outside) == ("10.244.1.2", 8080)
+    assert met(ruleset, "10.96.0.1", affinity, 1, outside) == ("10.244.1.2", 8080), "it has moved there"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["pods are known", "pods are not known"])
+def test_an_external_frontend_at_a_cluster_ip_hides_whom_external_frontends_hide(known: bool) -> None:
+    """The address is a Service's, the port another's: the owner of the port decides, and only it."""
+    manners = Manners(detects_pods=known)
+    thief = port_with("a", [Door(Entry.EXTERNAL_IP, "10.96.0.1", 80, Pool.LOCAL)], FOUR[:2], manners=manners)
+    owner = port_with("b", [Door(Entry.CLUSTER_IP, "10.96.0.1", 443)], FOUR[:2], manners=manners)
+    view = node_view({"a": [thief], "b": [owner]})
+    ruleset = compile_view(view if known else msgspec.structs.replace(view, pod_cidrs=()))
+
+    def masqueraded(source: str, port: int) -> bool:
+        packet = Packet(source, "10.96.0.1", port, Protocol.TCP, from_node=source in NODE)
+        return interpret(ruleset, packet, lambda n: 0, LOCAL).masqueraded
+
+    assert (False, True) == (masqueraded("192.0.2.9", 80), masqueraded(NODE[0], 80))
+    assert (known, known) == (masqueraded("192.0.2.9", 443), masqueraded(NODE[0], 443))
+
+
+@pytest.mark.parametrize("bridged", [False, True], ids=["routed", "carried on by the bridge"])
+@pytest.mark.parametrize(("interface", "hidden"), [("cni0", False), ("br1", True)], ids=["from a pod", "from others"])
+def test_a_pod_known_by_its_bridge_keeps_its_address_however_it_gets_to_another(
+    bridged: bool, interface: str, hidden: bool
+) -> None:
+    view = node_view({"web": [service_port("web", "10.96.0.1", FOUR[:1])]})
+    ruleset = compile_view(msgspec.structs.replace(view, pod_cidrs=(), pod_interfaces=("cni0",)))
+    packet = Packet("10.244.1.9", "10.96.0.1", 80, Protocol.TCP, interface=interface, bridged=bridged)
+    assert interpret(ruleset, packet, lambda n: 0, LOCAL).masqueraded is hidden
+    itself = Packet("10.244.1.2", "10.96.0.1", 80, Protocol.TCP, interface=interface, bridged=bridged)
+    assert interpret(ruleset, itself, lambda n: 0, LOCAL).masqueraded
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "interface", "verdict"),
+    [
+        ("172.30.0.250", "127.0.0.1", "eth0", "drop"),
+        ("127.0.0.2", "172.30.0.11", "eth0", "drop"),
+        ("127.0.0.2", "10.96.0.1", "eth0", "drop"),
+        ("10.244.1.9", "127.0.0.1", "v0", "drop"),
+        ("127.0.0.1", "127.0.0.1", "lo", "untouched"),
+    ],
+    ids=["to 127.0.0.1 from outside", "forged to the node", "forged to a Service", "to 127.0.0.1 from a pod", "on lo"],
+)
+def test_loopback_addresses_are_the_nodes_alone(source: str, destination: str, interface: str, verdict: str) -> None:
+    ruleset = compile_view(node_view({"web": [service_port("web", "10.96.0.1", FOUR)]}))
+    packet = Packet(source, destination, 80, Protocol.TCP, interface=interface)
+    assert interpret(ruleset, packet, lambda n: 0, LOCAL) == Fate(verdict)  # type: ignore[arg-type]
 
 
 def test_a_datagram_to_a_tcp_port_of_a_service_is_refused() -> None:

@@ -3,18 +3,18 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from agent_world import World, endpoint_slice, service
 
-from mooring.dataplane.conntrack import stale, suspects
+from mooring.dataplane.conntrack import Flow, Serving
 from mooring.dataplane.installed import Installed
 from mooring.dataplane.trace import Outcome as Fate
 from mooring.dataplane.trace import Packet, trace
 from mooring.edges.nft.firewall import NftFirewall
 from mooring.model.kinds import ENDPOINT_SLICE, SERVICE
-from mooring.services.view import Endpoint, NodeView, Pool, Protocol
+from mooring.services.view import Endpoint, NodeView, Pool, Protocol, ServicePort
 from mooring.testing.netlab import Lab, Outcome, Source
 from mooring.testing.node_views import NODE_ADDRESSES, SIX, external_port, here, node_view, service_port, there
 
@@ -212,7 +212,7 @@ async def test_a_udp_flow_to_a_gone_endpoint_is_found_and_forgotten(lab: Lab) ->
         assert b"10.244.2.3:8080" in await _ask(client)
         await lab.firewall.apply(installed.change(("default", "web"), after))
         assert b"10.244.2.3:8080" in await _ask(client), "conntrack still remembers the endpoint that went"
-        found = stale(await lab.conntrack.udp_flows(), suspects(before, after))
+        found = left_behind(await lab.conntrack.udp_flows(), before, after)
         assert [flow.source for flow in found] == [("10.244.1.250", 40001)]
         assert await lab.conntrack.delete(found) == 1
         assert b"10.244.2.4:8080" in await _ask(client)
@@ -234,7 +234,7 @@ async def test_flows_of_ipv6_are_found_and_forgotten_too(lab: Lab) -> None:
     port = service_port("web", "fd00:96::1", SIX[:1], protocol=UDP)
     await lab.load(node_view({"web": [port]}))
     assert (await lab.connect("pod", "fd00:96::1", 80, UDP)).verdict == "forward"
-    found = stale(await lab.conntrack.udp_flows(), suspects((port,), ()))
+    found = left_behind(await lab.conntrack.udp_flows(), (port,), ())
     assert [flow.server for flow in found] == [("fd00:244:1::2", 8080)]
     assert await lab.conntrack.delete(found) == 1
     assert await lab.conntrack.delete(found) == 0, "already gone is no error"
@@ -263,6 +263,13 @@ async def test_no_icmp_redirect_tempts_a_hairpinning_pod(lab: Lab) -> None:
     assert {"forward"} == {each.verdict for each in outcomes}
     counted = await lab.run("nft", "list", "counter", "ip", "probe", "redirects")
     assert "packets 0 " in counted
+
+
+def left_behind(flows: Sequence[Flow], before: Sequence[ServicePort], after: Sequence[ServicePort]) -> list[Flow]:
+    """The flows that a Service's change made stale."""
+    serving = Serving()
+    serving.change(("default", "web"), before)
+    return serving.stale(flows, serving.change(("default", "web"), after))
 
 
 async def _ask(client: socket.socket) -> bytes:

@@ -11,7 +11,7 @@ class Change(Struct, frozen=True, gc=False):
     """Elements of one set: those to take out first, then those to put in. An element with new data is in both."""
 
     set: SetKey
-    remove: tuple[bytes, ...]
+    remove: tuple[tuple[bytes, bytes], ...]
     add: tuple[tuple[bytes, bytes], ...]
 
 
@@ -29,17 +29,15 @@ class Transaction(Struct, frozen=True, gc=False):
 
 
 def diff(have: Elements, want: Elements) -> Transaction:
-    """The transaction that makes `want` of `have`. Shapes are only ever added: a chain nobody goes to harms nobody."""
+    """The transaction that makes `want` of `have`."""
     changes = []
     for key in sorted(have.keys() | want.keys(), key=_order):
         old, new = have.get(key, {}), want.get(key, {})
         if old == new:
             continue
-        kept = key[1] in VERDICT_MAPS
-        remove = () if kept else tuple(each for each, data in old.items() if new.get(each) != data)
+        remove = tuple((each, data) for each, data in old.items() if new.get(each) != data)
         add = tuple((each, data) for each, data in new.items() if old.get(each) != data)
-        if remove or add:
-            changes.append(Change(key, remove, add))
+        changes.append(Change(key, remove, add))
     return Transaction(tuple(changes))
 
 

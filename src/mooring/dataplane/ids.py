@@ -1,11 +1,13 @@
-"""Which number has a service port, and which slot each of its endpoints?
+"""Which number has a service port, and which slot and number each of its endpoints?
 
-Both live in the kernel's elements, so they must stay what they are while what they name lives: a changed number rewrites
-elements, and session affinity will remember them. They are values read back from the kernel when an agent restarts.
+They live in the kernel's elements, so they must stay what they are while what they name lives: a changed number rewrites
+elements, and session affinity remembers those of endpoints. A service port's number and its endpoints' slots are read back from
+the kernel when an agent restarts; an endpoint's number is computed from its address and port alone.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from zlib import crc32
 
 from msgspec import Struct
 
@@ -18,16 +20,17 @@ LARGEST_ID = (1 << 19) - 1
 class Numbered(Struct, frozen=True, gc=False):
     """A service port with its number. `cluster[slot]` and `local[slot]` are endpoints packed as the kernel keeps them.
 
-    Only the pools that some arm uses are filled.
+    Only the pools that some arm uses are filled. `shapes` are the numbers of the two pools' shapes.
     """
 
     port: ServicePort
     id: int
     cluster: tuple[bytes, ...]
     local: tuple[bytes, ...]
+    shapes: tuple[int, int] = (0, 0)
 
 
-class OutOfIds(Exception):
+class OutOfIds(ValueError):
     """More than 524,287 service ports on one node."""
 
 
@@ -78,3 +81,22 @@ def place(previous: Sequence[bytes], wanted: Sequence[bytes]) -> tuple[bytes, ..
             slots.append(new.pop())
         else:
             return tuple(slot for slot in slots if slot is not None)
+
+
+def endpoint_numbers(endpoints: Iterable[bytes]) -> dict[bytes, int]:
+    """A number for each endpoint of a service port: the same as long as it lives, on every node, whoever computes it.
+
+    Endpoints that differ in their IPv4 address alone never get the same checksum; of any two that do, one chance in four
+    billion, the first keeps it.
+    """
+    found = {endpoint: crc32(endpoint) for endpoint in endpoints}
+    if len(set(found.values())) == len(found):
+        return found
+    taken: set[int] = set()
+    for endpoint in sorted(found):
+        number = crc32(endpoint)
+        while number in taken:
+            number = number + 1 & 0xFFFFFFFF
+        taken.add(number)
+        found[endpoint] = number
+    return found

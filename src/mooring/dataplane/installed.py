@@ -1,34 +1,36 @@
 """What does this node's kernel hold, and what must it be told when a Service changes?
 
-The agent's memory between two changes: each Service's ports with their numbers, and who claims an element that several may
-claim. Everything else is derived, so that a whole ruleset and a change of it never tell two stories.
+The agent's memory between two changes: each Service's ports with their numbers, and who claims what several may claim. All else
+is derived, so that a whole ruleset and a change of it never tell two stories.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 
-from mooring.dataplane.compile import elements, number_service
+from mooring.dataplane.adopt import numbers_in, shapes_in
+from mooring.dataplane.compile import Place, check, elements, number_service, places, release
 from mooring.dataplane.diff import Transaction, diff
 from mooring.dataplane.ids import Ids, Numbered
 from mooring.dataplane.ruleset import (
-    ENDPOINTS,
     FAMILIES,
-    FRONTENDS,
-    OUTSIDE_FRONTENDS,
+    HELD_SETS,
+    KEPT_SOURCES,
     POD_CIDRS,
+    POD_INTERFACES,
     SERVICE_CIDRS,
-    SET_SPECS,
-    SHAPE_BITS,
-    SHARED_SETS,
     VERDICT_MAPS,
     Elements,
     Ruleset,
     SetKey,
-    frontend,
+    interfaces,
     intervals,
-    unpack,
 )
+from mooring.dataplane.shapes import OutOfShapes, Shapes
 from mooring.dataplane.skeleton import fingerprint, fixed_elements
-from mooring.services.view import NodeView, ServiceName, ServicePort
+from mooring.services.view import Family, NodeView, ServiceName, ServicePort
+
+_EVERYONE = {Family.IPV4: ("0.0.0.0/0",), Family.IPV6: ("::/0",)}
+_Items = dict[SetKey, dict[bytes, bytes]]
 
 
 class Installed:
@@ -37,9 +39,17 @@ class Installed:
     def __init__(self) -> None:
         self.services: dict[ServiceName, tuple[Numbered, ...]] = {}
         self._ids = Ids()
-        self._claims: dict[SetKey, dict[bytes, tuple[ServiceName, ...]]] = {}
-        self._shapes: dict[SetKey, dict[bytes, bytes]] = fixed_elements()
-        self._ranges: dict[SetKey, dict[bytes, bytes]] = {}
+        self._shapes = Shapes()
+        self._chains: _Items = fixed_elements()
+        """The elements of the verdict maps. A chain nobody goes to harms nobody, so one stays until its number is needed."""
+        self._claims: dict[Place, tuple[ServiceName, ...]] = {}
+        """Frontend -> the Services that claim it, sorted. The first has it."""
+        self._rivals: set[ServiceName] = set()
+        """Services that claim, or once did, what others claim too."""
+        self._holders: dict[SetKey, dict[bytes, frozenset[ServiceName]]] = {}
+        """HELD_SETS -> element -> the Services it is there for."""
+        self._ranges: _Items = {}
+        self._detects = dict.fromkeys(Family, False)
         self.refused: dict[ServiceName, ValueError] = {}
         """Services that a first view had and no table can hold, each with the reason."""
 
@@ -54,39 +64,37 @@ class Installed:
     def adopt(cls, view: NodeView, kernel: Ruleset) -> tuple["Installed", Transaction]:
         """The memory of an agent that finds `kernel` in place and wishes `view`, and what must change.
 
-        Service ports are known again by their frontends, endpoints keep the slots they have.
+        Service ports are known again by their frontends, endpoints keep the slots they have. All else that differs is put
+        right, whoever caused it; what packets wrote themselves (affinity) is left alone.
         """
         installed = cls()
-        numbers = _numbers(view, kernel.elements)
-        installed._ids = Ids(numbered.id for ports in numbers.values() for numbered in ports)
-        installed.services = numbers
-        for key, items in kernel.elements.items():
-            if key[1] in VERDICT_MAPS:
-                installed._shapes.setdefault(key, {}).update(items)
+        installed._chains = shapes_in(kernel.elements, installed._shapes)
+        installed.services = numbers_in(view, kernel.elements)
+        installed._ids = Ids(numbered.id for ports in installed.services.values() for numbered in ports)
         installed._install(view)
-        return installed, diff(kernel.elements, installed.ruleset().elements)
+        return installed, installed.drift(kernel)
+
+    def drift(self, kernel: Ruleset) -> Transaction:
+        """What must change in the kernel so that it holds what this agent believes it does."""
+        return diff(kernel.elements, self.ruleset().elements)
 
     def _install(self, view: NodeView) -> None:
+        self.set_ranges(view)
         for name, ports in view.services.items():
+            before = self.services.pop(name, ())
             try:
-                self._note(name, number_service(ports, self.services.pop(name, ()), self._ids))
+                after, wish = self._numbered(ports, before)
             except ValueError as error:
+                release(before, (), self._ids)
                 self.refused[name] = error
-        self.set_ranges(view.service_cidrs, view.pod_cidrs)
-
-    def _note(self, name: ServiceName, after: tuple[Numbered, ...]) -> None:
-        """Claims all elements of a Service that is new to this memory."""
-        wants = elements(after)
-        self.services[name] = after
-        claim = (name,)
-        for key, items in wants.items():
-            if key[1] in SHARED_SETS:
-                claims = self._claims.setdefault(key, {})
-                for element in items:
-                    others = claims.get(element)
-                    claims[element] = claim if others is None else tuple(sorted((*others, name)))
-            elif key[1] in VERDICT_MAPS:
-                self._shapes.setdefault(key, {}).update(items)
+                continue
+            self.services[name] = after
+            self._claim(name, (), places(after))
+            self._hold(name, {}, wish)
+            for key in wish.keys() & self._chains.keys():
+                self._chains[key].update(wish[key])
+        for name in self._rivals:
+            self._hold(name, elements(self.services[name]), self._elements(name))
 
     def change(self, name: ServiceName, ports: Sequence[ServicePort]) -> Transaction:
         """A Service is now `ports`, () when it is gone. Its cost does not depend on other Services.
@@ -96,123 +104,135 @@ class Installed:
         before = self.services.get(name, ())
         if not before and not ports:
             return Transaction()
-        after = number_service(ports, before, self._ids)
-        had, wants = elements(before), elements(after)
-        have: dict[SetKey, Mapping[bytes, bytes]] = {}
-        want: dict[SetKey, Mapping[bytes, bytes]] = {}
-        for key in had.keys() | wants.keys():
-            old, new = had.get(key, {}), wants.get(key, {})
-            if key[1] in SHARED_SETS:
-                have[key], want[key] = self._claim(key, name, old, new)
-            elif key[1] in VERDICT_MAPS:
-                known = self._shapes.setdefault(key, {})
-                want[key] = {shape: chain for shape, chain in new.items() if shape not in known}
-                known.update(new)
-            else:
-                have[key], want[key] = old, new
+        after, wish = self._numbered(ports, before)
+        claimed, claims = set(places(before)), set(places(after))
+        rivals = {each for place in claimed | claims for each in self._claims.get(place, ())} - {name}
+        affected = (name, *sorted(rivals))
+        held = {each: self._elements(each) for each in affected}
+        self._claim(name, claimed - claims, claims - claimed)
         if after:
             self.services[name] = after
         else:
             self.services.pop(name, None)
-        for gone in {each.id for each in before} - {each.id for each in after}:
-            self._ids.release(gone)
+        release(before, after, self._ids)
+        have: _Items = {}
+        want: _Items = {}
+        for each in affected:
+            now = wish if each == name and not rivals else self._elements(each)
+            self._replace(each, held[each], now, have, want)
         return diff(have, want)
 
-    def _claim(
-        self, set_key: SetKey, name: ServiceName, old: Mapping[bytes, bytes], new: Mapping[bytes, bytes]
-    ) -> tuple[Mapping[bytes, bytes], Mapping[bytes, bytes]]:
-        """What the kernel has and shall have of the elements a Service had and wants.
+    def _numbered(self, ports: Sequence[ServicePort], before: Sequence[Numbered]) -> tuple[tuple[Numbered, ...], Elements]:
+        """The ports with their numbers, and all they wish for. Raises ValueError when no table can hold it."""
+        check(ports, self._detects)
+        try:
+            after = number_service(ports, before, self._ids, self._shapes)
+        except OutOfShapes:
+            self._shapes.keep({number for held in self.services.values() for each in held for number in each.shapes})
+            after = number_service(ports, before, self._ids, self._shapes)
+        try:
+            return after, elements(after)
+        except ValueError:
+            release(after, before, self._ids)
+            raise
 
-        Of several claims the first Service by name wins, and an element goes only with its last claim.
-        """
-        if old.keys() == new.keys() and all(self._claims[set_key][key] == (name,) for key in old):
-            return old, new
-        claims = self._claims.setdefault(set_key, {})
-        have, want = {}, {}
-        for key in old.keys() | new.keys():
-            owners = claims.get(key, ())
-            heirs = tuple(sorted({*owners, name})) if key in new else tuple(owner for owner in owners if owner != name)
-            if owners:
-                have[key] = old[key] if owners[0] == name else self._data(owners[0], set_key, key)
+    def _elements(self, name: ServiceName) -> Elements:
+        """What a Service has in the tables: all it wishes but what others claimed first."""
+        service = self.services.get(name, ())
+        if name not in self._rivals:
+            return elements(service)
+        return elements(service, {place for place in places(service) if self._claims[place][0] != name})
+
+    def _claim(self, name: ServiceName, gone: Iterable[Place], new: Iterable[Place]) -> None:
+        """Notes what a Service claims no more, and anew."""
+        alone = (name,)
+        for place in gone:
+            heirs = tuple(each for each in self._claims[place] if each != name)
             if heirs:
-                want[key] = new[key] if heirs[0] == name else self._data(heirs[0], set_key, key)
-                claims[key] = heirs
+                self._claims[place] = heirs
             else:
-                del claims[key]
-        return have, want
+                del self._claims[place]
+        for place in new:
+            others = self._claims.setdefault(place, alone)
+            if others != alone:
+                self._claims[place] = tuple(sorted({*others, name}))
+                self._rivals.update(self._claims[place])
 
-    def _data(self, owner: ServiceName, set_key: SetKey, key: bytes) -> bytes:
-        return elements(self.services[owner])[set_key][key]
+    def _replace(self, name: ServiceName, old: Elements, new: Elements, have: _Items, want: _Items) -> None:
+        """Notes in `have` and `want` what must change in the kernel when what a Service has becomes another."""
+        for key in old.keys() | new.keys():
+            if key[1] in VERDICT_MAPS:
+                known = self._chains.setdefault(key, {})
+                for number, chain in new.get(key, {}).items():
+                    if known.get(number) != chain:
+                        have.setdefault(key, {}).update({number: known[number]} if number in known else {})
+                        want.setdefault(key, {})[number] = known[number] = chain
+            elif key[1] not in HELD_SETS:
+                have.setdefault(key, {}).update(old.get(key, {}))
+                want.setdefault(key, {}).update(new.get(key, {}))
+        for key, (went, came) in self._hold(name, old, new).items():
+            have.setdefault(key, {}).update(went)
+            want.setdefault(key, {}).update(came)
 
-    def set_ranges(self, service_cidrs: Iterable[str], pod_cidrs: Iterable[str]) -> Transaction:
-        """The ranges of Services and of this node's pods are now these."""
+    def _hold(
+        self, name: ServiceName, old: Elements, new: Elements
+    ) -> dict[SetKey, tuple[dict[bytes, bytes], dict[bytes, bytes]]]:
+        """Counts a Service in and out of what several may hold; what thereby goes and comes."""
+        found = {}
+        alone = frozenset((name,))
+        for key in (key for key in old.keys() | new.keys() if key[1] in HELD_SETS):
+            had, has = old.get(key, {}), new.get(key, {})
+            if had == has:
+                continue
+            holders = self._holders.setdefault(key, {})
+            went, came = {}, {}
+            for element in had.keys() - has.keys():
+                left = holders[element] - alone
+                if left:
+                    holders[element] = left
+                else:
+                    del holders[element]
+                    went[element] = b""
+            for element in has.keys() - had.keys():
+                if element not in holders:
+                    came[element] = b""
+                holders[element] = holders.get(element, alone) | alone
+            found[key] = (went, came)
+        return found
+
+    def set_ranges(self, view: NodeView) -> Transaction:
+        """What is said of the whole node is now as in the view: ranges of Services, and how its pods are told from others.
+
+        The arms of all Services follow the latter; that is for the caller to see to.
+        """
         before = self._ranges
-        service_cidrs, pod_cidrs = tuple(service_cidrs), tuple(pod_cidrs)
-        self._ranges = {
-            (table, name): intervals(cidrs, family)
-            for family, table in FAMILIES.items()
-            for name, cidrs in ((SERVICE_CIDRS, service_cidrs), (POD_CIDRS, pod_cidrs))
-        }
+        self._detects = {family: view.detects_pods(family) for family in Family}
+        inside = interfaces(view.pod_interfaces)
+        self._ranges = {}
+        for family, table in FAMILIES.items():
+            pods = intervals(view.pod_cidrs, family)
+            self._ranges[(table, SERVICE_CIDRS)] = intervals(view.service_cidrs, family)
+            self._ranges[(table, POD_CIDRS)] = pods
+            self._ranges[(table, POD_INTERFACES)] = inside
+            self._ranges[(table, KEPT_SOURCES)] = pods if self._detects[family] else intervals(_EVERYONE[family], family)
         return diff(before, self._ranges)
 
-    def sample(self, names: Iterable[ServiceName]) -> Elements:
-        """What the kernel must hold of these Services, and the ranges: to compare it with what it does hold."""
-        found: dict[SetKey, dict[bytes, bytes]] = {key: dict(items) for key, items in self._ranges.items()}
-        for name in names:
-            for key, items in elements(self.services.get(name, ())).items():
-                claims = self._claims.get(key, {})
-                mine = {each: data for each, data in items.items() if claims.get(each, (name,))[0] == name}
-                found.setdefault(key, {}).update(mine)
-        return found
+    def copy(self) -> "Installed":
+        """What this memory holds now, to ask for its ruleset while this one goes on changing."""
+        twin = copy(self)
+        twin.services, twin._claims = dict(self.services), dict(self._claims)
+        twin._chains = {key: dict(items) for key, items in self._chains.items()}
+        return twin
 
     def ruleset(self) -> Ruleset:
         """All that the kernel shall hold."""
-        whole: dict[SetKey, dict[bytes, bytes]] = {key: dict(items) for key, items in self._shapes.items()}
-        for name in sorted(self.services, reverse=True):
-            for key, items in elements(self.services[name]).items():
+        whole: _Items = {key: dict(items) for key, items in (*self._chains.items(), *self._ranges.items())}
+        for name in self.services:
+            for key, items in self._elements(name).items():
                 whole.setdefault(key, {}).update(items)
-        whole.update({key: dict(items) for key, items in self._ranges.items()})
         return Ruleset({key: items for key, items in whole.items() if items}, fingerprint())
 
 
 def compile_view(view: NodeView) -> Ruleset:
     """All that the kernel shall hold for a view, numbered afresh."""
     return Installed.of(view).ruleset()
-
-
-def _numbers(view: NodeView, kernel: Elements) -> dict[ServiceName, tuple[Numbered, ...]]:
-    """What the kernel's elements say of the numbers and slots of the view's service ports."""
-    slots: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
-    for (table, name), items in kernel.items():
-        if name == ENDPOINTS:
-            for key, data in items.items():
-                gid, slot = unpack(table, SET_SPECS[ENDPOINTS].key, key)
-                slots.setdefault((table, int(gid) >> SHAPE_BITS), []).append((int(slot), data))
-
-    def pool(table: str, gid: int) -> tuple[bytes, ...]:
-        return tuple(dict.fromkeys(data for _, data in sorted(slots.get((table, gid), ()))))
-
-    taken: set[int] = set()
-    found: dict[ServiceName, tuple[Numbered, ...]] = {}
-    for service, ports in view.services.items():
-        known = []
-        for port in ports:
-            table = FAMILIES[port.name.family]
-            number = _id(port, table, kernel)
-            if number and number not in taken:
-                taken.add(number)
-                known.append(Numbered(port, number, pool(table, number << 1), pool(table, number << 1 | 1)))
-        if known:
-            found[service] = tuple(known)
-    return found
-
-
-def _id(port: ServicePort, table: str, kernel: Elements) -> int:
-    """The number that some frontend of this port has in the kernel, 0 when none has."""
-    for each in port.frontends:
-        where = frontend(each.address, port.name.protocol, each.port)
-        for name in (FRONTENDS, OUTSIDE_FRONTENDS):
-            value = kernel.get((table, name), {}).get(where)
-            if value:
-                return int(unpack(table, SET_SPECS[name].data, value)[0]) >> SHAPE_BITS >> 1
-    return 0

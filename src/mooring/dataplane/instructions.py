@@ -19,6 +19,10 @@ class Source(Enum):
     PROTOCOL = "meta l4proto"
     DESTINATION_PORT = "th dport"
     MARK = "meta mark"
+    INTERFACE = "iifname"
+    INTERFACE_INDEX = "iif"
+    OUT_INTERFACE = "oifname"
+    STATE = "ct state"
     STATUS = "ct status"
     ORIGINAL_ADDRESS = "ct original daddr"
     ORIGINAL_PORT = "ct original proto-dst"
@@ -41,8 +45,11 @@ class SetMark(Struct, frozen=True):
 
 
 class And(Struct, frozen=True):
+    """Into the same register unless told."""
+
     register: int
     mask: bytes
+    into: int | None = None
 
 
 class Compare(Struct, frozen=True):
@@ -59,6 +66,26 @@ class Find(Struct, frozen=True):
     into: int | None = None
     verdict: bool = False
     inverted: bool = False
+
+
+class Remember(Struct, frozen=True):
+    """Puts an element into a set that packets write, for `timeout` seconds from now; one that is there keeps its data.
+
+    Ends the rule when the set is full.
+    """
+
+    set: str
+    key: int
+    data: int
+    timeout: int
+
+
+class Forget(Struct, frozen=True):
+    """Takes an element out of a map that packets write, if it is there. The kernel wants to be told of a data register too."""
+
+    set: str
+    key: int
+    data: int
 
 
 class Random(Struct, frozen=True):
@@ -86,7 +113,9 @@ class Go(Struct, frozen=True):
     chain: str = ""
 
 
-Instruction = Load | LoadAddressType | SetMark | And | Compare | Find | Random | Dnat | Masquerade | Reject | Go
+Instruction = (
+    Load | LoadAddressType | SetMark | And | Compare | Find | Remember | Forget | Random | Dnat | Masquerade | Reject | Go
+)
 
 
 class Statement(Struct, frozen=True):
@@ -112,8 +141,9 @@ class Rule(Struct, frozen=True):
 
 
 class Hook(Struct, frozen=True):
-    name: Literal["prerouting", "output", "postrouting"]
+    name: Literal["prerouting", "input", "output", "postrouting"]
     priority: int
+    type: Literal["nat", "filter"] = "nat"
 
 
 class Chain(Struct, frozen=True):

@@ -14,15 +14,17 @@ from mooring.dataplane.instructions import Chain, Instruction, Source
 from mooring.dataplane.ruleset import (
     ENDPOINTS,
     FAMILIES,
+    INTERFACE_NAME_SIZE,
     PROTOCOL_NUMBERS,
     SET_SPECS,
     VERDICT_MAPS,
+    Field,
     Ruleset,
     address,
     mark,
     unpack,
 )
-from mooring.dataplane.skeleton import RTN_LOCAL, STATUS_DNAT, fixed_elements, picker, skeleton
+from mooring.dataplane.skeleton import RTN_LOCAL, STATE_NEW, STATUS_DNAT, fixed_elements, picker, skeleton
 from mooring.services.view import Family, Protocol
 
 RTN_UNICAST = 1
@@ -30,7 +32,11 @@ RTN_UNICAST = 1
 
 
 class Packet(Struct, frozen=True):
-    """The first packet of a connection as it comes to this node's nat hooks. `mark` is the packet's own, set by others."""
+    """The first packet of a connection as it comes to this node's nat hooks.
+
+    `mark` is the packet's own, set by others; `interface` where it came in, '' for one of the node itself. `bridged`: that is a
+    bridge, the packet leaves by another of its ports, and with br_netfilter the bridge carries it on by itself.
+    """
 
     source: str
     destination: str
@@ -38,6 +44,8 @@ class Packet(Struct, frozen=True):
     protocol: Protocol
     from_node: bool = False
     mark: int = 0
+    interface: str = ""
+    bridged: bool = False
 
 
 class Fate(Struct, frozen=True):
@@ -60,37 +68,62 @@ class _Break(Exception):
     """An instruction found nothing: the rule does not apply."""
 
 
-def interpret(ruleset: Ruleset, packet: Packet, choose: Callable[[int], int], local: frozenset[str] = frozenset()) -> Fate:
-    """What becomes of the packet. `choose(n)` plays `numgen random mod n`; `local` are the addresses of this machine."""
-    machine = _Machine(ruleset, packet, choose, local)
+Affinity = dict[tuple[str, bytes], bytes]
+"""What the affinity maps of both tables hold: (family, key) -> data."""
+
+
+def interpret(
+    ruleset: Ruleset,
+    packet: Packet,
+    choose: Callable[[int], int],
+    local: frozenset[str] = frozenset(),
+    affinity: Affinity | None = None,
+) -> Fate:
+    """What becomes of the packet. `choose(n)` plays `numgen random mod n`; `local` are the addresses of this machine.
+
+    The packet may write into `affinity`; None is a map that is full of other clients.
+    """
+    machine = _Machine(ruleset, packet, choose, local, affinity)
     try:
         machine.run("output" if packet.from_node else "prerouting")
     except _Ended as ended:
         if ended.verdict != "nat":
             return Fate(ended.verdict, mark=machine.mark)
-    if machine.destination in local and not packet.from_node:
-        # Delivered to this machine: the input hook follows, not postrouting.
-        return Fate("forward" if machine.endpoint else "untouched", machine.endpoint, mark=machine.mark)
+    delivered = machine.destination in local and not packet.from_node
     try:
-        machine.run("postrouting")
-    except _Ended:
+        if not delivered:
+            machine.leaving = True
+            machine.run("postrouting")
+        elif "input" in machine.chains:
+            machine.run("input")
+    except _Ended as ended:
+        if ended.verdict != "nat":
+            return Fate(ended.verdict, mark=machine.mark)
         machine.masqueraded = True
     verdict: Literal["forward", "untouched"] = "forward" if machine.endpoint else "untouched"
     return Fate(verdict, machine.endpoint, machine.masqueraded, machine.mark)
 
 
 class _Machine:
-    def __init__(self, ruleset: Ruleset, packet: Packet, choose: Callable[[int], int], local: frozenset[str]) -> None:
+    def __init__(
+        self,
+        ruleset: Ruleset,
+        packet: Packet,
+        choose: Callable[[int], int],
+        local: frozenset[str],
+        affinity: Affinity | None,
+    ) -> None:
         self.family = FAMILIES[Family.IPV6 if ":" in packet.destination else Family.IPV4]
-        self.packet, self.choose, self.local = packet, choose, local
+        self.packet, self.choose, self.local, self.affinity = packet, choose, local, affinity
         self.elements = ruleset.elements
         self.chains: dict[str, Chain] = {chain.name: chain for chain in skeleton(self.family)}
         for name in VERDICT_MAPS:
-            for key in self.elements.get((self.family, name), {}).keys() - fixed_elements()[(self.family, name)].keys():
-                shape = int(unpack(self.family, SET_SPECS[name].key, key)[0])
-                chain = picker(self.family, name, shape)
-                self.chains[chain.name] = chain
+            fixed = fixed_elements()[(self.family, name)]
+            for chain in self.elements.get((self.family, name), {}).values():
+                if chain not in fixed.values():
+                    self.chains[chain.decode()] = picker(self.family, name, chain.decode())
         self.mark = packet.mark
+        self.leaving = False
         self.endpoint: tuple[str, int] | None = None
         self.masqueraded = False
         self.registers = bytearray(64)
@@ -123,14 +156,22 @@ class _Machine:
                 self.put(into, mark(RTN_LOCAL if looked_at in self.local else RTN_UNICAST))
             case ins.SetMark(register):
                 self.mark = int(unpack(self.family, SET_SPECS[ENDPOINTS].key[:1], self.get(register, 4))[0])
-            case ins.And(register, mask):
+            case ins.And(register, mask, into):
                 value = self.get(register, len(mask))
-                self.put(register, bytes(a & b for a, b in zip(value, mask, strict=True)))
+                self.put(register if into is None else into, bytes(a & b for a, b in zip(value, mask, strict=True)))
             case ins.Compare(register, value, equal):
                 if (self.get(register, len(value)) == value) != equal:
                     raise _Break
             case ins.Find():
                 return self.find(instruction)
+            case ins.Remember(name, key, register, _):
+                if self.affinity is None:
+                    raise _Break
+                data = self.get(register, self.length(SET_SPECS[name].data))
+                self.affinity.setdefault((self.family, self.get(key, self.length(SET_SPECS[name].key))), data)
+            case ins.Forget(name, key, _):
+                if self.affinity is not None:
+                    self.affinity.pop((self.family, self.get(key, self.length(SET_SPECS[name].key))), None)
             case ins.Random(modulus, into):
                 self.put(into, mark(self.choose(modulus)))
             case ins.Dnat(register, port):
@@ -151,9 +192,13 @@ class _Machine:
     def find(self, wanted: ins.Find) -> ins.Go | None:
         spec = SET_SPECS[wanted.set]
         items = self.elements.get((self.family, wanted.set), {})
-        length = sum(self.width if field.value == "addr" else 4 for field in spec.key)
-        key = self.get(wanted.key, length)
-        data = _in_range(items, key) if spec.interval else items.get(key)
+        key = self.get(wanted.key, self.length(spec.key))
+        if spec.interval:
+            data = _in_range(items, key, self.lengths(spec.key))
+        elif spec.size:
+            data = (self.affinity or {}).get((self.family, key))
+        else:
+            data = items.get(key)
         if (data is None) != wanted.inverted:
             raise _Break
         if wanted.verdict:
@@ -161,6 +206,14 @@ class _Machine:
         if wanted.into is not None:
             self.put(wanted.into, data or b"")
         return None
+
+    def lengths(self, fields: tuple[Field, ...]) -> list[int]:
+        """How many bytes of registers each field takes."""
+        known = {Field.ADDRESS: self.width, Field.INTERFACE: INTERFACE_NAME_SIZE}
+        return [known.get(field, 4) for field in fields]
+
+    def length(self, fields: tuple[Field, ...]) -> int:
+        return sum(self.lengths(fields))
 
     @property
     def width(self) -> int:
@@ -186,6 +239,14 @@ class _Machine:
                 return self.packet.port.to_bytes(2, "big")
             case Source.MARK:
                 return mark(self.mark)
+            case Source.INTERFACE:
+                return _interface("" if self.leaving and self.packet.bridged else self.packet.interface)
+            case Source.INTERFACE_INDEX:
+                return mark(0 if self.packet.from_node or (self.leaving and self.packet.bridged) else 1)
+            case Source.OUT_INTERFACE:
+                return _interface(self.packet.interface if self.packet.bridged else "")
+            case Source.STATE:
+                return mark(STATE_NEW)
             case Source.STATUS:
                 return mark(STATUS_DNAT if self.endpoint else 0)
 
@@ -198,5 +259,15 @@ class _Machine:
         return bytes(self.registers[register * 4 : register * 4 + length])
 
 
-def _in_range(items: Mapping[bytes, bytes], key: bytes) -> bytes | None:
-    return next((b"" for each in items if each[: len(key)] <= key <= each[len(key) :]), None)
+def _interface(name: str) -> bytes:
+    return name.encode().ljust(INTERFACE_NAME_SIZE, b"\0")
+
+
+def _in_range(items: Mapping[bytes, bytes], key: bytes, lengths: list[int]) -> bytes | None:
+    """b'' when some range holds every field of the key."""
+    fields = [slice(sum(lengths[:each]), sum(lengths[: each + 1])) for each in range(len(lengths))]
+    for item in items:
+        first, last = item[: len(key)], item[len(key) :]
+        if all(first[field] <= key[field] <= last[field] for field in fields):
+            return b""
+    return None

@@ -1,4 +1,4 @@
-"""What does the packet table hold? Ten named sets and maps that carry all data, as the kernel keeps it.
+"""What does the packet table hold? Named sets and maps that carry all data, as the kernel keeps it.
 
 The rules are fixed (skeleton.py): no chain, rule or set belongs to a Service, so a change of one Service is a change of a few
 elements (docs/decisions/0002-packet-layout.md). An element is a pair of byte strings in the kernel's register form: each field
@@ -36,17 +36,22 @@ class Field(Enum):
     PROTOCOL = "inet_proto"
     PORT = "inet_service"
     MARK = "mark"
+    INTERFACE = "ifname"
     VERDICT = "verdict"
 
 
 class SetSpec(Struct, frozen=True):
-    """A named set, or a map when it has data. In an interval set a key is the first and the last address of a range."""
+    """A named set, or a map when it has data. In an interval set a key is the first and the last key of a range.
+
+    A set with a `size` is written by packets: its elements come, go after a timeout, and belong to no ruleset.
+    """
 
     name: str
     comment: str
     key: tuple[Field, ...]
     data: tuple[Field, ...] = ()
     interval: bool = False
+    size: int = 0
 
     @property
     def is_verdict_map(self) -> bool:
@@ -58,37 +63,58 @@ _FRONTEND = (Field.ADDRESS, Field.PROTOCOL, Field.PORT)
 FRONTENDS = "frontends"
 OUTSIDE_FRONTENDS = "outside-frontends"
 ENDPOINTS = "endpoints"
+SLOTS = "slots"
+AFFINITY = "affinity"
 SHAPES = "shapes"
 OUTSIDE_SHAPES = "outside-shapes"
+RESTRICTED = "restricted"
+ALLOWED = "allowed"
 CLUSTER_IPS = "cluster-ips"
 SERVICE_CIDRS = "service-cidrs"
 POD_CIDRS = "pod-cidrs"
+POD_INTERFACES = "pod-interfaces"
+KEPT_SOURCES = "kept-sources"
 HAIRPINS = "hairpins"
 MASQUERADED = "masqueraded"
+TRANSPARENT = "transparent"
+
+LARGEST_AFFINITY = 1 << 20
+"""Clients that one table remembers; further ones are served, but not remembered."""
 
 SETS = (
     SetSpec(FRONTENDS, "where a connection may arrive: gid << 12 | shape", _FRONTEND, (Field.MARK,)),
     SetSpec(OUTSIDE_FRONTENDS, "the same for sources outside this node, where it differs", _FRONTEND, (Field.MARK,)),
-    SetSpec(ENDPOINTS, "gid << 12, slot: where it goes", (Field.MARK, Field.MARK), (Field.ADDRESS, Field.PORT)),
+    SetSpec(ENDPOINTS, "gid << 12, slot (or number): where it goes", (Field.MARK, Field.MARK), (Field.ADDRESS, Field.PORT)),
+    SetSpec(SLOTS, "gid << 12, slot: the endpoint's number, with affinity", (Field.MARK, Field.MARK), (Field.MARK,)),
+    SetSpec(
+        AFFINITY,
+        "client, id << 13: the number of the endpoint it had",
+        (Field.ADDRESS, Field.MARK),
+        (Field.MARK,),
+        size=LARGEST_AFFINITY,
+    ),
     SetSpec(SHAPES, "the chain that picks one of so many slots", (Field.MARK,), (Field.VERDICT,)),
     SetSpec(OUTSIDE_SHAPES, "the same for outside-frontends", (Field.MARK,), (Field.VERDICT,)),
+    SetSpec(RESTRICTED, "frontends that only some sources may reach", _FRONTEND),
+    SetSpec(ALLOWED, "the sources that may reach them", (*_FRONTEND, Field.ADDRESS), interval=True),
     SetSpec(CLUSTER_IPS, "Services: a port that is no frontend is refused", (Field.ADDRESS,)),
     SetSpec(SERVICE_CIDRS, "addresses of Services or of nobody", (Field.ADDRESS,), interval=True),
     SetSpec(POD_CIDRS, "pods of this node", (Field.ADDRESS,), interval=True),
+    SetSpec(POD_INTERFACES, "pods of this node come in here", (Field.INTERFACE,), interval=True),
+    SetSpec(KEPT_SOURCES, "sources that cluster IPs leave as they are", (Field.ADDRESS,), interval=True),
     SetSpec(HAIRPINS, "local endpoints, which may reach themselves", (Field.ADDRESS, Field.ADDRESS)),
     SetSpec(MASQUERADED, "frontends that hide every source, pods too", _FRONTEND),
+    SetSpec(TRANSPARENT, "frontends that hide no source but the node", _FRONTEND),
 )
 SET_SPECS = {spec.name: spec for spec in SETS}
 
 VERDICT_MAPS = frozenset(spec.name for spec in SETS if spec.is_verdict_map)
-SHARED_SETS = frozenset({FRONTENDS, OUTSIDE_FRONTENDS, CLUSTER_IPS, HAIRPINS, MASQUERADED})
-"""Sets whose elements more than one Service may claim; all others' keys hold the number of their owner."""
+HELD_SETS = (CLUSTER_IPS, HAIRPINS)
+"""Sets whose elements several Services may hold at once. All others' go with the owner of a frontend, or of a number."""
 
-REJECT_SHAPE = 0
-DROP_SHAPE = 1
 SHAPE_BITS = 12
-EXACT_SLOTS = 1024
-SLOT_STEP = 64
+"""Of a frontend's value; the upper 20 are the gid."""
+INTERFACE_NAME_SIZE = 16
 
 
 class Ruleset(Struct, frozen=True):
@@ -96,27 +122,6 @@ class Ruleset(Struct, frozen=True):
 
     elements: Elements
     skeleton: str = ""
-
-
-def slots_for(endpoints: int) -> int:
-    """How many slots so many endpoints take: one each, above 1024 the next multiple of 64.
-
-    Every number of slots needs a chain of its own (`numgen ... mod N` takes a constant), so there must not be many. The slots
-    above the number of endpoints repeat some of them, at most 63 in more than 1024.
-    """
-    return endpoints if endpoints <= EXACT_SLOTS else -(-endpoints // SLOT_STEP) * SLOT_STEP
-
-
-def shape_for(slots: int) -> int:
-    """The number of the shape that picks one of `slots`; 0, reject, for none. 2048 and above are left to session affinity."""
-    if slots == 0:
-        return REJECT_SHAPE
-    return slots + 1 if slots <= EXACT_SLOTS else EXACT_SLOTS + 1 + (slots - EXACT_SLOTS) // SLOT_STEP
-
-
-def slots_of(shape: int) -> int:
-    """The inverse of shape_for, for shapes that pick."""
-    return shape - 1 if shape <= EXACT_SLOTS + 1 else EXACT_SLOTS + (shape - EXACT_SLOTS - 1) * SLOT_STEP
 
 
 def mark(value: int) -> bytes:
@@ -153,11 +158,30 @@ def frontend(where: str, protocol: Protocol, number: int) -> bytes:
 
 def intervals(cidrs: Iterable[str], family: Family) -> dict[bytes, bytes]:
     """The ranges of one family as elements of an interval set, overlapping ones joined (the kernel refuses overlaps)."""
-    networks = [ip_network(cidr) for cidr in cidrs]
+    networks = [ip_network(cidr, strict=False) for cidr in cidrs]
     v4 = [each for each in networks if isinstance(each, IPv4Network)]
     v6 = [each for each in networks if isinstance(each, IPv6Network)]
     joined: Iterable[IPv4Network | IPv6Network] = collapse_addresses(v4) if family is Family.IPV4 else collapse_addresses(v6)
     return {each.network_address.packed + each.broadcast_address.packed: b"" for each in joined}
+
+
+def interfaces(names: Iterable[str]) -> dict[bytes, bytes]:
+    """Names of interfaces, and prefixes of them ('veth*'), as elements of an interval set, overlapping ones joined.
+
+    Raises ValueError.
+    """
+    names = tuple(names)
+    prefixes = [name[:-1] for name in names if name.endswith("*")]
+    found = {}
+    for name in names:
+        stem, is_prefix = name.removesuffix("*"), name.endswith("*")
+        raw = stem.encode()
+        if not 0 < len(raw) < INTERFACE_NAME_SIZE:
+            raise ValueError(f"not an interface's name, nor a prefix of one: {name!r}")
+        if not any(stem.startswith(each) for each in prefixes if not is_prefix or each != stem):
+            first = raw.ljust(INTERFACE_NAME_SIZE, b"\0")
+            found[first + (raw.ljust(INTERFACE_NAME_SIZE, b"\xff") if is_prefix else first)] = b""
+    return found
 
 
 def unpack(family: str, fields: tuple[Field, ...], data: bytes) -> tuple[str | int, ...]:
@@ -179,6 +203,10 @@ def unpack(family: str, fields: tuple[Field, ...], data: bytes) -> tuple[str | i
             case Field.MARK:
                 values.append(int.from_bytes(data[offset : offset + 4], sys.byteorder))
                 offset += 4
+            case Field.INTERFACE:
+                name = data[offset : offset + INTERFACE_NAME_SIZE]
+                values.append(name.rstrip(b"\0\xff").decode() + ("*" if name.endswith(b"\xff") else ""))
+                offset += INTERFACE_NAME_SIZE
             case Field.VERDICT:
                 values.append(data.decode())
     return tuple(values)

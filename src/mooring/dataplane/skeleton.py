@@ -1,8 +1,8 @@
 """Which fixed rules turn the elements into what happens to a packet?
 
-All chains hook into nat, so they see the first packet of a connection only; conntrack does the rest. A source outside this
-node is asked for in `outside-frontends` first, everyone in `frontends`. The value found names the service port's endpoints (its
-upper 20 bits) and the chain of its shape (the lower 12), which picks a slot at random.
+The chains hook into nat, so they see the first packet of a connection only; conntrack does the rest (one chain more guards
+loopback addresses). A source outside this node is asked for in `outside-frontends` first, everyone in `frontends`. The value
+found names the service port's endpoints (its upper 20 bits) and the chain of its shape (the lower 12), which picks a slot.
 
 Registers do not live from one rule to the next, so a picking chain looks its frontend up again. A value found in a map is
 passed through the packet's mark before it is used as a key, and the mark is put back at once: nft 1.0.6 aborts on *listing* a
@@ -18,33 +18,42 @@ from mooring.dataplane import instructions as ins
 from mooring.dataplane import ruleset as names
 from mooring.dataplane.instructions import Chain, Hook, Instruction, Rule, Source, Statement
 from mooring.dataplane.ruleset import mark
+from mooring.dataplane.shapes import DROP_SHAPE, PREFIXES, REJECT_SHAPE, Shape, chain_name, shape_named
 from mooring.services.view import Protocol
 
 DNAT_PRIORITY = -100
 """NF_IP_PRI_NAT_DST: after conntrack (-200) and mangle (-150), before routing decides."""
+FILTER_PRIORITY = 0
+"""NF_IP_PRI_FILTER"""
 SNAT_PRIORITY = 100
 """NF_IP_PRI_NAT_SRC: after everything that filters by the pod's own address."""
 
 RTN_LOCAL = 2
 STATUS_DNAT = 1 << 5
+STATE_ESTABLISHED, STATE_RELATED, STATE_NEW = 1 << 1, 1 << 2, 1 << 3
 
 REFUSE = "refuse"
 DISCARD = "discard"
+LOOPBACK = "loopback"
 SERVICES = "services"
 OUTSIDE = "outside"
 
 _SAVED_MARK = 15
-
-PICKERS = {names.SHAPES: ("pick", names.FRONTENDS), names.OUTSIDE_SHAPES: ("outside-pick", names.OUTSIDE_FRONTENDS)}
-"""verdict map -> (what its chains are called, which frontends they serve)"""
+_CLIENT = 9
+"""The first register of an affinity key. Nothing else needs these: an IPv6 address and a port end before them."""
+_GID_MASK = mark(0xFFFFFFFF << names.SHAPE_BITS & 0xFFFFFFFF)
+_ID_MASK = mark(0xFFFFFFFF << names.SHAPE_BITS + 1 & 0xFFFFFFFF)
+_FRONTENDS_OF = {names.SHAPES: names.FRONTENDS, names.OUTSIDE_SHAPES: names.OUTSIDE_FRONTENDS}
 
 
 @lru_cache
 def skeleton(family: str) -> tuple[Chain, ...]:
     """The chains of one table, each after those it goes to. `family` is 'ip' or 'ip6'."""
+    guard = (_guard(),) if family == "ip" else ()
     return (
         Chain(REFUSE, (Rule((_tcp(), _reject(True))), Rule((_reject(False),)))),
         Chain(DISCARD, (Rule((_go("drop"),)),)),
+        *((_loopback(), _input()) if family == "ip" else ()),
         Chain(OUTSIDE, (_dispatch(family, names.OUTSIDE_FRONTENDS, names.OUTSIDE_SHAPES),)),
         Chain(
             SERVICES,
@@ -60,64 +69,125 @@ def skeleton(family: str) -> tuple[Chain, ...]:
         Chain(
             "prerouting",
             (
-                Rule((_address_in(family, "saddr", names.POD_CIDRS, inverted=True), _go("jump", OUTSIDE))),
+                *guard,
+                _ranges(family),
+                Rule((_address_in(family, "saddr", names.POD_CIDRS, inverted=True), _from_no_pod(), _go("jump", OUTSIDE))),
                 Rule((_go("jump", SERVICES),)),
             ),
             Hook("prerouting", DNAT_PRIORITY),
         ),
-        Chain("output", (Rule((_go("jump", SERVICES),)),), Hook("output", DNAT_PRIORITY)),
+        Chain("output", (_ranges(family), Rule((_go("jump", SERVICES),))), Hook("output", DNAT_PRIORITY)),
         Chain("postrouting", _postrouting(family), Hook("postrouting", SNAT_PRIORITY)),
     )
 
 
+def _loopback() -> Chain:
+    """Node ports at 127.0.0.1 need route_localnet, and with it the kernel lets loopback addresses in from everywhere."""
+    return Chain(LOOPBACK, tuple(Rule((_in_loopback(which), _go("drop"))) for which in ("saddr", "daddr")))
+
+
+def _guard() -> Rule:
+    return Rule((_from_elsewhere_than_lo(), _go("jump", LOOPBACK)), "loopback addresses are for the node itself")
+
+
+def _input() -> Chain:
+    """nat chains never see what conntrack takes for no connection's packet."""
+    strange = _state_is_not(STATE_ESTABLISHED | STATE_RELATED)
+    rule = Rule((_from_elsewhere_than_lo(), strange, _go("jump", LOOPBACK)), "also what belongs to no connection")
+    return Chain("input", (rule,), Hook("input", FILTER_PRIORITY, "filter"))
+
+
+def _ranges(family: str) -> Rule:
+    width = _width(family)
+    load = _load_frontend(family)
+    restricted = Statement(f"{_frontend_words(family)} @{names.RESTRICTED}", (*load, ins.Find(names.RESTRICTED, key=0)))
+    unknown = Statement(
+        f"{_frontend_words(family)} . {family} saddr != @{names.ALLOWED}",
+        (*load, ins.Load(Source.SOURCE_ADDRESS, width + 2), ins.Find(names.ALLOWED, key=0, inverted=True)),
+    )
+    return Rule((restricted, unknown, _go("drop")), "a source that may not")
+
+
 def _postrouting(family: str) -> tuple[Rule, ...]:
     masquerade = Statement("masquerade fully-random", (ins.Masquerade(),))
-    outsider = _address_in(family, "saddr", names.POD_CIDRS, inverted=True)
+    transparent = _original_in(family, names.TRANSPARENT)
+    to_cluster_ip = Statement(
+        f"ct original {family} daddr @{names.CLUSTER_IPS}",
+        (ins.Load(Source.ORIGINAL_ADDRESS, 0), ins.Find(names.CLUSTER_IPS, key=0)),
+    )
+    changeable = _address_in(family, "saddr", names.KEPT_SOURCES, inverted=True)
     return (
         Rule((_not_dnat(), _go("return"))),
         Rule((_hairpin(family), masquerade), "a pod reaches itself"),
         Rule((_original_in(family, names.MASQUERADED), masquerade), "this frontend hides every source"),
-        Rule(
-            (_original_in(family, names.FRONTENDS), _address_type("saddr", local=True), masquerade),
-            "the node, to a frontend",
-        ),
-        Rule((outsider, _original_address_in(family, names.CLUSTER_IPS), masquerade), "from outside this node"),
+        Rule((transparent, _address_type("saddr", local=True), masquerade), "this one only the node"),
+        Rule((transparent, _go("return"))),
+        Rule((*_bridged(), _address_type("saddr", local=False), _go("return")), "from pod to pod by their bridge alone"),
+        Rule((changeable, _from_no_pod(), to_cluster_ip, masquerade), "a cluster IP, from no pod here"),
     )
 
 
-@lru_cache(maxsize=4096)
-def picker(family: str, verdict_map: str, shape: int) -> Chain:
-    """The chain that a shape of a verdict map goes to."""
-    prefix, frontends = PICKERS[verdict_map]
-    slots = names.slots_of(shape)
-    width = _width(family)
-    pick: tuple[Instruction, ...] = (
-        ins.And(0, mark(0xFFFFFFFF << names.SHAPE_BITS & 0xFFFFFFFF)),
-        ins.Random(slots, into=1),
+@lru_cache(maxsize=8192)
+def picker(family: str, verdict_map: str, chain: str) -> Chain:
+    """The chain of this name that a verdict map goes to: it picks an endpoint. Raises ValueError for other names."""
+    shape = shape_named(verdict_map, chain)
+    if shape is None:
+        raise ValueError(f"no chain of {verdict_map} is called {chain!r}")
+    if shape.timeout:
+        return Chain(chain, _sticky_rules(family, _FRONTENDS_OF[verdict_map], shape))
+    frontends = _FRONTENDS_OF[verdict_map]
+    pick = (
+        ins.And(0, _GID_MASK),
+        ins.Random(shape.slots, into=1),
         ins.Find(names.ENDPOINTS, key=0, into=2),
-        ins.Dnat(address=2, port=2 + width),
+        ins.Dnat(address=2, port=2 + _width(family)),
     )
-    text = f"dnat to (@{frontends} & 0xfffff000) . numgen random mod {slots} map @{names.ENDPOINTS}"
-    rule = Rule((Statement(text, _find_frontend(family, frontends) + pick),), f"one of {slots}")
-    return Chain(f"{prefix}-{slots}", (rule,))
+    text = f"dnat to (@{frontends} & 0xfffff000) . numgen random mod {shape.slots} map @{names.ENDPOINTS}"
+    rule = Rule((Statement(text, _find_frontend(family, frontends) + pick),), f"one of {shape.slots}")
+    return Chain(chain, (rule,))
+
+
+def _sticky_rules(family: str, frontends: str, shape: Shape) -> tuple[Rule, ...]:
+    """What the client had, while that lives; else a new pick, remembered; where no client can be remembered, just a pick.
+
+    An update leaves the data of an element as it is, hence the deletion before it.
+    """
+    width = _width(family)
+    gid = f"(@{frontends} & 0xfffff000)"
+    client = f"{family} saddr . (@{frontends} & 0xffffe000)"
+    find = (*_find_frontend(family, frontends), ins.And(0, _ID_MASK, into=_CLIENT + width), ins.And(0, _GID_MASK))
+    key = (ins.Load(Source.SOURCE_ADDRESS, _CLIENT),)
+    recall = (ins.Find(names.AFFINITY, key=_CLIENT, into=1), *_through_mark(1))
+    pick = (ins.Random(shape.slots, into=1), ins.Find(names.SLOTS, key=0, into=1), *_through_mark(1))
+    reach = (ins.Find(names.ENDPOINTS, key=0, into=2),)
+    remember = (ins.Remember(names.AFFINITY, _CLIENT, 1, shape.timeout),)
+    replace = (ins.Forget(names.AFFINITY, _CLIENT, 1), *remember)
+    dnat = (ins.Dnat(address=2, port=2 + width),)
+
+    known, picked = f"({client} map @{names.AFFINITY})", f"(numgen random mod {shape.slots} map @{names.SLOTS})"
+    to = f"dnat to {gid} . {{}} map @{names.ENDPOINTS}"
+    update = f"update @{names.AFFINITY} {{{{ {client} timeout {shape.timeout}s : {{}} }}}}"
+    recalled = f"{update.format(known)} {to.format(known)}"
+    chosen = f"delete @{names.AFFINITY} {{ {client} }} {update.format(picked)} {to.format(picked)}"
+    return (
+        Rule((Statement(recalled, find + key + recall + reach + remember + dnat),), "the endpoint this client had"),
+        Rule((Statement(chosen, find + key + pick + reach + replace + dnat),), f"one of {shape.slots}, for {shape.timeout} s"),
+        Rule((Statement(to.format(picked), find + pick + reach + dnat),), "no room to remember this client"),
+    )
 
 
 def fixed_elements() -> dict[names.SetKey, dict[bytes, bytes]]:
     """The elements every table has: the two shapes that pick nothing."""
-    ends = {mark(names.REJECT_SHAPE): REFUSE.encode(), mark(names.DROP_SHAPE): DISCARD.encode()}
-    return {(family, verdict_map): dict(ends) for family in names.FAMILIES.values() for verdict_map in PICKERS}
-
-
-@lru_cache(maxsize=8192)
-def shape_element(verdict_map: str, shape: int) -> tuple[bytes, bytes]:
-    """The element that leads to a shape's chain."""
-    return mark(shape), f"{PICKERS[verdict_map][0]}-{names.slots_of(shape)}".encode()
+    ends = {mark(REJECT_SHAPE): REFUSE.encode(), mark(DROP_SHAPE): DISCARD.encode()}
+    return {(family, verdict_map): dict(ends) for family in names.FAMILIES.values() for verdict_map in PREFIXES}
 
 
 @lru_cache
 def fingerprint() -> str:
     """Changes with every change of the rules or sets: an agent knows by it whether the kernel's tables are of its own kind."""
-    everything = (names.SETS, [skeleton(family) for family in ("ip", "ip6")], [picker("ip", each, 3) for each in PICKERS])
+    chains = [(each, chain_name(each, shape)) for each in PREFIXES for shape in (Shape(3), Shape(3, 60))]
+    rules = [(skeleton(family), *(picker(family, *each) for each in chains)) for family in names.FAMILIES.values()]
+    everything = (names.SETS, rules)
     return sha256(repr(everything).encode()).hexdigest()[:16]
 
 
@@ -126,19 +196,28 @@ def _width(family: str) -> int:
     return 1 if family == "ip" else 4
 
 
-def _find_frontend(family: str, frontends: str) -> tuple[Instruction, ...]:
-    """The value of the packet's frontend into register 0, through the mark and back."""
+def _frontend_words(family: str) -> str:
+    return f"{family} daddr . meta l4proto . th dport"
+
+
+def _load_frontend(family: str) -> tuple[Instruction, ...]:
+    """The packet's destination as a key, from register 0 on."""
     width = _width(family)
     return (
-        ins.Load(Source.MARK, _SAVED_MARK),
         ins.Load(Source.DESTINATION_ADDRESS, 0),
         ins.Load(Source.PROTOCOL, width),
         ins.Load(Source.DESTINATION_PORT, width + 1),
-        ins.Find(frontends, key=0, into=0),
-        ins.SetMark(0),
-        ins.Load(Source.MARK, 0),
-        ins.SetMark(_SAVED_MARK),
     )
+
+
+def _find_frontend(family: str, frontends: str) -> tuple[Instruction, ...]:
+    """The value of the packet's frontend into register 0. The packet's own mark is kept from here on."""
+    keep = ins.Load(Source.MARK, _SAVED_MARK)
+    return (keep, *_load_frontend(family), ins.Find(frontends, key=0, into=0), *_through_mark(0))
+
+
+def _through_mark(register: int) -> tuple[Instruction, ...]:
+    return (ins.SetMark(register), ins.Load(Source.MARK, register), ins.SetMark(_SAVED_MARK))
 
 
 def _dispatch(family: str, frontends: str, shapes: str) -> Rule:
@@ -150,27 +229,49 @@ def _dispatch(family: str, frontends: str, shapes: str) -> Rule:
 def _original_in(family: str, frontends: str) -> Statement:
     """The destination as it was before it was rewritten is one of these frontends."""
     width = _width(family)
-    is_map = bool(names.SET_SPECS[frontends].data)
     return Statement(
         f"ct original {family} daddr . meta l4proto . ct original proto-dst @{frontends}",
         (
             ins.Load(Source.ORIGINAL_ADDRESS, 0),
             ins.Load(Source.PROTOCOL, width),
             ins.Load(Source.ORIGINAL_PORT, width + 1),
-            ins.Find(frontends, key=0, into=0 if is_map else None),
+            ins.Find(frontends, key=0),
         ),
     )
-
-
-def _original_address_in(family: str, addresses: str) -> Statement:
-    text = f"ct original {family} daddr @{addresses}"
-    return Statement(text, (ins.Load(Source.ORIGINAL_ADDRESS, 0), ins.Find(addresses, key=0)))
 
 
 def _address_in(family: str, which: str, addresses: str, inverted: bool = False) -> Statement:
     source = Source.SOURCE_ADDRESS if which == "saddr" else Source.DESTINATION_ADDRESS
     text = f"{family} {which} {'!= ' if inverted else ''}@{addresses}"
     return Statement(text, (ins.Load(source, 0), ins.Find(addresses, key=0, inverted=inverted)))
+
+
+def _from_no_pod() -> Statement:
+    load = ins.Load(Source.INTERFACE, 0)
+    return Statement(f"iifname != @{names.POD_INTERFACES}", (load, ins.Find(names.POD_INTERFACES, key=0, inverted=True)))
+
+
+def _bridged() -> tuple[Statement, Statement]:
+    """With br_netfilter a bridge carries on itself what is rewritten to another of its ports, and forgets where it came in."""
+    nowhere = (ins.Load(Source.INTERFACE_INDEX, 0), ins.Compare(0, mark(0)))
+    pods = (ins.Load(Source.OUT_INTERFACE, 0), ins.Find(names.POD_INTERFACES, key=0))
+    return Statement("iif 0", nowhere), Statement(f"oifname @{names.POD_INTERFACES}", pods)
+
+
+def _from_elsewhere_than_lo() -> Statement:
+    compare = ins.Compare(0, b"lo".ljust(names.INTERFACE_NAME_SIZE, b"\0"), equal=False)
+    return Statement('iifname != "lo"', (ins.Load(Source.INTERFACE, 0), compare))
+
+
+def _in_loopback(which: str) -> Statement:
+    source = Source.SOURCE_ADDRESS if which == "saddr" else Source.DESTINATION_ADDRESS
+    prefix = (ins.And(0, bytes((255, 0, 0, 0))), ins.Compare(0, bytes((127, 0, 0, 0))))
+    return Statement(f"ip {which} 127.0.0.0/8", (ins.Load(source, 0), *prefix))
+
+
+def _state_is_not(states: int) -> Statement:
+    load = (ins.Load(Source.STATE, 0), ins.And(0, mark(states)), ins.Compare(0, mark(0)))
+    return Statement("ct state ! established,related", load)
 
 
 def _hairpin(family: str) -> Statement:

@@ -14,8 +14,10 @@ import errno
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Literal, Self, cast
 
 from msgspec import Struct
@@ -25,11 +27,14 @@ from mooring.edges.netlink.conntrack import KernelConntrack
 from mooring.edges.nft.firewall import NftFirewall
 from mooring.edges.nft.netlink import inside
 from mooring.services.view import NodeView, Protocol
-from mooring.testing.netlab_topology import Source, Topology, output_of
+from mooring.testing.netlab_topology import Place, Source, Topology, output_of
 from mooring.testing.netlab_topology import bare_namespace as bare_namespace
 
 _PATIENCE = 1.0
 """Seconds without an answer after which a packet counts as dropped; a SYN is repeated after one."""
+_AT_ONCE, _BACKLOG = 400, 1000
+"""Packets under way at a time (each takes two open files of this process), and connections that may wait for a server."""
+_FIRST_PORT, _PORTS = 20_000, 40_000
 
 
 class Outcome(Struct, frozen=True):
@@ -40,17 +45,30 @@ class Outcome(Struct, frozen=True):
     seen_source: str = ""
 
 
+class Probe(Struct, frozen=True):
+    """One connection, or one datagram and its answer."""
+
+    source: Source
+    destination: str
+    port: int
+    protocol: Protocol = Protocol.TCP
+
+
 class Lab:
-    """The namespaces `mrg-<name>-...` for one node view; gone when the context ends, whatever happened in it."""
+    """The namespaces `mrg-<name>-...` for one node view; gone when the context ends, whatever happened in it.
+
+    Other views may be loaded later, if they speak of no address that the lab's own view and its clients do not.
+    """
 
     def __init__(self, view: NodeView, clients: Iterable[str] = (), name: str = "", patience: float = _PATIENCE) -> None:
-        """`clients` are further addresses that `connect` may come from: of a pod here, of the outside, or of pods elsewhere."""
+        """`clients` are further addresses to connect from: the node's, a pod's here, one outside, a pod's elsewhere."""
         self.name = name or f"lab{os.getpid()}{secrets.token_hex(3)}"
         self.patience = patience
         self._view = view
         self._topology = Topology(view, f"mrg-{self.name}", tuple(clients))
         self._stack = AsyncExitStack()
         self._servers: set[tuple[str, int, Protocol]] = set()
+        self._connections: defaultdict[Source, count[int]] = defaultdict(count)
 
     async def __aenter__(self) -> Self:
         try:
@@ -79,31 +97,37 @@ class Lab:
         """The node's namespace, where the firewall is."""
         return self._topology.node
 
+    def place(self, source: Source) -> Place:
+        """Where a client or an endpoint is. Raises KeyError for one the lab does not have."""
+        return self._topology.source(source)
+
     async def load(self, view: NodeView) -> Installed:
-        """Compiles the view into the node's kernel, and serves endpoints it has more than the lab's own view."""
+        """Compiles the view into the node's kernel, in the place of what was there, and serves its endpoints."""
         installed = Installed.of(view)
+        await self.serve(view)
         await self.firewall.replace(installed.ruleset())
         return installed
 
     async def serve(self, view: NodeView) -> None:
-        """Starts a server for every endpoint of the view that has none. Its addresses must be in the lab's own view."""
+        """Starts a server for every endpoint of the view that has none."""
         for ports in view.services.values():
             for port in ports:
                 for endpoint in port.cluster + port.local:
-                    where = (endpoint.address, endpoint.port, port.name.protocol)
-                    if where not in self._servers and port.name.protocol is not Protocol.SCTP:
-                        self._servers.add(where)
-                        await self._start(*where)
+                    await self.listen(endpoint.address, endpoint.port, port.name.protocol)
 
-    async def _start(self, address: str, port: int, protocol: Protocol) -> None:
+    async def listen(self, address: str, port: int, protocol: Protocol = Protocol.TCP) -> None:
+        """Starts a server at an address of the lab, unless it has one. Nobody serves SCTP."""
+        where = (address, port, protocol)
+        if where in self._servers or protocol is Protocol.SCTP:
+            return
+        self._servers.add(where)
         loop = asyncio.get_running_loop()
         kind = socket.SOCK_STREAM if protocol is Protocol.TCP else socket.SOCK_DGRAM
-        opened = open_socket(self._topology.endpoints[address].namespace, address, kind)
+        opened = open_socket(self._topology.home(address), address, kind)
         opened.bind((address, port))
         here = f"{address}:{port}" if ":" not in address else f"[{address}]:{port}"
         if protocol is Protocol.TCP:
-            opened.listen(512)
-            server = await loop.create_server(lambda: _TcpEcho(here), sock=opened)
+            server = await loop.create_server(lambda: _TcpEcho(here), sock=opened, backlog=_BACKLOG)
             self._stack.callback(server.close)
         else:
             transport, _ = await loop.create_datagram_endpoint(lambda: _UdpEcho(here), sock=opened)
@@ -112,26 +136,78 @@ class Lab:
     def open(self, source: Source, destination: str, protocol: Protocol = Protocol.TCP, source_port: int = 0) -> socket.socket:
         """A client's socket, not connected yet, to use as the test likes."""
         place = self._topology.source(source)
-        opened = open_socket(
-            place.namespace, destination, socket.SOCK_STREAM if protocol is Protocol.TCP else socket.SOCK_DGRAM
-        )
+        kind = socket.SOCK_STREAM if protocol is Protocol.TCP else socket.SOCK_DGRAM
+        opened = open_socket(place.namespace, destination, kind)
         bound = place.addresses.get((6 if ":" in destination else 4), "")
-        if bound or source_port:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind((bound, source_port))
+        try:
+            if bound or source_port:
+                opened.bind((bound, source_port))
+        except OSError:
+            opened.close()
+            raise
         return opened
 
     async def connect(
-        self, source: Source, destination: str, port: int, protocol: Protocol = Protocol.TCP, source_port: int = 0
+        self,
+        source: Source,
+        destination: str,
+        port: int,
+        protocol: Protocol = Protocol.TCP,
+        source_port: int = 0,
+        patience: float = 0.0,
     ) -> Outcome:
-        """One connection, or one datagram and its answer."""
-        with self.open(source, destination, protocol, source_port) as client:
+        """One connection, or one datagram and its answer. `patience` in place of the lab's own."""
+        probe = Probe(source, destination, port, protocol)
+        try:
+            return await asyncio.wait_for(self._attempt(probe, source_port), patience or self.patience)
+        except TimeoutError:
+            return Outcome("drop")
+
+    async def probe_many(self, probes: Sequence[Probe]) -> list[Outcome]:
+        """All of them at once. Those that nothing was heard of count as dropped when all has been silent for `patience`."""
+        found: list[Outcome] = []
+        for start in range(0, len(probes), _AT_ONCE):
+            found += await self._probe(probes[start : start + _AT_ONCE])
+        return found
+
+    async def _probe(self, probes: Sequence[Probe]) -> list[Outcome]:
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
+        tasks = [asyncio.create_task(self._attempt(each)) for each in probes]
+
+        def note(_: object) -> None:
+            nonlocal heard
+            heard = loop.time()
+
+        for task in tasks:
+            task.add_done_callback(note)
+        everything = asyncio.gather(*tasks, return_exceptions=True)
+        while not everything.done() and (left := heard + self.patience - loop.time()) > 0:
+            await asyncio.wait([everything], timeout=left)
+        for task in tasks:
+            task.cancel()
+        await everything
+        return [Outcome("drop") if task.cancelled() else task.result() for task in tasks]
+
+    async def _attempt(self, probe: Probe, source_port: int = 0) -> Outcome:
+        """Waits for an answer for ever. No two attempts look alike, so conntrack takes none for a former one."""
+        with self._open_anew(probe, source_port) as client:
             try:
-                return await asyncio.wait_for(_talk(client, (destination, port), protocol), self.patience)
-            except (TimeoutError, PermissionError):
+                return await _talk(client, (probe.destination, probe.port), probe.protocol)
+            except PermissionError:
                 return Outcome("drop")
             except OSError as error:
                 return Outcome("reject" if error.errno in _REFUSALS else "unreachable")
+
+    def _open_anew(self, probe: Probe, source_port: int) -> socket.socket:
+        """From a port of its own, unless told."""
+        while True:
+            own = source_port or _FIRST_PORT + next(self._connections[probe.source]) % _PORTS
+            try:
+                return self.open(probe.source, probe.destination, probe.protocol, own)
+            except OSError as error:
+                if source_port or error.errno != errno.EADDRINUSE:
+                    raise
 
     async def run(self, *command: str, namespace: str = "") -> str:
         """A command's output inside a namespace, the node's unless told. Raises CalledProcessError."""
