@@ -47,7 +47,8 @@ def changed(world: MemoryWorld, document: Document, limit: int = 100) -> Settled
 
 def test_a_slice_as_upstream_writes_it() -> None:
     labelled = service()
-    labelled["metadata"]["labels"] = {"team": "x", "endpointslice.kubernetes.io/managed-by": "not-copied"}
+    reserved = ("kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by", "service.kubernetes.io/headless")
+    labelled["metadata"]["labels"] = {"team": "x", **dict.fromkeys(reserved, "not-copied")}
     world = settled(labelled, pod("p", "10.244.0.2"))
     (slice_,) = held(world)
     assert slice_["metadata"]["name"].startswith("web-")

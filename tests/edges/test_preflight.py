@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from mooring.edges import preflight
+from mooring.edges.netlink import namespaces
+from mooring.testing.netlab_topology import bare_namespace
 
 
 @pytest.mark.root
@@ -67,3 +69,19 @@ def test_without_root_the_first_check_says_so(monkeypatch: pytest.MonkeyPatch) -
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get install iproute2" in preflight.check_program("ip").remedy
+
+
+@pytest.mark.root
+def test_node_ports_that_are_ephemeral_ports_too_are_advised_against_with_the_command() -> None:
+    with bare_namespace("preflight") as name:
+        assert preflight.check_node_ports((30000, 32767), name).passed
+        namespaces.within(name, lambda: Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("20000 61000"))
+        check = preflight.check_node_ports((30000, 32767), name)
+        assert (check.passed, check.needed, check.name) == (False, False, f"node ports 30000-32767 in {name}")
+        assert check.found.startswith("node ports 30000-32767 are also ephemeral ports here")
+        command = check.remedy.partition(": ")[2]
+        assert command == f"ip netns exec {name} sysctl -w net.ipv4.ip_local_reserved_ports=30000-32767"
+        assert preflight.failures([check]) == [], "a cluster runs all the same"
+        setting, _, value = command.rpartition(" ")[2].partition("=")
+        namespaces.within(name, lambda: Path("/proc/sys", setting.replace(".", "/")).write_text(value))
+        assert preflight.check_node_ports((30000, 32767), name).passed

@@ -19,7 +19,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from mooring.edges import cgroups
-from mooring.edges.netlink import namespaces
+from mooring.edges.netlink import namespaces, sysctls
+from mooring.edges.nft.netlink import inside
 
 OLDEST_KERNEL = (5, 13)
 """Concatenated keys with integer parts, as the dataplane's maps use, behave from here on."""
@@ -49,11 +50,15 @@ FEATURES = (
 
 
 class Check(Struct, frozen=True):
-    """One question to the machine. `found` says what is; `remedy` what to do, '' when all is well."""
+    """One question to the machine. `found` says what is; `remedy` what to do, '' when all is well.
+
+    `needed`: without it a cluster cannot run; otherwise the remedy is advice.
+    """
 
     name: str
     found: str
     remedy: str = ""
+    needed: bool = True
 
     @property
     def passed(self) -> bool:
@@ -167,6 +172,21 @@ def check_port(port: int, purpose: str, setting: str, host: str = "127.0.0.1") -
     return Check(name, f"free on {host}")
 
 
+def check_node_ports(node_ports: sysctls.Ports, namespace: str = "") -> Check:
+    """None of them is an ephemeral port of a node too. `namespace` is the node's; '' for a node on this machine itself."""
+    first, last = node_ports
+    name = f"node ports {first}-{last} " + (f"in {namespace}" if namespace else "of a node on this machine")
+    try:
+        with inside(namespace):
+            found = sysctls.overlap(node_ports)
+    except (OSError, ValueError) as error:
+        return Check(name, f"cannot be compared with the ephemeral ports: {error}", "look at /proc/sys/net/ipv4", needed=False)
+    if found is None:
+        return Check(name, "apart from the ephemeral ports, or reserved")
+    command = f"ip netns exec {namespace} {found.command}" if namespace else found.command
+    return Check(name, str(found), f"reserve them, or the node's own connections may take them: {command}", needed=False)
+
+
 def listener(port: int) -> str:
     """Who listens on a TCP port of this network namespace, as 'process 42 (name)'; '' when that cannot be seen."""
     inodes = set()
@@ -184,7 +204,8 @@ def listener(port: int) -> str:
 
 
 def failures(checks: Iterable[Check]) -> list[Check]:
-    return [check for check in checks if not check.passed]
+    """What a cluster cannot run without."""
+    return [check for check in checks if check.needed and not check.passed]
 
 
 def _refused_features() -> list[tuple[str, str]]:

@@ -6,8 +6,10 @@ when it ends: pods, rules and routes stay, and the next agent takes them over.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from time import time
 
 import msgspec
 import structlog
@@ -17,25 +19,36 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from mooring.app.pod_routes import follow_routes
 from mooring.app.roles.controllers import stop_signal
+from mooring.control import proxy_health
 from mooring.control.cache import Cache
 from mooring.control.dataplane import Dataplane, DataplaneOptions
 from mooring.control.dns import ZoneKeeper
 from mooring.control.kubelet import Kubelet, NodeOptions
 from mooring.control.kubelet_pod import Machine
+from mooring.control.proxy_options import publish
+from mooring.control.reconciler import Report
+from mooring.control.recorder import Recorder
 from mooring.dns.wire import respond
 from mooring.edges.dns.server import DnsServer, bind, inherited
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
 from mooring.edges.http.tls import server_context
 from mooring.edges.kubelet.server import KubeletServer
+from mooring.edges.netlink import sysctls
 from mooring.edges.netlink.conntrack import KernelConntrack
 from mooring.edges.nft.firewall import NftFirewall
 from mooring.edges.pki import KUBELET_CLIENT, Pki
 from mooring.edges.pods.assembly import Pods, pods
 from mooring.edges.pods.host import facts
 from mooring.edges.pods.runtime import RuntimeOptions
+from mooring.model.meta import Meta
+from mooring.model.node import Node, NodeAddress, NodeStatus
 from mooring.model.service import Service
 from mooring.pods.node import NodeIdentity
+from mooring.ports.api import Api
+from mooring.ports.health import Answer
+from mooring.services.locality import LOOPBACK, Locality, ProxyOptions, locality
+from mooring.services.view import Family
 
 log = structlog.get_logger("node")
 
@@ -43,6 +56,13 @@ NAMES_PATIENCE = 5.0
 """Seconds for which queries rather wait than fail after a start, as long as a resolver waits for its first try."""
 EVERYWHERE = ""
 """All of the node's addresses, of both families."""
+PROXY_MODE = Answer(
+    200, "nftables", {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+)  # fmt: skip
+
+
+Address = tuple[str, int]
+"""Host ('' for every address) and port."""
 
 
 class Options(Struct, frozen=True):
@@ -62,11 +82,23 @@ class Options(Struct, frozen=True):
     dns_sockets: tuple[int, ...] = ()
     zone: str = ""
     kubelet_port: int = 10250
-    health_port: int = 10256
+    healthz: Address | None = (EVERYWHERE, 10256)
+    """Where to say how the node is; None for nowhere."""
+    metrics: Address | None = ("127.0.0.1", 10249)
+    """The same for kube-proxy's other page."""
+    proxy: ProxyOptions = ProxyOptions()
+    conntrack: sysctls.ConntrackOptions = sysctls.ConntrackOptions()
+    node_ports: sysctls.Ports = (30000, 32767)
 
     @property
     def state(self) -> Path:
         return self.data_dir / "nodes" / self.name
+
+    @property
+    def here(self) -> Locality:
+        """The node as it will be registered. Raises ValueError for options that mean nothing."""
+        addresses = tuple(NodeAddress("InternalIP", each) for each in self.addresses)
+        return locality(Node(Meta(self.name), status=NodeStatus(addresses)), self.proxy)
 
 
 def run(options: Options) -> None:
@@ -94,39 +126,94 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
     """Everything, until cancelled or until one part fails: then the role ends, and whoever supervises it starts it anew."""
     access = kubeconfig.load(options.kubeconfig) if options.kubeconfig else kubeconfig.in_cluster()
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
+    registry = _registry()
     async with contextlib.AsyncExitStack() as cleanup:
         api = await cleanup.enter_async_context(ApiClient(access, agent=f"mooring-node/{options.name}"))
         runtime = RuntimeOptions(options.state, options.cgroup / "pods", options.name, hidden=(str(options.data_dir),))
         machine = pods(runtime, options.data_dir / "images.yaml")
         cleanup.callback(machine.runtime.close)
-        firewall, conntrack = NftFirewall(), KernelConntrack()
-        cleanup.callback(firewall.close)
-        cleanup.callback(conntrack.close)
-        dataplane = Dataplane(api, firewall, conntrack, DataplaneOptions(options.name), registry)
-        names = ZoneKeeper(api, dataplane.services, dataplane.slices, options.cluster_domain)
+        events = Recorder(api, "kube-proxy", options.name)
+        dataplane = _dataplane(options, api, registry, events, cleanup)
+        followed = dataplane.followed
+        names = ZoneKeeper(api, followed.services, followed.slices, options.cluster_domain)
         tasks = await cleanup.enter_async_context(asyncio.TaskGroup())
-        kubelet = Kubelet(api, _ports(machine), _node_options(options, dataplane.services.cache), tasks)
+        kubelet = Kubelet(api, _ports(machine), _node_options(options, followed.services.cache), tasks)
         checks = {
             "dataplane-sync": lambda: "" if dataplane.health().synced else "the kernel's tables do not follow the API yet",
             "dns-sync": lambda: "" if names.synced else "Services have not been listed yet",
             "node-registered": lambda: "" if kubelet.reporter.document else "the Node object does not exist yet",
         }
-        await cleanup.enter_async_context(health.serve(health.Health(EVERYWHERE, options.health_port, registry, checks)))
+        for page in _health_pages(options, dataplane, registry, checks):
+            await cleanup.enter_async_context(health.serve(page))
         await _serve_kubelet_api(options, machine, kubelet, cleanup)
         for name, loop in (
             ("kubelet", kubelet.run()),
             ("dataplane", dataplane.run()),
             ("dns", names.run()),
             ("routes", follow_routes(api, options.name)),
+            ("events", events.run()),
+            ("proxy options", publish(api, followed.nodes, options.name, options.proxy)),
+            ("kernel settings", _set_kernel(options, dataplane, events.record)),
         ):
             tasks.create_task(loop, name=name)
         await _answer_names(options, names, cleanup)
         log.info("serving", node=options.name, addresses=options.addresses, dns=options.cluster_dns)
         ready()
         await asyncio.Event().wait()
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+def _dataplane(
+    options: Options, api: Api, registry: CollectorRegistry, events: Recorder, cleanup: contextlib.AsyncExitStack
+) -> Dataplane:
+    """This network namespace's."""
+    firewall, conntrack = NftFirewall(), KernelConntrack()
+    cleanup.callback(firewall.close)
+    cleanup.callback(conntrack.close)
+    wish = DataplaneOptions(options.name, proxy=options.proxy)
+    return Dataplane(api, firewall, conntrack, wish, registry, health.HttpAnswerServer(), events.record)
+
+
+def _health_pages(
+    options: Options, dataplane: Dataplane, registry: CollectorRegistry, checks: Mapping[str, health.Check]
+) -> Iterator[health.Health]:
+    """kube-proxy's two: one for whoever must know whether the node works, one for who looks after it."""
+    metrics = dataplane.metrics
+    if options.healthz:
+        answers = {
+            "/healthz": proxy_health.counted(lambda: proxy_health.healthz(dataplane.health(), time()), metrics.healthz),
+            "/livez": proxy_health.counted(lambda: proxy_health.livez(dataplane.health(), time()), metrics.livez),
+        }
+        yield health.Health(*options.healthz, registry, checks, answers)
+    if options.metrics:
+        yield health.Health(*options.metrics, registry, checks, {"/proxyMode": lambda: PROXY_MODE})
+
+
+async def _set_kernel(options: Options, dataplane: Dataplane, report: Callable[[Report], None]) -> None:
+    """The settings that traffic needs. After the tables are there, since with them come those of connection tracking."""
+    await dataplane.synced.wait()
+    localhost = LOOPBACK[Family.IPV4] in options.here.node_port_addresses
+    for each in await asyncio.to_thread(sysctls.ensure, sysctls.wished(options.conntrack, os.cpu_count() or 1, localhost)):
+        if each.error:
+            log.warning("a kernel setting was refused", name=each.name, value=each.value, error=each.error)
+        else:
+            log.info("kernel setting", name=each.name, before=each.before, value=each.value)
+    try:
+        overlap = sysctls.overlap(options.node_ports)
+    except (OSError, ValueError) as error:
+        log.warning("ephemeral ports cannot be read", error=str(error))
+        return
+    if overlap:
+        log.warning(str(overlap), do=overlap.command)
+        regarding = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": options.name, "uid": options.name}}
+        message = f"{overlap}: a connection of the node's own may take one; reserve them: {overlap.command}"
+        report(Report(regarding, "Warning", "NodePortRangeOverlapsEphemeral", message))
 
 
 def _ports(machine: Pods) -> Machine:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 import struct
+import threading
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from itertools import islice
@@ -41,18 +42,17 @@ class KernelConntrack:
 
     def __init__(self, namespace: str = "") -> None:
         self._socket = NetlinkSocket(namespace)
-        self._turn = asyncio.Lock()
+        self._turn = threading.Lock()
+        """Held by a thread from its question to the answer: one whose caller was cancelled goes on."""
 
     def close(self) -> None:
         self._socket.close()
 
     async def udp_flows(self) -> Sequence[Flow]:
-        async with self._turn:
-            return await asyncio.to_thread(self._flows)
+        return await asyncio.to_thread(self._flows)
 
     async def delete(self, flows: Iterable[Flow]) -> int:
-        async with self._turn:
-            return await asyncio.to_thread(self._delete, flows)
+        return await asyncio.to_thread(self._delete, flows)
 
     def _flows(self) -> list[Flow]:
         found: list[Flow] = []
@@ -62,25 +62,27 @@ class KernelConntrack:
             if flow:
                 found.append(flow)
 
-        try:
-            for family in (socket.AF_INET, socket.AF_INET6):
-                self._socket.dump(_GET, _generic(family) + _UDP_ONLY, note)
-        except (NetlinkError, OSError) as error:
-            raise ConntrackError(f"listing UDP flows: {error}") from error
+        with self._turn:
+            try:
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    self._socket.dump(_GET, _generic(family) + _UDP_ONLY, note)
+            except (NetlinkError, OSError) as error:
+                raise ConntrackError(f"listing UDP flows: {error}") from error
         return found
 
     def _delete(self, flows: Iterable[Flow]) -> int:
         deleted = 0
         waiting = iter(flows)
         while chunk := list(islice(waiting, _AT_ONCE)):
-            sequences = [self._socket.next_sequence() for _ in chunk]
-            requests = zip(chunk, sequences, strict=True)
-            data = b"".join(message(_DELETE, REQUEST | ACK, sequence, _tuple(flow)) for flow, sequence in requests)
-            try:
-                self._socket.send(data)
-                codes = self._socket.codes(set(sequences))
-            except (NetlinkError, OSError) as error:
-                raise ConntrackError(f"deleting UDP flows: {error}") from error
+            with self._turn:
+                sequences = [self._socket.next_sequence() for _ in chunk]
+                requests = zip(chunk, sequences, strict=True)
+                data = b"".join(message(_DELETE, REQUEST | ACK, sequence, _tuple(flow)) for flow, sequence in requests)
+                try:
+                    self._socket.send(data)
+                    codes = self._socket.codes(set(sequences))
+                except (NetlinkError, OSError) as error:
+                    raise ConntrackError(f"deleting UDP flows: {error}") from error
             bad = next((code for code in codes if code not in (0, errno.ENOENT)), 0)
             if bad:
                 raise ConntrackError(f"deleting UDP flows: {errno.errorcode.get(bad, bad)}")
