@@ -2,8 +2,9 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import closing
+from typing import TypeVar
 
 import pytest
 from agent_world import World, endpoint_slice, node_port, service, until
@@ -11,7 +12,7 @@ from agent_world import World, endpoint_slice, node_port, service, until
 from mooring.control import dataplane_repair as repair
 from mooring.control.dataplane import Dataplane
 from mooring.dataplane.installed import compile_view
-from mooring.dataplane.ruleset import CLUSTER_IPS, ENDPOINTS, FRONTENDS, SERVICE_CIDRS, SHAPES, SetKey
+from mooring.dataplane.ruleset import CLUSTER_IPS, ENDPOINTS, FRONTENDS, SERVICE_CIDRS, SHAPES, Elements, Ruleset, SetKey
 from mooring.dataplane.verify import Drift, Kind
 from mooring.edges.memory.conntrack import MemoryConntrack
 from mooring.edges.memory.firewall import Held, MemoryFirewall
@@ -19,6 +20,7 @@ from mooring.edges.nft.firewall import NftFirewall
 from mooring.model.kinds import ENDPOINT_SLICE, SERVICE
 from mooring.testing.netlab import bare_namespace
 
+Answer = TypeVar("Answer")
 OFTEN = 0.01
 """Seconds between looks."""
 
@@ -152,56 +154,96 @@ async def test_damaged_rules_are_made_anew_with_everything(world: MemoryWorld, d
         assert "made anew: missing: " in world.reports[0].message
 
 
-async def test_nothing_is_read_while_nobody_else_commits(world: MemoryWorld) -> None:
-    reads = 0
+class Watched(MemoryFirewall):
+    """Counts what it is asked, and keeps answers back until they may go on."""
 
-    class Counting(MemoryFirewall):
-        async def rule_drift(self) -> tuple[Drift, ...]:
-            nonlocal reads
-            reads += 1
-            return await super().rule_drift()
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = self.comparisons = 0
+        self.held_back = ""
+        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
 
-    world.firewall = Counting()
-    looks = asyncio.Event()
+    async def foreign_commits(self) -> int:
+        self.looks += 1
+        return await super().foreign_commits()
+
+    async def rule_drift(self) -> tuple[Drift, ...]:
+        self.comparisons += 1
+        return await super().rule_drift()
+
+    async def read(self, leaving_out: Collection[str] = ()) -> Ruleset:
+        return await self._maybe_later("read", await super().read(leaving_out))
+
+    async def look_up(self, keys: Mapping[SetKey, Iterable[bytes]]) -> Elements:
+        return await self._maybe_later("look_up", await super().look_up(keys))
+
+    async def _maybe_later(self, what: str, answer: Answer) -> Answer:
+        if self.held_back == what:
+            self.reached.set()
+            await self.go_on.wait()
+        return answer
+
+
+async def test_nothing_is_compared_while_nobody_else_commits(world: MemoryWorld) -> None:
+    world.firewall = watched = Watched()
     async with world.agent(OFTEN) as dataplane:
         for n in range(100, 120):
             await world.create(SERVICE, service(f"s{n}", f"10.96.0.{n}"))
-        await until(lambda: len(dataplane.view.services) == 60)
-        assert reads == 0
-        world.firewall.elements = {**world.held, ("ip6", FRONTENDS): {}}
-        await until(lambda: reads == 1)
-        looks.set()
-        await until(lambda: value(dataplane, "repairs") == 0)
+            await until(lambda looks=watched.looks: watched.looks > looks)  # type: ignore[misc]
+        assert len(dataplane.view.services) >= 59
+        assert watched.comparisons == 0
+        somebody_commits(watched)
+        await until(lambda looks=watched.looks: watched.looks > looks + 5)  # type: ignore[misc]
+        assert watched.comparisons == 1
+        assert value(dataplane, "repairs") == 0
 
 
-async def test_what_changes_while_the_tables_are_compared_is_not_taken_for_damage(world: MemoryWorld) -> None:
-    """The kernel is read as it was before the change, the wish as it is after it."""
-    reading, go_on = asyncio.Event(), asyncio.Event()
+def somebody_commits(firewall: MemoryFirewall) -> None:
+    """Something that is not ours to mind."""
+    firewall._foreign_commits += 1
 
-    class Slow(MemoryFirewall):
-        async def read(self, leaving_out: object = ()) -> object:  # type: ignore[override]
-            found = await super().read(leaving_out)  # type: ignore[arg-type]
-            reading.set()
-            await go_on.wait()
-            return found
 
-    world.firewall = slow = Slow()
-    go_on.set()
+@pytest.mark.parametrize("held_back", ["read", "look_up"])
+async def test_what_changes_while_the_tables_are_compared_is_not_taken_for_damage(world: MemoryWorld, held_back: str) -> None:
+    """What was read is as it was before the change, and so may be the wish. The damage itself is done to what then changes."""
+    world.firewall = watched = Watched()
     async with world.agent(OFTEN) as dataplane:
-        go_on.clear()
-        reading.clear()
+        watched.held_back = held_back
+        key = next(key for key, data in world.held[("ip", ENDPOINTS)].items() if data[:4] == bytes((10, 244, 2, 7)))
+        world.held[("ip", ENDPOINTS)][key] = bytes(8)
         alter(("ip", FRONTENDS))(world.held)
         async with asyncio.timeout(5):
-            await reading.wait()
-        await world.update(ENDPOINT_SLICE, endpoint_slice("s7", "10.244.9.9"))
+            await watched.reached.wait()
+        await world.update(ENDPOINT_SLICE, endpoint_slice("s7", "10.244.3.7", "10.244.9.9"))
         await world.create(SERVICE, service("new", "10.96.0.99"))
         await world.delete(SERVICE, "s8")
-        await until(lambda: len(slow.transactions) >= 3)
-        before = len(slow.transactions)
-        go_on.set()
+        await until(lambda: len(watched.transactions) >= 3)
+        before = len(watched.transactions)
+        watched.go_on.set()
         await until(lambda: value(dataplane, "repairs") == 1)
-        assert [len(each) for each in slow.transactions[before:]] == [2], "the damage and nothing else"
+        assert [len(each) for each in watched.transactions[before:]] == [2], "the frontend and nothing else"
+        assert watched.replacements == 1
+        assert bytes((10, 244, 9, 9)) in {data[:4] for data in world.held[("ip", ENDPOINTS)].values()}
         assert compiled(dataplane) == sizes(world.held)
+
+
+async def test_an_element_that_a_dump_missed_is_no_damage(world: MemoryWorld) -> None:
+    """The kernel's dump of a set that grows meanwhile leaves some out."""
+
+    class Forgetful(Watched):
+        async def read(self, leaving_out: Collection[str] = ()) -> Ruleset:
+            found = await super().read(leaving_out)
+            items = dict(found.elements.get(("ip", ENDPOINTS), {}))
+            for missed in sorted(items)[:1]:
+                del items[missed]
+            return Ruleset({**found.elements, ("ip", ENDPOINTS): items}, found.skeleton)
+
+    world.firewall = forgetful = Forgetful()
+    async with world.agent(OFTEN) as dataplane:
+        somebody_commits(forgetful)
+        await until(lambda: forgetful.comparisons == 1)
+        await until(lambda looks=forgetful.looks: forgetful.looks > looks + 2)  # type: ignore[misc]
+        assert (forgetful.transactions, value(dataplane, "repairs"), world.reports) == ([], 0, [])
 
 
 async def test_an_agent_repairs_again_and_again(world: MemoryWorld) -> None:
