@@ -43,7 +43,7 @@ NODE_PORT = 30080
 SIZES = (1, 1_000, 10_000)
 EXTERNAL = 1_000
 """How many of the Services also have a node port and a balancer's address: the port range has no room for more than 2,768."""
-SECONDS = 2
+SECONDS = 1
 CONNECTIONS = 32
 ONE_BY_ONE = 1_500
 """Connections in a row for the latency of new ones."""

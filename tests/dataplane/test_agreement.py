@@ -167,5 +167,5 @@ async def test_the_kernel_does_with_thousands_of_packets_what_the_simulator_says
             seed += 1
             assert run.wrong == []
     assert run.sent >= AT_LEAST
-    assert run.late <= run.sent // 100, "now and then a busy machine loses time, not every hundredth packet"
+    assert run.late <= run.sent // 20, "now and then a busy machine loses time, not every twentieth packet"
     assert min(run.met[each] for each in ("sticky", "forward", "reject", "drop", "pass")) >= (seed - SEED) // 2, run.met

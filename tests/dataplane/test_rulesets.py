@@ -1,7 +1,6 @@
 """Is what is compiled, and what a change makes of it, always the same story?"""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -10,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_views import NAMES, apart_node_views, node_views, service_ports, usual_node_views
 from random_views import POD_CIDRS as POD_CIDR_TEXTS
+from tables import applied, meaning, shown, with_affinity
 
-from mooring.dataplane import ids
 from mooring.dataplane.diff import Transaction, diff
-from mooring.dataplane.ids import endpoint_numbers
 from mooring.dataplane.installed import Installed, compile_view
 from mooring.dataplane.localhost import LOOPBACK6_REASON, localhost_sysctls, not_carried
-from mooring.dataplane.render import element, lines, render
+from mooring.dataplane.render import lines, render
 from mooring.dataplane.ruleset import (
     ALLOWED,
     CLUSTER_IPS,
@@ -25,93 +23,24 @@ from mooring.dataplane.ruleset import (
     KEPT_SOURCES,
     MASQUERADED,
     OUTSIDE_FRONTENDS,
-    OUTSIDE_SHAPES,
     POD_CIDRS,
     POD_INTERFACES,
     RESTRICTED,
     SET_SPECS,
     SHAPE_BITS,
-    SHAPES,
     SLOTS,
     TRANSPARENT,
-    Elements,
     Field,
     Ruleset,
-    SetKey,
     mark,
     packed,
     unpack,
-)
-from mooring.dataplane.ruleset import port as packed_port
-from mooring.dataplane.shapes import (
-    EXACT_SLOTS,
-    FIRST_STICKY,
-    LAST_STICKY,
-    OutOfShapes,
-    Shape,
-    chain_name,
-    plain_number,
-    shape_named,
-    slots_for,
 )
 from mooring.services.view import Entry, Masquerade, NodeView, Pool, ServicePort
 from mooring.testing.node_views import FOUR, SIX, Door, external_port, node_view, port_with, service_port, there
 
 SIZES = {Field.ADDRESS: 4, Field.PORT: 4, Field.MARK: 4}
 EXAMPLES = settings(max_examples=150, deadline=None)
-
-
-def applied(elements: Elements, transaction: Transaction) -> dict[SetKey, dict[bytes, bytes]]:
-    """What a table holds after a transaction, as strict as the kernel."""
-    after = {key: dict(items) for key, items in elements.items()}
-    for change in transaction.changes:
-        items = after.setdefault(change.set, {})
-        for key, data in change.remove:
-            assert items.pop(key) == data
-        for key, data in change.add:
-            assert key not in items, f"{change.set} already has {key!r}"
-            items[key] = data
-    return {key: items for key, items in after.items() if items}
-
-
-def meaning(elements: Elements) -> Mapping[str, object]:
-    """What the elements say, whatever the numbers: each frontend's chain and the endpoints behind it, slot by slot."""
-    said: dict[str, object] = {}
-    for (table, name), items in elements.items():
-        if name in (FRONTENDS, OUTSIDE_FRONTENDS):
-            chains = elements[(table, SHAPES if name == FRONTENDS else OUTSIDE_SHAPES)]
-            for key, data in items.items():
-                value = int(unpack(table, SET_SPECS[name].data, data)[0])
-                chain = chains[mark(value & (1 << SHAPE_BITS) - 1)].decode()
-                behind = _behind(elements, table, value >> SHAPE_BITS << SHAPE_BITS) if "pick" in chain else []
-                said[f"{table} {name} {key.hex()}"] = (chain, behind)
-        elif name not in (ENDPOINTS, SLOTS, SHAPES, OUTSIDE_SHAPES):
-            said[f"{table} {name}"] = dict(items)
-    return said
-
-
-def _behind(elements: Elements, table: str, gid: int) -> list[bytes]:
-    """The endpoint in each slot."""
-    prefix = mark(gid)
-    endpoints = {key[4:]: data for key, data in elements[(table, ENDPOINTS)].items() if key.startswith(prefix)}
-    numbers = {key[4:]: data for key, data in elements.get((table, SLOTS), {}).items() if key.startswith(prefix)}
-    assert set(numbers.values()) in (set(), set(endpoints)), "a number for each endpoint, and an endpoint for each number"
-    return sorted(endpoints[number] for number in numbers.values()) if numbers else sorted(endpoints.values())
-
-
-def with_affinity(port: ServicePort, seconds: int) -> ServicePort:
-    return msgspec.structs.replace(port, affinity=seconds)
-
-
-def view_of(installed: Installed) -> NodeView:
-    """What an agent with this memory wishes."""
-    ports = {name: tuple(each.port for each in numbered) for name, numbered in installed.services.items()}
-    return msgspec.structs.replace(node_view({}), services=ports)
-
-
-def shown(elements: Elements, table: str, name: str) -> set[str]:
-    """A set's elements in words."""
-    return {element(table, SET_SPECS[name], key, data) for key, data in elements.get((table, name), {}).items()}
 
 
 def test_a_frontend_whose_outside_arm_differs_is_rendered_as_last_reviewed() -> None:
@@ -329,92 +258,6 @@ def test_arms_that_no_table_can_hold_are_refused_and_those_that_differ_for_unkno
         assert "no table can hold" in str(installed.refused[("default", "ext")])
     blind = msgspec.structs.replace(node_view({"ext": [msgspec.structs.replace(good, frontends=(odd,))]}), pod_cidrs=())
     assert {} == Installed.of(blind).refused
-
-
-@pytest.mark.parametrize("endpoints", [1, 2, 1000, EXACT_SLOTS, EXACT_SLOTS + 1, 1500, 5000, 60_000])
-def test_a_shape_says_how_many_slots_it_picks_from(endpoints: int) -> None:
-    slots = slots_for(endpoints)
-    assert endpoints <= slots < endpoints + 64
-    assert 2 <= plain_number(slots) < FIRST_STICKY
-    numbers = [plain_number(slots_for(each)) for each in range(1, endpoints + 1)]
-    assert len(set(numbers)) == len({slots_for(each) for each in range(1, endpoints + 1)})
-
-
-@pytest.mark.parametrize("verdict_map", [SHAPES, OUTSIDE_SHAPES])
-@pytest.mark.parametrize("shape", [Shape(1), Shape(1088), Shape(3, 60), Shape(1, 86400)])
-def test_a_chains_name_says_its_shape(verdict_map: str, shape: Shape) -> None:
-    assert shape == shape_named(verdict_map, chain_name(verdict_map, shape))
-
-
-@pytest.mark.parametrize(
-    "name", ["pick-", "pick-0", "pick-03", "pick-3-for-", "pick-3-for-0", "pick-x", "refuse", "outside-pick-3"]
-)
-def test_a_name_that_no_chain_of_ours_bears_says_nothing(name: str) -> None:
-    assert shape_named(SHAPES, name) is None
-
-
-@pytest.mark.parametrize("affinity", [0, 60])
-def test_more_endpoints_than_exact_slots_fill_every_slot(affinity: int) -> None:
-    many = [there(f"10.200.{n // 250}.{n % 250}") for n in range(1030)]
-    port = with_affinity(service_port("big", "10.96.0.1", many), affinity)
-    elements = compile_view(node_view({"big": [port]})).elements
-    slots = {unpack("ip", SET_SPECS[ENDPOINTS].key, key)[1] for key in elements[("ip", SLOTS if affinity else ENDPOINTS)]}
-    assert set(range(1088)) == slots
-    assert len(elements[("ip", ENDPOINTS)]) == (1030 if affinity else 1088)
-
-
-def test_affinity_is_switched_on_and_off_and_its_timeout_changed_in_one_transaction() -> None:
-    plain = service_port("web", "10.96.0.1", FOUR)
-    installed = Installed.of(node_view({"web": [plain]}))
-    kernel = installed.ruleset().elements
-    for seconds in (60, 10800, 0, 60):
-        kernel = applied(kernel, installed.change(("default", "web"), (with_affinity(plain, seconds),)))
-        assert installed.ruleset().elements == kernel
-        assert meaning(compile_view(node_view({"web": [with_affinity(plain, seconds)]})).elements) == meaning(kernel)
-    assert {0, 1, plain_number(5), FIRST_STICKY, FIRST_STICKY + 1} == {
-        unpack("ip", SET_SPECS[SHAPES].key, key)[0] for key in kernel[("ip", SHAPES)]
-    }
-
-
-def test_an_endpoints_number_does_not_change_with_the_others_nor_from_agent_to_agent() -> None:
-    before = compile_view(node_view({"web": [with_affinity(service_port("web", "10.96.0.1", FOUR), 60)]})).elements
-    after = compile_view(node_view({"web": [with_affinity(service_port("web", "10.96.0.1", FOUR[2:]), 60)]})).elements
-    assert after[("ip", ENDPOINTS)].items() < before[("ip", ENDPOINTS)].items()
-
-
-def test_endpoints_with_the_same_checksum_get_different_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids, "crc32", lambda _: 0xFFFFFFFF)
-    endpoints = [packed("10.0.0.1") + packed_port(number) for number in (80, 81, 82)]
-    assert endpoint_numbers(endpoints) == dict(zip(endpoints, [0xFFFFFFFF, 0, 1], strict=True))
-
-
-def test_shapes_with_affinity_that_nobody_uses_give_their_numbers_to_others_until_all_are_in_use() -> None:
-    numbers = LAST_STICKY - FIRST_STICKY + 1
-    web = service_port("web", "10.96.0.1", FOUR)
-    installed = Installed.of(node_view({"web": [web]}))
-    kernel = installed.ruleset().elements
-    for seconds in range(1, numbers + 11):
-        kernel = applied(kernel, installed.change(("default", "web"), (with_affinity(web, seconds),)))
-    assert installed.ruleset().elements == kernel
-    assert len(kernel[("ip", SHAPES)]) == 2 + 1 + numbers
-
-    names = [(f"s{n}", f"10.96.{n // 200 + 1}.{n % 200 + 1}") for n in range(numbers)]
-    services = {
-        name: [with_affinity(service_port(name, address, FOUR), seconds)]
-        for seconds, (name, address) in enumerate(names, start=1)
-    }
-    full = Installed.of(node_view(services))
-    assert {} == full.refused
-    before = full.ruleset()
-    with pytest.raises(OutOfShapes, match=r"session affinity: 2048 pairs .* so \(5 endpoints, 9999 s\)"):
-        full.change(("default", "web"), (with_affinity(web, 9999),))
-    assert before == full.ruleset()
-    full.change(("default", "s0"), ())
-    kernel = applied(before.elements, full.change(("default", "s1"), (with_affinity(services["s1"][0], 9999),)))
-    assert shown(kernel, "ip", SHAPES) >= {f"0x00000{FIRST_STICKY:x} : goto pick-5-for-9999"}
-    adopted, transaction = Installed.adopt(view_of(full), full.ruleset())
-    assert Transaction() == transaction
-    assert adopted.ruleset() == full.ruleset()
 
 
 def test_node_ports_answer_at_127_0_0_1_with_a_sysctl_and_at_no_ipv6_loopback_address() -> None:

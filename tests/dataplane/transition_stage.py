@@ -62,7 +62,7 @@ LONG = 5.0
 """Seconds for what must be answered."""
 ROUNDS = 16
 """Turns after which chance alone has missed no endpoint."""
-_OWN_PORTS = count(10_000)
+_OWN_PORTS = count()
 """The lab's own probes start at 20,000."""
 _REFUSALS = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EACCES)
 
@@ -89,7 +89,7 @@ class Held(Struct, frozen=True):
 
 
 class CountingFirewall(NftFirewall):
-    """Counts what the agent asks of it. `refuses`: it stands in for a kernel that refuses the next transaction."""
+    """Counts what the agent asks of it."""
 
     transactions = replacements = 0
 
@@ -265,7 +265,7 @@ class Stage(World):
 @asynccontextmanager
 async def set_up() -> AsyncIterator[Stage]:
     """A stage whose agent does not run yet."""
-    async with Lab(_everybody(), clients=[NEAR], patience=QUIET) as lab:
+    async with Lab(_everybody(), clients=NODES, patience=QUIET) as lab:
         for address in (*BALANCERS, MOVED, *EXTERNAL, *NODES):
             for port in NODE_PORTS if address in NODES else PORTS:
                 for protocol in (Protocol.TCP, Protocol.UDP):

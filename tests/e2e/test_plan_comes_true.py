@@ -10,8 +10,9 @@ from random import Random
 from typing import Any
 
 import pytest
+import scene as scenes
 import yaml
-from scene import SILENCE, Scene, scene, until_equal
+from scene import SILENCE, Scene, scene, until, until_equal
 
 from local_cluster import Cluster
 from mooring.app.forecast.fork import Fork
@@ -207,8 +208,10 @@ def test_a_kubeconfig_alone_is_enough(
 
 def test_the_whole_namespace_may_go(here: Scene) -> None:
     named = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": here.namespace}}
-    before = here.get("Service", "web")
+    here.serve(scenes.server("spare", "spare"), scenes.service("spare", "spare"))
+    until(lambda: here.endpoints("spare"))
+    before = here.get("Service", "spare")
     done = here.cluster.mooring("plan", "--delete", "-f", "-", stdin=yaml.safe_dump(named), check=False)
     assert 2 == done.returncode
     assert done.stdout.splitlines()[0].startswith("lost: ") and f"namespace/{here.namespace} deleted" in done.stdout
-    assert before == here.get("Service", "web")
+    assert before == here.get("Service", "spare")
