@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 import pytest
-from random_clusters import cluster_view_of
+from random_objects import cluster_view_of
 from random_views import BALANCERS, ENDPOINTS, NODE, NODE_PORT_NUMBERS, PORTS, WRONG_PORT, node_view_of, packets_of, sources
 
 from mooring.dataplane.trace import Outcome as End

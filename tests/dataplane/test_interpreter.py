@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_clusters import cluster_view_of
+from random_objects import cluster_view_of
 from random_views import NODE, node_views, packets_of
 
 from mooring.dataplane.installed import Installed, compile_view

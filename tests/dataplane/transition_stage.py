@@ -8,7 +8,7 @@ import asyncio
 import errno
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
@@ -187,18 +187,34 @@ class Stage(World):
             await asyncio.get_running_loop().sock_connect(client, (door.address, door.port))
         return Held(source, door, client, await ask(client))
 
-    async def broken(self, held: Iterable[Held]) -> list[str]:
-        """The connections that are no longer answered, or by another endpoint."""
+    async def broken(self, held: Iterable[Held], meanwhile: Coroutine[None, None, None] | None = None) -> list[str]:
+        """The connections that are not answered, or by another endpoint: asked once, or again and again while something is
+        done.
+        """
         lines = [each for each in held if each.door.protocol == "TCP"]
-        answers = await asyncio.gather(*(ask(each.client) for each in lines))
-        return [f"{each.words}: {met}" for each, met in zip(lines, answers, strict=True) if met != each.endpoint]
+        doing = asyncio.create_task(meanwhile) if meanwhile else None
+        found: dict[str, str] = {}
+        while True:
+            over = doing is None or doing.done()
+            answers = await asyncio.gather(*(ask(each.client) for each in lines))
+            found |= {each.words: met for each, met in zip(lines, answers, strict=True) if met != each.endpoint}
+            if over or found:
+                break
+            await asyncio.sleep(0)
+        if doing:
+            await doing
+        return [f"{words}: {met}" for words, met in found.items()]
 
-    async def astray(self, held: Iterable[Held], view: NodeView) -> list[str]:
+    async def astray(self, held: Iterable[Held], view: NodeView, forgotten: bool = False) -> list[str]:
         """The UDP flows that do not go where they should: on to their endpoint while it serves at their door, else where a new
-        flow goes.
+        flow goes. Either will do for those that may have been `forgotten`.
         """
         flows = [each for each in held if each.door.protocol == "UDP"]
-        wishes = [{each.endpoint} if serves(view, each) else ends(view, each.source, each.door) for each in flows]
+        wishes = [
+            ({each.endpoint} if serves(view, each) else set())
+            | (ends(view, each.source, each.door) if forgotten or not serves(view, each) else set())
+            for each in flows
+        ]
         patience = [QUIET if "drop" in wish else LONG for wish in wishes]
         answers = await asyncio.gather(*(ask(each.client, wait) for each, wait in zip(flows, patience, strict=True)))
         return [

@@ -1,4 +1,4 @@
-"""Clusters at random: Nodes, Services and EndpointSlices as documents, and what a node of such a cluster shall do.
+"""Clusters at random: Nodes, Services and EndpointSlices as documents, and a node's view of them.
 
 Addresses are those of random_views.py, so that one lab serves both.
 """
