@@ -25,7 +25,8 @@ bench:  ## benchmarks with their peers in the same run
 	@scripts/bootstrap bench
 	@for name in $(BENCH); do .venv/bin/python -m bench $$name; done
 
-soak: setup  ## create, change and delete at random with kill -9 of each role in turn
+soak: setup  ## 100,000 random packets on the kernel; create, change and delete with kill -9 of each role in turn
+	MOORING_KERNEL_PACKETS=100000 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/dataplane/test_agreement.py
 	.venv/bin/python -m bench.soak --minutes 10
 
 lock: setup  ## requirements.in -> requirements.lock (needs pip-tools)

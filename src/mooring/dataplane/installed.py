@@ -93,8 +93,6 @@ class Installed:
             self._hold(name, {}, wish)
             for key in wish.keys() & self._chains.keys():
                 self._chains[key].update(wish[key])
-        for name in self._rivals:
-            self._hold(name, elements(self.services[name]), self._elements(name))
 
     def change(self, name: ServiceName, ports: Sequence[ServicePort]) -> Transaction:
         """A Service is now `ports`, () when it is gone. Its cost does not depend on other Services.
@@ -194,9 +192,10 @@ class Installed:
                     del holders[element]
                     went[element] = b""
             for element in has.keys() - had.keys():
-                if element not in holders:
+                others = holders.get(element)
+                holders[element] = alone if others is None else others | alone
+                if others is None:
                     came[element] = b""
-                holders[element] = holders.get(element, alone) | alone
             found[key] = (went, came)
         return found
 

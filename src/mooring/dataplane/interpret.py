@@ -164,14 +164,8 @@ class _Machine:
                     raise _Break
             case ins.Find():
                 return self.find(instruction)
-            case ins.Remember(name, key, register, _):
-                if self.affinity is None:
-                    raise _Break
-                data = self.get(register, self.length(SET_SPECS[name].data))
-                self.affinity.setdefault((self.family, self.get(key, self.length(SET_SPECS[name].key))), data)
-            case ins.Forget(name, key, _):
-                if self.affinity is not None:
-                    self.affinity.pop((self.family, self.get(key, self.length(SET_SPECS[name].key))), None)
+            case ins.Remember() | ins.Forget():
+                self.write(instruction)
             case ins.Random(modulus, into):
                 self.put(into, mark(self.choose(modulus)))
             case ins.Dnat(register, port):
@@ -188,6 +182,17 @@ class _Machine:
             case ins.Go():
                 return instruction
         return None
+
+    def write(self, wanted: ins.Remember | ins.Forget) -> None:
+        """What a packet does to the affinity map."""
+        spec = SET_SPECS[wanted.set]
+        key = self.family, self.get(wanted.key, self.length(spec.key))
+        if isinstance(wanted, ins.Forget):
+            (self.affinity or {}).pop(key, None)
+        elif self.affinity is None:
+            raise _Break
+        else:
+            self.affinity.setdefault(key, self.get(wanted.data, self.length(spec.data)))
 
     def find(self, wanted: ins.Find) -> ins.Go | None:
         spec = SET_SPECS[wanted.set]

@@ -34,6 +34,7 @@ _PATIENCE = 1.0
 """Seconds without an answer after which a packet counts as dropped; a SYN is repeated after one."""
 _AT_ONCE, _BACKLOG = 400, 1000
 """Packets under way at a time (each takes two open files of this process), and connections that may wait for a server."""
+_ROUNDS = 10
 _FIRST_PORT, _PORTS = 20_000, 40_000
 
 
@@ -171,19 +172,22 @@ class Lab:
         return found
 
     async def _probe(self, probes: Sequence[Probe]) -> list[Outcome]:
-        loop = asyncio.get_running_loop()
-        heard = loop.time()
+        """Silence is counted in short rounds, so that a machine that stands still for a while does not make packets late."""
+        answered = 0
         tasks = [asyncio.create_task(self._attempt(each)) for each in probes]
 
         def note(_: object) -> None:
-            nonlocal heard
-            heard = loop.time()
+            nonlocal answered
+            answered += 1
 
         for task in tasks:
             task.add_done_callback(note)
         everything = asyncio.gather(*tasks, return_exceptions=True)
-        while not everything.done() and (left := heard + self.patience - loop.time()) > 0:
-            await asyncio.wait([everything], timeout=left)
+        known, silent = 0, 0
+        while not everything.done() and silent < _ROUNDS:
+            await asyncio.wait([everything], timeout=self.patience / _ROUNDS)
+            silent = silent + 1 if answered == known else 0
+            known = answered
         for task in tasks:
             task.cancel()
         await everything

@@ -1,1 +1,1 @@
-"""nftables: the skeleton through libnftables, elements as raw netlink batches."""
+"""nftables: tables, rules and elements as raw netlink batches."""
