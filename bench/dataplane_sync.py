@@ -41,7 +41,7 @@ Documents = list[dict[str, Any]]
 SERVICE_CIDRS = ("10.96.0.0/12",)
 HERE = {
     "kind": "Node",
-    "metadata": {"name": "node-0"},
+    "metadata": {"name": "node-0", "resourceVersion": "1"},
     "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]},
     "status": {"addresses": [{"type": "InternalIP", "address": "172.30.0.11"}]},
 }
@@ -181,7 +181,8 @@ class _Listed:
         if kind is NODE:
             yield [HERE]
         elif kind is SERVICE_CIDR:
-            yield [{"kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}, "spec": {"cidrs": list(SERVICE_CIDRS)}}]
+            metadata = {"name": "kubernetes", "resourceVersion": "1"}
+            yield [{"kind": "ServiceCIDR", "metadata": metadata, "spec": {"cidrs": list(SERVICE_CIDRS)}}]
         elif kind in (SERVICE, ENDPOINT_SLICE):
             for first in range(0, self._services, 500):
                 page = range(first, min(first + 500, self._services))
