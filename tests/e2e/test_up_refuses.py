@@ -101,9 +101,11 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def overwrite(path: Path) -> None:
+    """The second half of the pages: one alone may be a page that is not in use."""
+    size = path.stat().st_size
     with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        file.write(os.urandom(2048))
+        file.seek(size // 2)
+        file.write(os.urandom(size - size // 2))
 
 
 @pytest.mark.parametrize(
