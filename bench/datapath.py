@@ -1,6 +1,7 @@
 """What does a Service cost its packets? Requests/s and latency, beside kube-proxy's rulesets and no Service at all.
 
-Options: `--rounds N` (default 5), `--quick` (1 round, sizes 1 and 10,000). Needs what `scripts/bootstrap bench` installs.
+Options: `--rounds N` (default 5; 0 measures latencies alone), `--quick` (1 round, sizes 1 and 10,000).
+`scripts/bootstrap bench` installs the peers.
 
 Each way of translation (ours, kube-proxy's nftables and iptables shapes, the latter by the kernel's old and new tables) gets,
 for each number of Services, three namespaces of its own: a client pod, the node with the rules, a server pod with nginx on five
@@ -18,7 +19,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from math import nan
 from pathlib import Path
+from random import Random
 from shutil import which
 from statistics import median, quantiles
 
@@ -45,7 +48,7 @@ EXTERNAL = 1_000
 """How many of the Services also have a node port and a balancer's address: the port range has no room for more than 2,768."""
 SECONDS = 1
 CONNECTIONS = 32
-ONE_BY_ONE = 1_500
+ONE_BY_ONE = 3_000
 """Connections in a row for the latency of new ones."""
 NEEDED = ("wrk", "nginx", "iptables-legacy-restore", "iptables-nft-restore", "nft")
 
@@ -115,12 +118,14 @@ def _percentile(said: str, which_one: int) -> float:
 
 
 def _latencies(places: Sequence[Place]) -> dict[Key, tuple[float, float]]:
-    """p50 and p99 of new connections, one at a time, in microseconds. The ways take turns of a hundred."""
+    """p50 and p99 of new connections, one at a time, in microseconds. Turns of fifty, in another order each time."""
     times: dict[Key, list[float]] = {}
-    for _ in range(ONE_BY_ONE // 100):
-        for place in places:
+    dice, order = Random(1), list(places)
+    for _ in range(ONE_BY_ONE // 50):
+        dice.shuffle(order)
+        for place in order:
             for target, where in place.targets.items():
-                times.setdefault((place.way, place.size, target, "new"), []).extend(_one_by_one(place.client, where, 100))
+                times.setdefault((place.way, place.size, target, "new"), []).extend(_one_by_one(place.client, where, 50))
     return {key: (_at(each, 50), _at(each, 99)) for key, each in times.items()}
 
 
@@ -148,7 +153,7 @@ def _figures(
     """Long because it is the report."""
 
     def ratio(one: Key, other: Key) -> float:
-        return median(each[one][0] / each[other][0] for each in rounds)
+        return median(each[one][0] / each[other][0] for each in rounds) if rounds else nan
 
     figures: Figures = {}
     largest, smallest = sizes[-1], sizes[0]
@@ -175,15 +180,16 @@ def _figures(
                 figures[f"ratio: p50 of a new connection, {peer} / ours at {size:,}, {target}"] = (
                     latencies[(peer, size, target, "new")][0] / latencies[(OURS, size, target, "new")][0]
                 )
-    for key in rounds[0]:
+    for key in rounds[0] if rounds else latencies:
         way, size, target, kind = key
         name = f"{way}{f', {size:,} Services' if size else ''}, {target}, {kind}"
-        figures[f"{name}: requests/s"] = median(each[key][0] for each in rounds)
+        if rounds:
+            figures[f"{name}: requests/s"] = median(each[key][0] for each in rounds)
         p50, p99 = (
             latencies[key] if kind == "new" else tuple(median(each[key][which_one] for each in rounds) for which_one in (1, 2))
         )
         figures[f"{name}: p50 us"], figures[f"{name}: p99 us"] = p50, p99
-    return figures
+    return {name: value for name, value in figures.items() if value == value}
 
 
 @contextmanager
