@@ -29,7 +29,7 @@ from mooring.model.kinds import ENDPOINT_SLICE, NAMESPACE, NODE, SERVICE, SERVIC
 from mooring.model.node import node
 from mooring.model.service import service
 from mooring.services.build import build_view
-from mooring.services.view import Endpoint, Entry, NodeView, Protocol
+from mooring.services.view import Endpoint, Entry, NodeView, Protocol, ServicePortName
 from mooring.testing.netlab import Lab, Outcome, Probe, Source
 from mooring.testing.node_views import Door as Doorway
 from mooring.testing.node_views import here, node_view, port_with, there
@@ -86,6 +86,10 @@ class Held(Struct, frozen=True):
     @property
     def words(self) -> str:
         return f"{self.source} to {self.door.protocol} {self.door.address}:{self.door.port} served by {self.endpoint}"
+
+
+Bonds = dict[tuple[Source, ServicePortName | None], str]
+"""Which endpoint each remembered client has, of each service port."""
 
 
 class CountingFirewall(NftFirewall):
@@ -168,12 +172,12 @@ class Stage(World):
         return [held for few in await asyncio.gather(*found) for held in few]
 
     async def _hold(self, source: Source, door: Door, traced: Trace) -> list[Held]:
-        """A few, and with luck or after some turns one to each endpoint; remembered clients get one and the same."""
+        """As many as it takes to get one to each endpoint; remembered clients get one and the same."""
         wanted = {text(each.endpoint.address, each.endpoint.port) for each in traced.choices}
         made: list[Held] = []
-        for turn in range(ROUNDS):
+        for _ in range(ROUNDS):
             made += [await self.open(source, door) for _ in wanted]
-            if turn and (traced.affinity or wanted == {each.endpoint for each in made}):
+            if traced.affinity or wanted == {each.endpoint for each in made}:
                 break
         met = {each.endpoint for each in made}
         assert met <= wanted and (met == wanted or traced.affinity), f"{source} at {door} met {met}, not {wanted}"
@@ -225,8 +229,10 @@ class Stage(World):
 
     # New connections.
 
-    async def surprises(self, view: NodeView, where: Iterable[Door]) -> list[str]:
-        """What new connections and flows through these doors meet other than what the simulator says, or fail to meet."""
+    async def surprises(self, view: NodeView, where: Iterable[Door], bonds: Bonds | None = None) -> list[str]:
+        """What new connections and flows through these doors meet other than what the simulator says, or fail to meet. Clients
+        that are still remembered must meet those of their `bonds`.
+        """
         asked = {
             (source, door): trace(view, packet(address, door))
             for door in sorted(where)
@@ -240,7 +246,7 @@ class Stage(World):
             tries = [way for way in left for _ in range(2 * len(wishes[way]) - 1)]
             for way, met in zip(tries, await self._probe(tries, wishes), strict=True):
                 seen[way].add(met)
-        await self._remembered([way for way, traced in asked.items() if traced.affinity], asked, seen)
+        await self._remembered([way for way, traced in asked.items() if traced.affinity], asked, seen, dict(bonds or {}))
         return [
             f"{source} to {door}: {sorted(seen[source, door], key=repr)}, not {sorted(wish, key=repr)}"
             for (source, door), wish in wishes.items()
@@ -264,9 +270,9 @@ class Stage(World):
         ways: Iterable[tuple[Source, Door]],
         asked: Mapping[tuple[Source, Door], Trace],
         seen: defaultdict[tuple[Source, Door], set[Outcome]],
+        had: Bonds,
     ) -> None:
         """A client that is remembered meets one endpoint of a service port, again and again, wherever that is a choice."""
-        had: dict[object, str] = {}
         for source, door in [*ways] * 3:
             traced = asked[source, door]
             who = (source, traced.service)
@@ -360,6 +366,16 @@ def wished(traced: Trace) -> frozenset[Outcome]:
 def ends(view: NodeView, source: Source, door: Door) -> set[str]:
     """The same in the words of `ask`."""
     return {each.endpoint or each.verdict for each in wished(trace(view, packet(sources(door)[source], door)))}
+
+
+def bonds(view: NodeView, held: Iterable[Held]) -> Bonds:
+    """Of the clients that the view has remembered; what they hold tells."""
+    found: Bonds = {}
+    for each in held:
+        traced = trace(view, packet(sources(each.door)[each.source], each.door))
+        if traced.affinity:
+            found[each.source, traced.service] = each.endpoint
+    return found
 
 
 def serves(view: NodeView, held: Held) -> bool:
