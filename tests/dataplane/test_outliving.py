@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from transition_documents import FOUR, FULL, TCP, UDP, draining, endpoints, serve, serve_by, service, slice_of
@@ -95,8 +95,9 @@ class DyingServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
-        while await reader.read(256):
-            writer.write(f"{text(*DYING)} {writer.get_extra_info('peername')[0]}".encode())
+        with suppress(asyncio.CancelledError):  # at the end of the loop
+            while await reader.read(256):
+                writer.write(f"{text(*DYING)} {writer.get_extra_info('peername')[0]}".encode())
 
     async def resets(self) -> None:
         self._server.close()
@@ -142,7 +143,7 @@ async def test_an_endpoint_that_dies_takes_its_own_connections_with_it_and_no_ot
             assert await stage.broken(others) == []
             assert await newcomers(stage, after) == {NEAR, FAR}
             async with asyncio.timeout(LONG):
-                while await stage.astray(held, after):
+                while await stage.astray(held, after, wait=QUIET):  # an answer on its way may be lost with the old flow
                     await asyncio.sleep(0.01)
 
 

@@ -124,10 +124,11 @@ async def goes_through(stage: Stage, others: Bystanders, before: NodeView, chang
         after = await stage.settled()
         assert stage.firewall.transactions - transactions <= stage.writes - writes, "one for each write, or fewer"
         await others.forgotten(stage)
-        astray, surprises = await asyncio.gather(
-            stage.astray(held, after, gap), stage.surprises(after, {*doors(before), *doors(after)}, bonds(before, held))
-        )
-        assert (astray, surprises) == ([], [])
+        async with asyncio.TaskGroup() as asking:
+            astray = asking.create_task(stage.astray(held, after, gap))
+            everywhere = {*doors(before), *doors(after)}
+            surprises = asking.create_task(stage.surprises(after, everywhere, bonds(before, held)))
+        assert (astray.result(), surprises.result()) == ([], [])
         assert await stage.broken(held) == []
         assert await stage.broken(others.lines) == []
         assert await stage.astray(others.lines, after) == []
