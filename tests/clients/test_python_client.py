@@ -43,9 +43,10 @@ def core(api: client.ApiClient) -> client.CoreV1Api:
 
 @pytest.fixture(scope="module")
 def place(core: client.CoreV1Api) -> Iterator[str]:
-    """A namespace for all tests of this module."""
+    """A namespace for all tests of this module, with what the controllers put into every new one."""
     name = f"python-{secrets.token_hex(4)}"
     core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
+    eventually(lambda: core.list_namespaced_config_map(name).items, bool)
     yield name
     core.delete_namespace(name)
 
