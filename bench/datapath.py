@@ -8,6 +8,9 @@ for each number of Services, three namespaces of its own: a client pod, the node
 ports. The measured Service is the last one. Rounds go through all ways in turn, so that a slow moment of the machine meets all
 of them; a ratio is the median over the rounds of the ratio within a round. `new` opens a connection for each request, `kept`
 keeps 32 open. Latencies of `new` are measured one connection at a time, from connect to the last byte.
+
+Two places differ by more than their rules: where their servers' memory lies, on which processor they woke. So what the number
+of Services costs is also measured in one place, whose tables are replaced again and again: short turns with 1 and with 10,000.
 """
 
 import asyncio
@@ -50,6 +53,10 @@ SECONDS = 1
 CONNECTIONS = 32
 ONE_BY_ONE = 3_000
 """Connections in a row for the latency of new ones."""
+TURNS = 20
+"""With each number of Services, where one place has them in turn."""
+SETTLE = 0.5
+"""Seconds in which the kernel frees replaced tables, beside whatever runs then."""
 NEEDED = ("wrk", "nginx", "iptables-legacy-restore", "iptables-nft-restore", "nft")
 
 OURS, NFTABLES, LEGACY, IPTABLES = "ours", "kube-proxy nftables", "kube-proxy iptables (legacy)", "kube-proxy iptables (nft)"
@@ -62,6 +69,7 @@ class Place(Struct, frozen=True):
     way: str
     size: int
     client: str
+    node: str
 
     @property
     def targets(self) -> dict[str, tuple[str, int]]:
@@ -84,7 +92,34 @@ def run(options: list[str]) -> Figures:
         places += [stack.enter_context(_place(way, size)) for size in sizes for way in (OURS, NFTABLES, LEGACY, IPTABLES)]
         measured = [_round(places) for _ in range(rounds)]
         latencies = _latencies(places)
-    return _figures(measured, latencies, sizes)
+    return {**_in_one_place(1 if quick else TURNS), **_figures(measured, latencies, sizes)}
+
+
+def _in_one_place(turns: int) -> Figures:
+    """What 10,000 Services cost against one, everything but the tables being the same."""
+    times: dict[tuple[int, str], list[float]] = {}
+    rates: dict[tuple[int, str], list[float]] = {}
+    sizes = (SIZES[0], SIZES[-1])
+    rulesets = {size: Installed.of(_view(_services(size))).ruleset() for size in sizes}
+    with _place(OURS, sizes[0]) as place, closing(NftFirewall(place.node)) as firewall:
+        for turn in range(turns):
+            for size in sizes if turn % 2 else sizes[::-1]:
+                asyncio.run(firewall.replace(rulesets[size]))
+                time.sleep(SETTLE)
+                for target, where in Place(OURS, size, place.client, place.node).targets.items():
+                    times.setdefault((size, target), []).append(median(_one_by_one(place.client, where, 60)))
+                    rate, *_ = _wrk(place.client, f"http://{where[0]}:{where[1]}/", "Connection: close")
+                    rates.setdefault((size, target), []).append(rate)
+    figures: Figures = {}
+    small, large = sizes
+    for target in ("ClusterIP", "NodePort", "LoadBalancer"):
+        p50 = median(times[(small, target)]) / median(times[(large, target)])
+        figures[f"ratio: one place, p50 of a new connection, ours at {small:,} / at {large:,}, {target}"] = p50
+    for target in ("ClusterIP", "NodePort", "LoadBalancer"):
+        pairs = zip(rates[(large, target)], rates[(small, target)], strict=True)
+        rate = median(many / one for many, one in pairs)
+        figures[f"ratio: one place, new connections/s, ours at {large:,} / at {small:,}, {target}"] = rate
+    return figures
 
 
 Key = tuple[str, int, str, str]
@@ -206,7 +241,7 @@ def _place(way: str, size: int) -> Iterator[Place]:
         stack.enter_context(_nginx(server))
         if way != DIRECT:
             asyncio.run(_load(way, home, _services(size)))
-        yield Place(way, size, client)
+        yield Place(way, size, client, home)
 
 
 def _link(home: str, pod: str, address: str, name: str) -> None:
