@@ -157,18 +157,6 @@ class TestDefaults:
             id="requests above limits",
         ),
         pytest.param(
-            pod(dnsPolicy="None"),
-            "spec.dnsConfig",
-            "Required value: must provide `dnsConfig` when `dnsPolicy` is None",
-            id="no DNS at all",
-        ),
-        pytest.param(
-            pod(hostname="a.b"),
-            "spec.hostname",
-            None,
-            id="a hostname with a dot",
-        ),
-        pytest.param(
             pod(initContainers=[{"name": "i", "image": "a:1", "readinessProbe": {"exec": {"command": ["a"]}}}]),
             "spec.initContainers[0].readinessProbe",
             "Forbidden: may not be set for init containers without restartPolicy=Always",
@@ -187,11 +175,6 @@ def test_a_broken_pod_is_refused(document, field, message):
         Direct().create(POD, document)
     assert [field] == list(refusal.value.causes)
     assert message in (None, refusal.value.causes[field])
-
-
-@pytest.mark.parametrize("search", ["example.com.", ".", "_tcp.example_zone.com"])
-def test_search_paths_are_relaxed(search):
-    assert Direct().create(POD, pod(dnsConfig={"searches": [search]}))
 
 
 class TestChanges:

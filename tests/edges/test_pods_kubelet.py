@@ -26,10 +26,10 @@ Document = dict[str, Any]
 class Agent:
     """One node agent on the lab's node; a second one takes over from a stopped first."""
 
-    def __init__(self, lab: NodeLab, api: MemoryApi) -> None:
+    def __init__(self, lab: NodeLab, api: MemoryApi, **more: Any) -> None:
         self.api, self.pods, self.stop = api, lab.pods(), asyncio.Event()
         machine = Machine(self.pods.runtime, self.pods.images, self.pods.volumes, self.pods.prober)
-        options = NodeOptions(NodeIdentity("node-a", (NODE_IP, NODE_IP6)), facts(lab.state))
+        options = NodeOptions(NodeIdentity("node-a", (NODE_IP, NODE_IP6)), facts(lab.state), **more)
         self.task = asyncio.create_task(run_kubelet(api, machine, options, self.stop))
 
     async def end(self) -> None:
@@ -428,6 +428,35 @@ async def test_the_host_network(cluster: Cluster) -> None:
     await cluster.pod("web", shell(FOREVER), hostNetwork=True)
     pod = await cluster.reaches("web", ready)
     assert [NODE_IP, NODE_IP6] == [one["ip"] for one in pod["status"]["podIPs"]]
+
+
+async def test_a_node_without_cluster_dns_gives_its_own_and_says_so(lab: NodeLab, cluster: Cluster) -> None:
+    await cluster.agent.end()
+    own = f"search {' '.join(f's{number}.example' for number in range(30))}\nnameserver 192.0.2.53\n"
+    cluster.agent = Agent(
+        lab, cluster.api, cluster_dns=(), resolv_conf=lambda: own, resolv_conf_path="/etc/resolv.conf", hosts=lambda: "# own\n"
+    )
+    await cluster.pod("web", shell("cat /etc/resolv.conf"), restartPolicy="Never")
+    pod = await cluster.reaches("web", lambda pod: pod["status"]["phase"] == "Succeeded")
+    assert own == await cluster.logs(pod, "main")
+    words = (
+        'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. '
+        'Falling back to "Default" policy.'
+    )
+    about_pod = f'pod: "web_default({pod["metadata"]["uid"]})". {words}'
+    assert {about_pod, words} == {text for _, text in await cluster.events("MissingClusterDNS")}
+    lines = "Resolv.conf file '/etc/resolv.conf' contains search line consisting of more than 29 domains!"
+    assert [("CheckLimitsForResolvConf", lines)] == await cluster.events("CheckLimitsForResolvConf")
+    await cluster.pod("host", shell("cat /etc/hosts; hostname"), restartPolicy="Never", hostNetwork=True)
+    pod = await cluster.reaches("host", lambda pod: pod["status"]["phase"] == "Succeeded")
+    assert "# Kubernetes-managed hosts file (host network).\n# own\nnode-a\n" == await cluster.logs(pod, "main")
+
+
+async def test_what_a_resolver_cannot_bear_is_told(cluster: Cluster) -> None:
+    config = {"nameservers": ["192.0.2.1", "192.0.2.2", "192.0.2.3"]}
+    await cluster.pod("web", shell(FOREVER), dnsConfig=config)
+    words = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "
+    assert [("DNSConfigForming", words + "10.96.0.10 192.0.2.1 192.0.2.2")] == await cluster.events("DNSConfigForming")
 
 
 async def test_what_the_security_context_may_not_ask(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -377,9 +378,12 @@ async def test_a_full_range_says_so(node: Pods, lab: NodeLab) -> None:
 
 
 async def test_the_host_network_is_the_nodes(lab: NodeLab, node: Pods) -> None:
+    machine = socket.gethostname()
     seen = await node.runtime.sandbox(sandbox("p", host_network=True, hostname="node-a"))
     assert (("172.30.0.11",), []) == (seen.ips, lab.links())
     assert "lo\n" == await said(node, "echo $(ls /sys/class/net)")
+    assert "node-a\nnode-a\n" == await said(node, "hostname; cat /etc/hostname")
+    assert machine == socket.gethostname() != "node-a"
 
 
 async def test_echo_switches_readiness_drains_and_speaks_udp(node: Pods) -> None:

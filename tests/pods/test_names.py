@@ -1,4 +1,4 @@
-"""What a pod's resolv.conf, hosts and hostname say; who it runs as; which address it gets; what its log lines mean."""
+"""What a pod's hosts and hostname say; who it runs as; which address it gets; what its log lines mean."""
 
 from typing import Any
 
@@ -10,53 +10,74 @@ from pod_builders import a_pod, container
 from mooring.model.pod import Pod
 from mooring.pods.addresses import next_address
 from mooring.pods.cri_log import parse, shown
-from mooring.pods.names import hostname, hosts, resolv_conf
+from mooring.pods.names import TooLong, hostname, hosts
 from mooring.pods.security import CAPABILITIES, DEFAULT, Refused, identity
 
-NODE_FILE = "nameserver 192.0.2.1\nsearch example.com\noptions edns0\n"
-CLUSTER = (
-    "search default.svc.cluster.local svc.cluster.local cluster.local example.com\nnameserver 10.96.0.10\noptions ndots:5\n"
-)
-CONFIG = {"nameservers": ["192.0.2.9"], "searches": ["corp"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]}
-POLICIES = {
-    "the cluster first": (a_pod(), CLUSTER),
-    "the node's own": (a_pod(dnsPolicy="Default"), "search example.com\nnameserver 192.0.2.1\noptions edns0\n"),
-    "host network falls back to the node's": (
-        a_pod(hostNetwork=True), "search example.com\nnameserver 192.0.2.1\noptions edns0\n"),
-    "host network with the cluster first": (a_pod(hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet"), CLUSTER),
-    "nothing but what is configured": (
-        a_pod(dnsPolicy="None", dnsConfig=CONFIG), "search corp\nnameserver 192.0.2.9\noptions ndots:2 edns0\n"),
-    "configuration is added and wins": (
-        a_pod(dnsConfig=CONFIG),
-        "search default.svc.cluster.local svc.cluster.local cluster.local example.com corp\n"
-        "nameserver 10.96.0.10\nnameserver 192.0.2.9\noptions ndots:2 edns0\n"),
+OWN = """# Kubernetes-managed hosts file.
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::0\tip6-localnet
+fe00::0\tip6-mcastprefix
+fe00::1\tip6-allnodes
+fe00::2\tip6-allrouters
+"""
+NODE_HOSTS = "127.0.0.1 localhost\n192.0.2.3 node-a\n"
+ALIASES = [{"ip": "192.0.2.7", "hostnames": ["foo", "bar"]}, {"ip": "192.0.2.7", "hostnames": ["baz"]}, {"ip": "2001:db8::7"}]
+ADDED = "\n# Entries added by HostAliases.\n192.0.2.7\tfoo\tbar\n192.0.2.7\tbaz\n2001:db8::7\n"
+HOSTS = {
+    "a pod's own addresses": (a_pod(), OWN + "10.244.0.5\tweb\nfd00::5\tweb\n"),
+    "a subdomain makes a whole name": (
+        a_pod(subdomain="db"),
+        f"{OWN}10.244.0.5\tweb.db.default.svc.cluster.local\tweb\nfd00::5\tweb.db.default.svc.cluster.local\tweb\n"),
+    "the short name stays, whatever the kernel is told": (
+        a_pod(hostname="db-0", subdomain="db", setHostnameAsFQDN=True),
+        OWN + "".join(f"{ip}\tdb-0.db.default.svc.cluster.local\tdb-0\n" for ip in ("10.244.0.5", "fd00::5"))),
+    "a name of its own choice is the only one": (
+        a_pod(hostname="db-0", subdomain="db", hostnameOverride="db.example.com"),
+        OWN + "10.244.0.5\tdb.example.com\nfd00::5\tdb.example.com\n"),
+    "aliases in order, one line each": (
+        a_pod(hostAliases=ALIASES), f"{OWN}10.244.0.5\tweb\nfd00::5\tweb\n{ADDED}"),
+    "the node's file on the host network": (
+        a_pod(hostNetwork=True, hostAliases=ALIASES),
+        f"# Kubernetes-managed hosts file (host network).\n{NODE_HOSTS}{ADDED}"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("pod", "wanted"), POLICIES.values(), ids=POLICIES)
-def test_resolv_conf(pod: Pod, wanted: str) -> None:
-    assert wanted == resolv_conf(pod, ("10.96.0.10",), "cluster.local", NODE_FILE)
-
-
-def test_hosts_name_the_pod_and_its_aliases() -> None:
-    pod = a_pod(subdomain="db", hostAliases=[{"ip": "192.0.2.7", "hostnames": ["foo", "bar"]}])
-    text = hosts(pod, ("10.244.0.5", "fd00::5"), "cluster.local", "")
-    assert "10.244.0.5\tweb.db.default.svc.cluster.local\tweb\nfd00::5\tweb.db.default.svc.cluster.local\tweb\n" in text
-    assert text.endswith("\n# Entries added by HostAliases.\n192.0.2.7\tfoo\tbar\n")
+@pytest.mark.parametrize(("pod", "wanted"), HOSTS.values(), ids=HOSTS)
+def test_hosts(pod: Pod, wanted: str) -> None:
+    assert wanted == hosts(pod, ("10.244.0.5", "fd00::5"), "cluster.local", NODE_HOSTS)
 
 
 HOSTNAMES = {
     "the pod's name": (a_pod(), "web"),
     "its own hostname": (a_pod(hostname="db-0"), "db-0"),
+    "a subdomain alone changes nothing": (a_pod(hostname="db-0", subdomain="db"), "db-0"),
     "fully qualified": (a_pod(hostname="db-0", subdomain="db", setHostnameAsFQDN=True), "db-0.db.default.svc.cluster.local"),
+    "fully qualified needs a subdomain": (a_pod(hostname="db-0", setHostnameAsFQDN=True), "db-0"),
+    "of its own choice": (a_pod(hostname="db-0", subdomain="db", hostnameOverride="db.example.com"), "db.example.com"),
     "the node's": (a_pod(hostNetwork=True), "node-a"),
+    "the node's, whatever is asked": (a_pod(hostNetwork=True, hostname="db-0"), "node-a"),
     "a long name is cut": (a_pod(meta={"name": "x" * 62 + "-yyy"}), "x" * 62),
-}
+    "a name that just fits is not": (a_pod(meta={"name": "x" * 63}), "x" * 63),
+    "the longest whole name": (
+        a_pod(hostname="h" * 35, subdomain="db", setHostnameAsFQDN=True), "h" * 35 + ".db.default.svc.cluster.local"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("pod", "wanted"), HOSTNAMES.values(), ids=HOSTNAMES)
 def test_hostname(pod: Pod, wanted: str) -> None:
     assert wanted == hostname(pod, "cluster.local", "node-a")
+
+
+def test_a_whole_name_longer_than_the_kernel_takes_is_refused() -> None:
+    pod = a_pod(hostname="h" * 36, subdomain="db", setHostnameAsFQDN=True)
+    with pytest.raises(TooLong) as refusal:
+        hostname(pod, "cluster.local", "node-a")
+    whole = "h" * 36 + ".db.default.svc.cluster.local"
+    assert str(refusal.value) == (
+        f"Failed to construct FQDN from pod hostname and cluster domain, FQDN {whole} is too long "
+        "(64 characters is the max, 65 characters requested)"
+    )
 
 
 def who(

@@ -15,11 +15,12 @@ from mooring.control.kubelet_node import NodeReporter
 from mooring.control.kubelet_objects import Objects
 from mooring.control.kubelet_pod import Machine, PodWorker
 from mooring.control.kubelet_watch import Follower
-from mooring.control.kubelet_wishes import NodeView
+from mooring.control.kubelet_wishes import NodeView, no_dns, no_hosts
 from mooring.model.kinds import POD
 from mooring.model.pod import pod as pod_view
 from mooring.pods.node import HostFacts, NodeIdentity
 from mooring.pods.observed import PodSeen
+from mooring.pods.resolv_conf import node_complaint
 from mooring.ports.api import Api
 
 Document = dict[str, Any]
@@ -30,15 +31,16 @@ _RESTART = 1.0
 class NodeOptions(Struct, frozen=True):
     """`services(namespace)`: Services from an informer, for the environment variables; None asks the API at each start.
 
-    `resolv_conf` and `hosts` are the texts of the node's own files.
+    `resolv_conf()` and `hosts()` read the node's own files; '' for `resolv_conf` says that the node has no DNS.
     """
 
     identity: NodeIdentity
     facts: HostFacts
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
-    resolv_conf: str = ""
-    hosts: str = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+    resolv_conf: Callable[[], str] = no_dns
+    resolv_conf_path: str = ""
+    hosts: Callable[[], str] = no_hosts
     services: Callable[[str], list[Document]] | None = None
 
 
@@ -78,7 +80,10 @@ class Kubelet:
         await self._remove_orphans()
 
     def _registered(self) -> None:
-        self.events.record(self.reporter.reference, "Normal", "Starting", "Starting kubelet.")
+        self.events.about_node("Normal", "Starting", "Starting kubelet.")
+        options = self.options
+        if complaint := node_complaint(options.resolv_conf(), options.cluster_domain, options.resolv_conf_path):
+            self.events.about_node("Warning", "CheckLimitsForResolvConf", complaint)
 
     async def _remove_orphans(self) -> None:
         """Pods on this machine that the API server no longer has."""

@@ -48,6 +48,11 @@ class Events:
         else:
             self._queue.put_nowait(event)
 
+    def about_node(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """The same, about the node itself: upstream names its uid by its name."""
+        reference = {"apiVersion": "v1", "kind": "Node", "name": self.node_name, "uid": self.node_name}
+        self.record(reference, kind, reason, message)
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:

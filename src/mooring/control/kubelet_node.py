@@ -43,11 +43,6 @@ class NodeReporter:
     def allocatable(self) -> dict[str, str]:
         return (self.document.get("status") or {}).get("allocatable") or {}
 
-    @property
-    def reference(self) -> Document:
-        """For Events: upstream names a node's uid by its name."""
-        return {"apiVersion": "v1", "kind": "Node", "name": self.identity.name, "uid": self.identity.name}
-
     def _seen(self, _uid: str, document: Document | None) -> None:
         if document is None:
             self._registered.clear()

@@ -23,6 +23,7 @@ from mooring.model.kinds import POD
 from mooring.model.pod import Container, Pod
 from mooring.pods.observed import PodSeen
 from mooring.pods.probing import Health, Role
+from mooring.pods.resolv_conf import resolver
 from mooring.pods.restart import INITIAL, LONGEST, Backoff, Trouble, raised
 from mooring.pods.security import Refused
 from mooring.pods.sources import Missing
@@ -236,8 +237,13 @@ class PodWorker:
             self.tell("Warning", "NetworkNotReady", "network is not ready: the node has no pod range yet (Node.spec.podCIDRs)")
             self._notify()
             return
+        asked = resolver(self.pod, node.dns)
+        for each in asked.complaints:
+            self.tell("Warning", each.reason, each.message)
+            if each.node:
+                self.events.about_node("Warning", each.reason, each.node)
         try:
-            self.seen = await self.machine.runtime.sandbox(sandbox_wish(self.pod, node))
+            self.seen = await self.machine.runtime.sandbox(sandbox_wish(self.pod, node, asked))
             self._sandbox_trouble = None
             self.files.stale = True
         except (RuntimeFailure, Missing) as error:

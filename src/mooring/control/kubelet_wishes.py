@@ -1,6 +1,6 @@
 """What exactly is asked of the runtime for a pod? The spec, the node's view and the facts, turned into wishes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -8,35 +8,56 @@ from mooring.model.pod import Container, Pod
 from mooring.pods import names, volumes
 from mooring.pods.environment import environment, expand
 from mooring.pods.quantity import parse, whole
+from mooring.pods.resolv_conf import NodeDns, Resolver
 from mooring.pods.security import identity
 from mooring.pods.sources import Facts, Missing
 from mooring.pods.wishes import ContainerWish, Mount, SandboxWish
+from mooring.ports.pods import RuntimeFailure
+
+
+def no_dns() -> str:
+    return ""
+
+
+def no_hosts() -> str:
+    """A node that knows no names but its own."""
+    return "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 
 
 class NodeView(Struct, frozen=True):
-    """What pods need to know of their node. The texts are the node's own files, for dnsPolicy Default and the host network."""
+    """What pods need to know of their node. `resolv_conf()` and `hosts()` read the node's own files, for dnsPolicy Default and
+    the host network; '' for `resolv_conf` says that the node has no DNS.
+    """
 
     name: str
     addresses: tuple[str, ...]
     pod_cidrs: tuple[str, ...] = ()
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
-    resolv_conf: str = ""
-    hosts: str = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+    resolv_conf: Callable[[], str] = no_dns
+    hosts: Callable[[], str] = no_hosts
     allocatable: Mapping[str, str] = {}
 
+    @property
+    def dns(self) -> NodeDns:
+        return NodeDns(self.cluster_dns, self.cluster_domain, self.resolv_conf(), self.addresses)
 
-def sandbox_wish(pod: Pod, node: NodeView) -> SandboxWish:
-    """Raises Missing for a volume of a kind that is not served."""
+
+def sandbox_wish(pod: Pod, node: NodeView, resolver: Resolver) -> SandboxWish:
+    """Raises Missing for a volume of a kind that is not served, RuntimeFailure for a hostname that is too long."""
+    try:
+        hostname = names.hostname(pod, node.cluster_domain, node.name)
+    except names.TooLong as error:
+        raise RuntimeFailure("FailedCreatePodSandBox", str(error)) from error
     return SandboxWish(
         uid=pod.uid,
         namespace=pod.metadata.namespace,
         name=pod.metadata.name,
-        hostname=names.hostname(pod, node.cluster_domain, node.name),
+        hostname=hostname,
         host_network=pod.spec.host_network,
         share_processes=bool(pod.spec.share_process_namespace),
-        resolv_conf=names.resolv_conf(pod, node.cluster_dns, node.cluster_domain, node.resolv_conf),
-        hosts=lambda ips: names.hosts(pod, ips, node.cluster_domain, node.hosts),
+        resolv_conf=resolver.text,
+        hosts=lambda ips: names.hosts(pod, ips, node.cluster_domain, node.hosts()),
         pod_cidrs=node.pod_cidrs,
         host_ips=node.addresses,
         volumes=tuple(volumes.backing(pod, volume) for volume in pod.spec.volumes or ()),

@@ -11,6 +11,9 @@ from msgspec import Struct, field
 
 from mooring.model.meta import Document, IntOrString, Meta
 
+MAX_NAMESERVERS, MAX_SEARCHES, MAX_SEARCH_LETTERS = 3, 32, 2048
+"""What a pod's resolv.conf may hold (KEP-2595); spaces count as letters."""
+
 
 class KeySelector(Struct, frozen=True, gc=False):
     """configMapKeyRef or secretKeyRef."""
@@ -225,6 +228,7 @@ class PodSpec(Struct, frozen=True, gc=False):
     host_network: bool = field(name="hostNetwork", default=False)
     host_aliases: tuple[HostAlias, ...] | None = field(name="hostAliases", default=None)
     hostname: str = ""
+    hostname_override: str | None = field(name="hostnameOverride", default=None)
     subdomain: str = ""
     set_hostname_as_fqdn: bool | None = field(name="setHostnameAsFQDN", default=None)
     enable_service_links: bool | None = field(name="enableServiceLinks", default=None)

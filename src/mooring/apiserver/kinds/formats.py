@@ -13,7 +13,7 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = rf"({_QUALIFIED})?"
 _CONFIG_KEY = r"[-._a-zA-Z0-9]+"
-_UNDERSCORED = r"[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?"
+_UNDERSCORED = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SEARCH_PATH = rf"{_UNDERSCORED}(\.{_UNDERSCORED})*"
 _WILDCARD = rf"\*\.{_SUBDOMAIN}"
 
@@ -40,8 +40,8 @@ _WILDCARD_WORDS = _explain(
     "alphanumeric characters, '-' or '.' and end with an alphanumeric character", _WILDCARD, "*.example.com",
 )  # fmt: skip
 _SEARCH_PATH_WORDS = _explain(
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character or an underscore", _SEARCH_PATH, "example.com",
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and "
+    "end with an alphanumeric character", _SEARCH_PATH, "example.com",
 )  # fmt: skip
 _QUALIFIED_TAIL = (
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
@@ -78,7 +78,9 @@ def _longer(limit: int) -> str:
 def label(text: str) -> list[str]:
     """RFC 1123 label, at most 63."""
     found = [] if len(text) <= 63 else [_longer(63)]
-    return found if _label(text) else [*found, _LABEL_WORDS]
+    if _label(text):
+        return found
+    return [*found, "must not contain dots" if _subdomain(text) else _LABEL_WORDS]
 
 
 def label_1035(text: str) -> list[str]:
@@ -100,11 +102,9 @@ def wildcard_subdomain(text: str) -> list[str]:
 
 
 def search_path(text: str) -> list[str]:
-    """A DNS search path: a subdomain that may have underscores and end with a dot, or a single dot (since 1.34)."""
-    name = text.removesuffix(".")
-    if text == "." or (_search_path(name) and len(name) <= 253):
-        return []
-    return [_longer(253)] if len(name) > 253 else [_SEARCH_PATH_WORDS]
+    """A DNS search path, without its final dot: a subdomain whose labels may have underscores (KEP-4427)."""
+    found = [] if len(text) <= 253 else [_longer(253)]
+    return found if _search_path(text) else [*found, _SEARCH_PATH_WORDS]
 
 
 def qualified_name(text: str) -> list[str]:

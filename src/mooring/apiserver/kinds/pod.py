@@ -8,7 +8,7 @@ from mooring.apiserver.kinds import formats
 from mooring.apiserver.kinds.plain import Plain
 from mooring.apiserver.kinds.pod_columns import COLUMNS, pod_cells
 from mooring.apiserver.kinds.pod_defaults import admit_pod, default_pod_spec, quality_of_service
-from mooring.apiserver.kinds.pod_validation import check_pod_change, check_pod_spec
+from mooring.apiserver.kinds.pod_validation import check_pod_change, check_pod_spec, pod_warnings
 from mooring.apiserver.kinds.problems import each, invalid
 from mooring.apiserver.strategy import Column, Document, FieldError
 from mooring.model.kinds import POD
@@ -48,6 +48,9 @@ class Pod(Plain):
             return []
         found = check_pod_spec(document["spec"], "spec")
         return found if old is None else found + check_pod_change(document, old)
+
+    def warnings(self, document: Document, old: Document | None) -> Sequence[str]:
+        return pod_warnings(document) if old is None else ()
 
     def delete_at_once(self, document: Document) -> bool:
         """What no kubelet runs needs no grace: unscheduled, or finished."""

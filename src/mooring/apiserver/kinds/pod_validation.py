@@ -10,8 +10,9 @@ from mooring.apiserver.kinds import formats
 from mooring.apiserver.kinds.container_validation import check_container, check_host_ports, check_init
 from mooring.apiserver.kinds.metadata import check_labels
 from mooring.apiserver.kinds.pod_defaults import containers_of
-from mooring.apiserver.kinds.problems import duplicate, each, forbidden, invalid, required, unsupported
+from mooring.apiserver.kinds.problems import duplicate, each, forbidden, invalid, required, too_long, unsupported
 from mooring.apiserver.strategy import Document, FieldError
+from mooring.model.pod import MAX_NAMESERVERS, MAX_SEARCH_LETTERS, MAX_SEARCHES
 
 Spec = dict[str, Any]
 
@@ -19,7 +20,8 @@ RESTART_POLICIES = ("Always", "Never", "OnFailure")
 DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 TAINT_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 TOLERATION_OPERATORS = ("Equal", "Exists", "Gt", "Lt")
-MAX_NAMESERVERS, MAX_SEARCHES, MAX_SEARCH_LETTERS = 3, 32, 2048
+MAX_HOSTNAME_OVERRIDE = 64
+SURPRISING = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended"
 CHANGEABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -43,7 +45,9 @@ def check_pod_spec(spec: Spec, field: str, restart_policies: Sequence[str] = RES
     policy, dns = spec.get("restartPolicy"), spec.get("dnsPolicy")
     if policy not in restart_policies:
         found.append(unsupported(f"{field}.restartPolicy", policy, restart_policies))
-    if dns not in DNS_POLICIES:
+    if not dns:
+        found.append(required(f"{field}.dnsPolicy"))
+    elif dns not in DNS_POLICIES:
         found.append(unsupported(f"{field}.dnsPolicy", dns, DNS_POLICIES))
     found += check_labels(spec.get("nodeSelector") or {}, f"{field}.nodeSelector")
     found += _check_names(spec, field) + _check_dns(spec, field)
@@ -72,7 +76,22 @@ def _check_names(spec: Spec, field: str) -> list[FieldError]:
         ("subdomain", formats.label),
         ("priorityClassName", formats.subdomain),
     )
-    return [error for name, rule in rules if spec.get(name) for error in each(f"{field}.{name}", spec[name], rule(spec[name]))]
+    found = [error for name, rule in rules if spec.get(name) for error in each(f"{field}.{name}", spec[name], rule(spec[name]))]
+    return found + _check_hostname_override(spec, f"{field}.hostnameOverride")
+
+
+def _check_hostname_override(spec: Spec, field: str) -> list[FieldError]:
+    name = spec.get("hostnameOverride")
+    if name is None:
+        return []
+    found = each(field, name, formats.subdomain(name))
+    if len(name) > MAX_HOSTNAME_OVERRIDE:
+        found.append(too_long(field, MAX_HOSTNAME_OVERRIDE))
+    return found + [
+        forbidden(field, f"may not be set when `{other}` is true")
+        for other in ("hostNetwork", "setHostnameAsFQDN")
+        if spec.get(other)
+    ]
 
 
 # Volumes ----------------------------------------------------------------------------------------------------------------
@@ -129,14 +148,14 @@ def _check_item_path(item: Spec, field: str, keyed: bool = True) -> list[FieldEr
 
 
 def _check_dns(spec: Spec, field: str) -> list[FieldError]:
-    config = spec.get("dnsConfig") or {}
-    here = f"{field}.dnsConfig"
+    here, config = f"{field}.dnsConfig", spec.get("dnsConfig")
+    if config is None:
+        missing = required(here, "must provide `dnsConfig` when `dnsPolicy` is None")
+        return [missing] if spec.get("dnsPolicy") == "None" else []
     servers, searches = config.get("nameservers") or (), config.get("searches") or ()
-    found: list[FieldError] = []
     if spec.get("dnsPolicy") == "None" and not servers:
-        if not config:
-            return [required(here, "must provide `dnsConfig` when `dnsPolicy` is None")]
-        found.append(required(f"{here}.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None"))
+        return [required(f"{here}.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")]
+    found: list[FieldError] = []
     if len(servers) > MAX_NAMESERVERS:
         found.append(invalid(f"{here}.nameservers", servers, f"must not have more than {MAX_NAMESERVERS} nameservers"))
     for place, server in enumerate(servers):
@@ -147,10 +166,12 @@ def _check_dns(spec: Spec, field: str) -> list[FieldError]:
         words = f"must not have more than {MAX_SEARCH_LETTERS} characters (including spaces) in the search list"
         found.append(invalid(f"{here}.searches", searches, words))
     for place, search in enumerate(searches):
-        found += each(f"{here}.searches[{place}]", search, formats.search_path(search))
+        if search != ".":
+            name = search.removesuffix(".")
+            found += each(f"{here}.searches[{place}]", name, formats.search_path(name))
     for place, option in enumerate(config.get("options") or ()):
         if not option.get("name"):
-            found.append(required(f"{here}.options[{place}]"))
+            found.append(required(f"{here}.options[{place}]", "must not be empty"))
     return found
 
 
@@ -178,6 +199,18 @@ def _check_tolerations(tolerations: Sequence[Spec], field: str) -> list[FieldErr
         if "tolerationSeconds" in toleration and effect != "NoExecute":
             words = "effect must be 'NoExecute' when `tolerationSeconds` is set"
             found.append(invalid(f"{here}.effect", effect, words))
+    return found
+
+
+def pod_warnings(document: Document) -> list[str]:
+    """What a new pod is told about its name and its host aliases, though both are allowed."""
+    found: list[str] = []
+    if words := formats.label(document["metadata"].get("name", "")):
+        found.append(f"metadata.name: {SURPRISING}: [{' '.join(words)}]")
+    addresses = [alias.get("ip", "") for alias in document["spec"].get("hostAliases") or ()]
+    for place, address in enumerate(addresses):
+        if address in addresses[:place]:
+            found.append(f'spec.hostAliases[{place}].ip: duplicate ip "{address}"')
     return found
 
 

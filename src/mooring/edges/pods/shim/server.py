@@ -43,14 +43,13 @@ def main(directory):
 
 
 def _make_namespaces(spec):
-    flags = (
-        kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | (0 if spec["host_network"] else kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS)
-    )
-    kernel.unshare(flags)
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    kernel.unshare(flags | (0 if spec["host_network"] else kernel.CLONE_NEWNET))
+    # On the host network too: several nodes of a local cluster share one machine, and each has a name of its own.
+    socket.sethostname(spec["hostname"])
     # Slave, not private: a file system that the host unmounts must not be kept busy by pods.
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
     if not spec["host_network"]:
-        socket.sethostname(spec["hostname"])
         # As containerd sets them for pods: low ports and ping need no capability in a network that is the pod's own.
         for name, value in (("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")):
             with open("/proc/sys/net/ipv4/" + name, "w") as file:
