@@ -20,7 +20,7 @@ from mooring.services.build import build_view
 from mooring.services.headless import is_headless
 from mooring.services.health_check import health_check
 from mooring.services.locality import locality, options_of
-from mooring.services.names import published
+from mooring.services.names import published, told
 from mooring.services.problems import Case, Problem, problems
 from mooring.services.problems.listed import Listed, listed
 from mooring.services.problems.pods import Standing, standings
@@ -221,10 +221,10 @@ def _records(case: Case) -> Iterator[Record]:
     name = f"{case.service.metadata.name}.{case.namespace}.svc.{case.domain}"
     if case.service.spec.type == "ExternalName":
         yield Record(name, "CNAME", (case.service.spec.external_name,))
-    for each in published(case.service, case.slices):
-        full = f"{each.host}.{name}" if each.host else name
+    for host, addresses in told(published(case.service, case.slices)).items():
+        full = f"{host}.{name}" if host else name
         for kind, ipv6 in (("A", False), ("AAAA", True)):
-            values = tuple(address for address in each.addresses if is_ipv6(address) is ipv6)
+            values = tuple(address for address in addresses if is_ipv6(address) is ipv6)
             if values:
                 yield Record(full, kind, values)
 

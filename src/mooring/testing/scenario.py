@@ -1,7 +1,8 @@
 """How is a scenario read? One folder shows one behaviour through every layer.
 
 `input.yaml` holds Nodes, Services, EndpointSlices and ServiceCIDRs; `packets.txt`, written by hand, says what must become of
-packets; `view.yaml` and `rules.nft` are golden (rewritten by `make bless`, read by the reviewer as a diff).
+packets; `view.yaml` and `rules.nft` are golden (rewritten by `make bless`, read by the reviewer as a diff). `queries.txt` says
+what must be answered to questions for names (testing/queries.py); a folder has one of the two, or both.
 
 A line of `packets.txt`, `#` starts a comment:
 

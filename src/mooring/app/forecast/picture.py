@@ -21,7 +21,7 @@ from mooring.model.node import Node, node
 from mooring.model.service import Service, service
 from mooring.services.build import build_view, by_service
 from mooring.services.locality import Locality, ProxyOptions, locality, options_of
-from mooring.services.names import published
+from mooring.services.names import published, told
 from mooring.services.view import NodeView, Protocol, ServiceName
 
 T = TypeVar("T")
@@ -69,11 +69,11 @@ class Picture:
             own = f"{name[1]}.{name[0]}.svc"
             if each.spec.type == "ExternalName":
                 found[(own, "CNAME")] = name, (each.spec.external_name,)
-            for host in published(each, self.slices.get(name, ())):
+            for host, all_addresses in told(published(each, self.slices.get(name, ()))).items():
                 for kind, colon in (("A", False), ("AAAA", True)):
-                    addresses = tuple(each for each in host.addresses if (":" in each) is colon)
+                    addresses = tuple(each for each in all_addresses if (":" in each) is colon)
                     if addresses:
-                        found[(f"{host.host}.{own}" if host.host else own, kind)] = name, addresses
+                        found[(f"{host}.{own}" if host else own, kind)] = name, addresses
         return found
 
     def workload(self, service: ServiceName, endpoint: Endpoint) -> str:
