@@ -1,0 +1,34 @@
+"""Who may ask at all? Clients of the ranges in `access`; everybody else is refused, so that this is no open resolver.
+
+CoreDNS: plugin acl. Without a setting the cluster's own ranges and loopback may.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from mooring.dns.chain import Context, Next, Steps
+from mooring.dns.records import Query, Rcode, Reply
+
+
+class Access:
+    """`ranges`: who may ask. Ourselves, without an address, always may."""
+
+    name = "access"
+
+    def __init__(self, ranges: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._ranges = tuple(ranges)
+
+    def handle(self, query: Query, context: Context, following: Next) -> Steps:
+        if not self.allows(query.client):
+            context.note(self.name, "refused", f"{query.client} is in none of the ranges of access")
+            return Reply(Rcode.REFUSED)
+        return (yield from following(query, context))
+
+    def allows(self, client: str) -> bool:
+        if not client:
+            return True
+        try:
+            address = ip_address(client.partition("%")[0])
+        except ValueError:
+            return False
+        return any(address in each for each in self._ranges)
