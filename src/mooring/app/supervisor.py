@@ -16,6 +16,7 @@ from mooring.app.outside_routes import OutsideRoutes
 from mooring.app.pod_routes import follow_routes
 from mooring.app.process import Role, keep_running, rotate
 from mooring.app.progress import Step, Tell
+from mooring.app.roles.node_names import default_workers
 from mooring.app.settings import Settings
 from mooring.edges import cgroups
 from mooring.edges.dns.server import bind
@@ -108,7 +109,9 @@ class Supervisor:
         places = {name: cluster.network(self._settings).namespace(name) for name in self._settings.node_names}
         return {
             name: tuple(
-                each for address in self._settings.cluster_dns for each in namespaces.within(place, partial(bind, address))
+                each
+                for address in self._settings.cluster_dns
+                for each in namespaces.within(place, partial(bind, address, readers=max(1, default_workers())))
             )
             for name, place in places.items()
         }

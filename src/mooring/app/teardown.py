@@ -22,9 +22,12 @@ def sweep(cluster: str, files: Files) -> None:
 
 
 def stop_roles(cluster: str) -> None:
-    """Ends the roles that a dead supervisor left running; pods, their network and the rules in the kernel stay."""
+    """Ends the roles that a dead supervisor left running, and DNS workers, whose sockets were its own; pods, their network and
+    the rules in the kernel stay.
+    """
     group = cgroups.subtree(cluster)
-    for role in (group / "supervisor", group / "apiserver", group / "controllers", *group.glob("*/agent")):
+    of_nodes = (*group.glob("*/agent"), *group.glob("*/dns"))
+    for role in (group / "supervisor", group / "apiserver", group / "controllers", *of_nodes):
         cgroups.kill(role)
 
 

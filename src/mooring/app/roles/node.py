@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from time import time
 
@@ -18,7 +19,11 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from mooring.app.pod_routes import follow_routes
+from mooring.app.resolver import ResolverOptions, resolver, zone_options
+from mooring.app.roles import node_names
 from mooring.app.roles.controllers import stop_signal
+from mooring.app.roles.node_names import NamesOptions
+from mooring.app.secondaries import listen, with_secondaries
 from mooring.control import proxy_health
 from mooring.control.cache import Cache
 from mooring.control.dataplane import Dataplane, DataplaneOptions
@@ -28,8 +33,8 @@ from mooring.control.kubelet_pod import Machine
 from mooring.control.proxy_options import publish
 from mooring.control.reconciler import Report
 from mooring.control.recorder import Recorder
-from mooring.dns.wire import respond
-from mooring.edges.dns.server import DnsServer, bind, inherited
+from mooring.dns.settings import DnsSettings
+from mooring.edges.dns.publisher import last_serial
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
 from mooring.edges.http.tls import server_context
@@ -45,6 +50,7 @@ from mooring.model.meta import Meta
 from mooring.model.node import Node, NodeAddress, NodeStatus
 from mooring.model.service import Service
 from mooring.pods.node import NodeIdentity
+from mooring.pods.resolv_conf import read
 from mooring.ports.api import Api
 from mooring.ports.health import Answer
 from mooring.services.locality import LOOPBACK, Locality, ProxyOptions, locality
@@ -52,10 +58,9 @@ from mooring.services.view import Family
 
 log = structlog.get_logger("node")
 
-NAMES_PATIENCE = 5.0
-"""Seconds for which queries rather wait than fail after a start, as long as a resolver waits for its first try."""
 EVERYWHERE = ""
 """All of the node's addresses, of both families."""
+EVERYBODY = ("0.0.0.0/0", "::/0")
 PROXY_MODE = Answer(
     200, "nftables", {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 )  # fmt: skip
@@ -68,8 +73,9 @@ Address = tuple[str, int]
 class Options(Struct, frozen=True):
     """`data_dir` holds pki/ and, below nodes/<name>, this node's pods. `cgroup` is the node's own group.
 
-    `dns_sockets` are descriptors of sockets already bound, UDP and TCP for each of `cluster_dns`: who passes them on and keeps
-    them open makes queries wait, not fail, while this process restarts. Without them it binds its own.
+    `dns_sockets` are descriptors of sockets already bound, for each of `cluster_dns` one UDP socket for each of `dns_workers`,
+    but at least one, and a TCP one: who passes them on and keeps them open makes queries wait, not fail, while this process
+    restarts. Without them it binds its own. `dns_ranges`: CIDRs of Services and pods, who may ask and have names by address.
     """
 
     name: str
@@ -80,6 +86,11 @@ class Options(Struct, frozen=True):
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
     dns_sockets: tuple[int, ...] = ()
+    dns_workers: int = 1
+    dns_ranges: tuple[str, ...] = ()
+    dns: DnsSettings = DnsSettings()
+    resolv_conf: str = "/etc/resolv.conf"
+    """The file of whom the node itself asks for names; '': nobody."""
     zone: str = ""
     kubelet_port: int = 10250
     healthz: Address | None = (EVERYWHERE, 10256)
@@ -135,7 +146,7 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
         events = Recorder(api, "kube-proxy", options.name)
         dataplane = _dataplane(options, api, registry, events, cleanup)
         followed = dataplane.followed
-        names = ZoneKeeper(api, followed.services, followed.slices, options.cluster_domain)
+        names = _zone_keeper(options, api, dataplane)
         tasks = await cleanup.enter_async_context(asyncio.TaskGroup())
         kubelet = Kubelet(api, _ports(machine), _node_options(options, followed.services.cache), tasks)
         checks = {
@@ -156,7 +167,7 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
             ("kernel settings", _set_kernel(options, dataplane, events.record)),
         ):
             tasks.create_task(loop, name=name)
-        await _answer_names(options, names, cleanup)
+        await _answer_names(options, names, registry, tasks, cleanup)
         log.info("serving", node=options.name, addresses=options.addresses, dns=options.cluster_dns)
         ready()
         await asyncio.Event().wait()
@@ -226,21 +237,47 @@ def _node_options(options: Options, services: Cache[Service]) -> NodeOptions:
         facts=facts(options.state),
         cluster_dns=options.cluster_dns,
         cluster_domain=options.cluster_domain,
-        resolv_conf=_text("/etc/resolv.conf"),
-        hosts=_text("/etc/hosts"),
+        resolv_conf=partial(_text, options.resolv_conf),
+        resolv_conf_path=options.resolv_conf,
+        hosts=partial(_text, "/etc/hosts"),
         services=lambda namespace: [msgspec.to_builtins(each) for each in services.list(namespace)],
     )
 
 
-async def _answer_names(options: Options, names: ZoneKeeper, cleanup: contextlib.AsyncExitStack) -> None:
+def _zone_keeper(options: Options, api: Api, dataplane: Dataplane) -> ZoneKeeper:
+    followed = dataplane.followed
+    wish = zone_options(options.dns, options.cluster_domain, options.dns_ranges, options.cluster_dns)
+    serial = last_serial(options.state / "dns")
+    return ZoneKeeper(api, followed.services, followed.slices, wish, clients=options.dns.autopath, serial=serial)
+
+
+async def _answer_names(
+    options: Options,
+    names: ZoneKeeper,
+    registry: CollectorRegistry,
+    tasks: asyncio.TaskGroup,
+    cleanup: contextlib.AsyncExitStack,
+) -> None:
     """On every cluster DNS address, which this node holds on its loopback interface."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(names.wait_synced(), NAMES_PATIENCE)
-    held = [inherited(pair) for pair in zip(options.dns_sockets[::2], options.dns_sockets[1::2], strict=True)]
-    for sockets in held or [bind(address) for address in options.cluster_dns]:
-        server = DnsServer(lambda message, stream: respond(message, names.zone, stream=stream))
-        await server.start(sockets)
-        cleanup.push_async_callback(server.close)
+    dns, own = options.dns, (*options.cluster_dns, *options.addresses)
+    ranges = (
+        (*options.dns_ranges, *(f"{each}/{128 if ':' in each else 32}" for each in own)) if options.dns_ranges else EVERYBODY
+    )
+    file = read(_text(options.resolv_conf))
+    asked = ResolverOptions(dns, own, ranges, nameservers=file.nameservers, search=file.searches, host=options.name)
+    made = resolver(asked, lambda: names.zone, registry)
+    cleanup.push_async_callback(made.close)
+    wish = NamesOptions(
+        options.state / "dns",
+        options.cgroup / "dns",
+        options.cluster_dns,
+        options.dns_workers,
+        options.dns_sockets,
+        node_names.table_options(dns, ranges, options.dns_workers),
+    )
+    respond = with_secondaries(dns, names, made.resolver.respond, tasks, cleanup)
+    await listen(dns, options.addresses, respond, cleanup)
+    await node_names.answer(wish, names, respond, registry, tasks, cleanup)
 
 
 async def _serve_kubelet_api(options: Options, machine: Pods, kubelet: Kubelet, cleanup: contextlib.AsyncExitStack) -> None:
@@ -261,6 +298,7 @@ async def _serve_kubelet_api(options: Options, machine: Pods, kubelet: Kubelet, 
 
 
 def _text(path: str) -> str:
+    """A file of the node's own; '' when there is none."""
     with contextlib.suppress(OSError):
         return Path(path).read_text()
     return ""
