@@ -5,13 +5,17 @@ import asyncio
 import dns.asyncquery
 import dns.message
 
-from mooring.dns.wire import respond
-from mooring.dns.zone import Zone
+from mooring.dns import wire
+from mooring.dns.records import Rcode, Reply, Transport, address
 from mooring.edges.dns.server import DnsServer, bind
-from mooring.services.names import PublishedName
+from mooring.edges.dns.streams import Replies
 
-ZONE = Zone("cluster.local", {("default", "web"): (PublishedName("", ("10.96.0.10",)),)}, {"default"}, set(), 1)
 QUERY = dns.message.make_query("web.default.svc.cluster.local.", "A")
+
+
+async def respond(message: bytes, client: str, transport: Transport) -> Replies:
+    query = wire.read(message, client, transport)
+    return wire.write(query, Reply(Rcode.NOERROR, (address(query.question.name, 5, "10.96.0.10"),), authoritative=True))
 
 
 async def start(server: DnsServer) -> int:
@@ -22,7 +26,7 @@ async def start(server: DnsServer) -> int:
 
 
 async def test_one_address_answers_over_udp_and_tcp() -> None:
-    server = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    server = DnsServer(respond)
     port = await start(server)
     try:
         over_udp = await dns.asyncquery.udp(QUERY, "127.0.0.1", port=port, timeout=5)
@@ -33,7 +37,7 @@ async def test_one_address_answers_over_udp_and_tcp() -> None:
 
 
 async def test_a_connection_carries_several_questions_sent_at_once() -> None:
-    server = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    server = DnsServer(respond)
     port = await start(server)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -48,10 +52,10 @@ async def test_a_connection_carries_several_questions_sent_at_once() -> None:
 
 
 async def test_a_message_that_breaks_the_responder_costs_only_its_own_reply() -> None:
-    def fragile(message: bytes, stream: bool) -> bytes | None:
+    async def fragile(message: bytes, client: str, transport: Transport) -> Replies:
         if message == b"boom":
             raise RuntimeError("boom")
-        return respond(message, ZONE, stream=stream)
+        return await respond(message, client, transport)
 
     server = DnsServer(fragile)
     port = await start(server)
@@ -69,14 +73,14 @@ async def test_a_message_that_breaks_the_responder_costs_only_its_own_reply() ->
 async def test_queries_wait_in_kept_sockets_while_the_server_restarts() -> None:
     udp, tcp = kept = bind("127.0.0.1", 0)
     port = udp.getsockname()[1]
-    first = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    first = DnsServer(respond)
     await first.start((udp.dup(), tcp.dup()))
     await first.close()
     asked = asyncio.create_task(dns.asyncquery.udp(QUERY, "127.0.0.1", port=port, timeout=5))
     connected = asyncio.create_task(dns.asyncquery.tcp(QUERY, "127.0.0.1", port=port, timeout=5))
     await asyncio.wait({asked, connected}, timeout=0.05)
     assert not asked.done() and not connected.done()
-    second = DnsServer(lambda message, stream: respond(message, ZONE, stream=stream))
+    second = DnsServer(respond)
     await second.start(kept)
     try:
         assert (await asked).answer == (await connected).answer != []

@@ -1,122 +1,105 @@
-"""How do questions reach the zone? UDP and TCP sockets on one address (RFC 7766 for TCP)."""
+"""How do questions reach whoever answers? By UDP and TCP sockets on one address; the bounds of TCP are in `streams`."""
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
+from mooring.dns.records import Transport
+from mooring.edges.dns.streams import Limits, Responder, Streams
+
 log = structlog.get_logger("dns")
 
-Responder = Callable[[bytes, bool], bytes | None]
-"""(message, came over a stream) -> the reply, or None where none is due."""
-
-IDLE_SECONDS = 10.0
-MAX_CONNECTIONS = 256
+DATAGRAMS = 1024
+"""Questions over UDP that are being answered at once; more are dropped, and their clients ask again."""
 BACKLOG = 256
 
 
-Sockets = tuple[socket.socket, socket.socket]
-"""(UDP, TCP listening), both bound to one address and port."""
+Sockets = tuple[socket.socket, ...]
+"""UDP, one for each reader, and TCP listening, all bound to one address and port."""
 
 
-def bind(host: str, port: int = 53) -> Sockets:
-    """Opens and binds both sockets; port 0 takes a free one. Raises OSError: address not there, or taken.
+def bind(host: str, port: int = 53, readers: int = 1) -> Sockets:
+    """Opens and binds all sockets; port 0 takes a free one. Raises OSError: address not there, or taken.
 
-    Whoever keeps them open lets queries wait in them while the server that reads them restarts.
+    Whoever keeps them open lets queries wait in them while the server that reads them restarts. Several UDP sockets share the
+    address (SO_REUSEPORT): the kernel gives all questions of one client's socket to the same one.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     tcp = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    opened = [tcp]
     try:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((host, port))
-        udp.bind((host, tcp.getsockname()[1]))
+        for _ in range(readers):
+            udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            opened.insert(-1, udp)
+            if readers > 1:
+                udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            udp.bind((host, tcp.getsockname()[1]))
         tcp.listen(BACKLOG)
     except OSError:
-        udp.close()
-        tcp.close()
+        for each in opened:
+            each.close()
         raise
-    return udp, tcp
+    return tuple(opened)
 
 
 def inherited(descriptors: Iterable[int]) -> Sockets:
     """The sockets that a supervisor bound and passed on by number, UDP first."""
-    udp, tcp = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-    return udp, tcp
+    return tuple(socket.socket(fileno=descriptor) for descriptor in descriptors)
 
 
 class DnsServer:
-    """Serves one pair of sockets until closed."""
+    """Serves one UDP and one TCP socket until closed. Over UDP the responder gives one message or none."""
 
-    def __init__(self, respond: Responder) -> None:
+    def __init__(self, respond: Responder, limits: Limits | None = None) -> None:
         self._respond = respond
         self._transport: asyncio.DatagramTransport | None = None
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._datagrams = _Datagrams(respond)
+        self.streams = Streams(respond, limits)
 
     async def start(self, sockets: Sockets) -> None:
         """Takes the sockets over: they are closed with the server."""
         udp, tcp = sockets
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self._respond), sock=udp)
-        self._server = await asyncio.start_server(self._accept, sock=tcp)
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self._datagrams, sock=udp)
+        await self.streams.start(tcp)
 
     async def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-        if self._server is not None:
-            self._server.close()
-        for task in tuple(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self._connections) >= MAX_CONNECTIONS:
-            writer.close()
-            return
-        self._connections.add(task)
-        try:
-            await self._converse(reader, writer)
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            self._connections.discard(task)
-            writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            async with asyncio.timeout(IDLE_SECONDS):
-                length = int.from_bytes(await reader.readexactly(2))
-                message = await reader.readexactly(length)
-                reply = answered(self._respond, message, True)
-                if reply is None:
-                    return
-                writer.write(len(reply).to_bytes(2) + reply)
-                await writer.drain()
+        await self._datagrams.close()
+        await self.streams.close()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, respond: Responder) -> None:
         self._respond = respond
         self._transport: asyncio.DatagramTransport | None = None
+        self._answers: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.DatagramTransport) or hasattr(transport, "sendto")
         self._transport = transport  # type: ignore[assignment]
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        reply = answered(self._respond, data, False)
-        if reply is not None and self._transport is not None:
-            self._transport.sendto(reply, addr)
+        if len(self._answers) < DATAGRAMS:
+            answer = asyncio.get_running_loop().create_task(self._answer(data, addr))
+            self._answers.add(answer)
+            answer.add_done_callback(self._answers.discard)
 
+    async def close(self) -> None:
+        for answer in self._answers:
+            answer.cancel()
+        await asyncio.gather(*self._answers, return_exceptions=True)
 
-def answered(respond: Responder, message: bytes, stream: bool) -> bytes | None:
-    """The reply; a message that breaks the responder costs a log line, never the server."""
-    try:
-        return respond(message, stream)
-    except Exception:
-        log.exception("no answer", message=message[:64].hex())
-        return None
+    async def _answer(self, data: bytes, client: tuple[str, int]) -> None:
+        """A message that breaks the responder costs a log line, never the server."""
+        try:
+            reply = await self._respond(data, client[0], Transport.UDP)
+            if isinstance(reply, bytes) and self._transport is not None and not self._transport.is_closing():
+                self._transport.sendto(reply, client)
+        except Exception:
+            log.exception("no answer", message=data[:64].hex())
