@@ -38,6 +38,7 @@ def test_foreign_variables_are_none_of_our_business() -> None:
         ({"nodes": 0}, {}, "", "nodes 0: from 1 to 200"),
         ({"name": "My-Cluster"}, {}, "", "name 'My-Cluster': lower-case letters and digits, at most 20"),
         ({"api-port": 65536}, {}, "", "api-port 65536"),
+        ({}, {}, "resolv-conf: here.conf", "resolv-conf 'here.conf': an absolute path"),
         ({"dual-stack": True, "ipv6": True}, {}, "", "dual-stack and ipv6: choose one"),
         ({"service-cidr": "10.96.0.1/16"}, {}, "", "service-cidr '10.96.0.1/16': 10.96.0.1/16 has host bits set"),
         ({"service-cidr": "fd00:96::/112"}, {}, "", "one range per family is needed, IPv4"),
@@ -153,9 +154,12 @@ def test_what_the_state_depends_on_cannot_change_later() -> None:
     port=st.integers(0, 65535),
     families=st.sampled_from([{}, {"ipv6": True}, {"dual-stack": True}]),
     domain=st.sampled_from(["cluster.local", "a", "x-1.example"]),
+    resolv_conf=st.sampled_from([{}, {"resolv-conf": Path("/etc/other.conf")}]),
 )
-def test_what_is_stored_is_read_back_as_it_was(nodes: int, port: int, families: dict[str, bool], domain: str) -> None:
-    made = load({"nodes": nodes, "api-port": port, "cluster-domain": domain, **families}, {})
+def test_what_is_stored_is_read_back_as_it_was(
+    nodes: int, port: int, families: dict[str, bool], domain: str, resolv_conf: dict[str, Path]
+) -> None:
+    made = load({"nodes": nodes, "api-port": port, "cluster-domain": domain, **families, **resolv_conf}, {})
     assert made == load({}, {}, stored=dump(made))
 
 

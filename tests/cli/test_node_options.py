@@ -29,6 +29,7 @@ def test_without_options_a_node_is_as_kube_proxys_defaults_make_it(started: list
     assert options.conntrack == ConntrackOptions()
     assert (options.healthz, options.metrics) == (("", 10256), ("127.0.0.1", 10249))
     assert options.node_ports == (30000, 32767)
+    assert options.resolv_conf == "/etc/resolv.conf"
     assert options.here.node_port_addresses == ("172.30.0.11", "fd00:30::11")
 
 
@@ -66,6 +67,9 @@ def test_what_is_said_of_services(started: list[node.Options], given: list[str],
         (["--metrics-bind-address", "::1"], "metrics", ("::1", 10249)),
         (["--metrics-bind-address", "[::]"], "metrics", ("::", 10249)),
         (["--node-port-range", "20000-21000"], "node_ports", (20000, 21000)),
+        (["--resolv-conf", "/run/node.conf"], "resolv_conf", "/run/node.conf"),
+        (["--resolv-conf", ""], "resolv_conf", ""),
+        (["--cluster-dns", ""], "cluster_dns", ()),
         (
             ["--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "1h30m"],
             "conntrack",

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from mooring.app.files import Files, Running
 from mooring.app.process import Role
+from mooring.app.roles.node_names import default_workers
 from mooring.app.settings import Settings
 from mooring.edges.netlink import namespaces
 from mooring.edges.netlink.topology import NodePlace, Topology, namespace_name, topology
@@ -55,7 +56,7 @@ def api_server(settings: Settings, files: Files, running: Running, group: Path) 
 
 
 DnsSockets = Mapping[str, tuple[socket.socket, ...]]
-"""By node: UDP and TCP sockets, bound to each cluster DNS address in the node's namespace."""
+"""By node: UDP sockets, one for each DNS worker, and a TCP one, bound to each cluster DNS address in the node's namespace."""
 
 
 def followers(settings: Settings, files: Files, running: Running, group: Path, held: DnsSockets) -> list[Role]:
@@ -86,7 +87,12 @@ def _node(settings: Settings, files: Files, place: NodePlace, zone: str, group: 
         *("--address", ",".join(str(address.ip) for address in place.addresses)),
         *("--cluster-dns", ",".join(settings.cluster_dns)),
         *("--cluster-domain", settings.cluster_domain),
+        # By default none: the machine's own name servers cannot be reached from namespaces without a way out.
+        *("--resolv-conf", str(settings.resolv_conf or "")),
+        *(("--dns-config", str(settings.dns_config)) if settings.dns_config else ()),
         *("--dns-sockets", ",".join(str(each.fileno()) for each in held)),
+        *("--dns-workers", str(default_workers())),
+        *("--dns-ranges", ",".join((*settings.service_cidrs, *settings.pod_cidrs))),
         *("--node-port-range", settings.node_port_range),
         *(("--zone", zone) if zone else ()),
         *(("--nodeport-addresses", settings.nodeport_addresses) if settings.nodeport_addresses else ()),

@@ -1,6 +1,6 @@
 """What does the API say now of everything that a node's packets depend on? One reading, and each node's view of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -56,18 +56,18 @@ class Objects(Struct, frozen=True):
 
 def read(connection: Connection, *, pods: bool = True) -> Objects:
     """Raises Refused, Unreachable. What the model cannot read, no agent can either: it is left out."""
-    ranges = [cidr for each in _list(connection, SERVICE_CIDR) for cidr in (each.get("spec") or {}).get("cidrs") or ()]
+    ranges = [cidr for each in listed(connection, SERVICE_CIDR) for cidr in (each.get("spec") or {}).get("cidrs") or ()]
     return Objects(
-        _decoded(_list(connection, NODE), node),
-        _decoded(_list(connection, SERVICE), service),
-        _decoded(_list(connection, ENDPOINT_SLICE), endpoint_slice),
+        decoded(listed(connection, NODE), node),
+        decoded(listed(connection, SERVICE), service),
+        decoded(listed(connection, ENDPOINT_SLICE), endpoint_slice),
         tuple(sorted(set(ranges))),
-        tuple(_list(connection, POD)) if pods else (),
+        tuple(listed(connection, POD)) if pods else (),
     )
 
 
-def _list(connection: Connection, kind: Kind) -> list[Document]:
-    """Nothing where the server does not know the kind: ServiceCIDRs came with Kubernetes 1.33."""
+def listed(connection: Connection, kind: Kind) -> list[Document]:
+    """All objects of a kind. Nothing where the server does not know the kind: ServiceCIDRs came with Kubernetes 1.33."""
     try:
         return connection.get(kind.path()).get("items") or []
     except Refused as refusal:
@@ -76,7 +76,8 @@ def _list(connection: Connection, kind: Kind) -> list[Document]:
         raise
 
 
-def _decoded(documents: list[Document], decode: Callable[[Document], Value]) -> tuple[Value, ...]:
+def decoded(documents: Iterable[Document], decode: Callable[[Document], Value]) -> tuple[Value, ...]:
+    """Those that the view can read."""
     found = []
     for each in documents:
         try:

@@ -105,7 +105,7 @@ def _named(host: str, objects: Objects, namespace: str) -> tuple[str, str]:
         service = next((each for each in objects.services if (each.metadata.namespace, each.metadata.name) == wanted), None)
         if service:
             return _cluster_ip(service), f"service/{short} in {wanted[0]}"
-    if kind in ("", "pod") and (pod := _pod(objects, namespace, name)):
+    if kind in ("", "pod") and (pod := pod_named(objects, namespace, name)):
         return _addresses(pod)[0], f"pod/{name} in {namespace}"
     if kind in ("", "node") and (node := objects.node(name)) and node.internal_ips:
         return canonical(node.internal_ips[0]), f"node/{name}"
@@ -174,7 +174,7 @@ def _from_node(node: Any, to: Destination) -> Origin:
 
 
 def _from_pod(name: str, objects: Objects, namespace: str, to: Destination) -> Origin:
-    pod = _pod(objects, namespace, name)
+    pod = pod_named(objects, namespace, name)
     if pod is None:
         raise PlaceError(f"no pod {name!r} in namespace {namespace!r}")
     title = f"pod/{name}"
@@ -211,7 +211,8 @@ def _outside(entry: str, objects: Objects, to: Destination, known: Sequence[str]
     return Origin("outside", address, _known(objects, node).metadata.name, "outside")
 
 
-def _pod(objects: Objects, namespace: str, name: str) -> Document | None:
+def pod_named(objects: Objects, namespace: str, name: str) -> Document | None:
+    """None when there is none."""
     wanted = (namespace, name)
     return next((pod for pod in objects.pods if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == wanted), None)
 

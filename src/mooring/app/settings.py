@@ -68,6 +68,10 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     load_balancer_pool: str = ""
     """CIDRs or FIRST-LAST, joined by commas, in no order; 'none' for no pool."""
     cluster_domain: str = "cluster.local"
+    resolv_conf: Path | None = None
+    """An absolute path of a file like resolv.conf: whom the nodes ask for other names. None: nobody."""
+    dns_config: Path | None = None
+    """An absolute path: how the nodes answer names (docs/reference/dns.md). None: the defaults."""
     log_format: str = "text"
     ready_timeout: float = 120.0
     """Seconds `up` waits for everything to be ready."""
@@ -241,6 +245,10 @@ def _check(settings: Settings) -> None:
         (
             re.fullmatch(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", settings.cluster_domain),
             f"cluster-domain {settings.cluster_domain!r}: DNS labels joined by dots",
+        ),
+        *(
+            (path is None or path.is_absolute(), f"{key} '{path}': an absolute path")
+            for key, path in (("resolv-conf", settings.resolv_conf), ("dns-config", settings.dns_config))
         ),
         (_is_port_range(settings.node_port_range), f"node-port-range {settings.node_port_range!r}: FIRST-LAST within 1-65535"),
         (

@@ -29,7 +29,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "delete": "Delete objects",
         "logs": "Show what a container wrote",
         "exec": "Run a command in a pod, on a node, or outside",
-        "trace": "What becomes of a packet, and why",
+        "trace": "What becomes of a packet or a name, and why",
         "verify": "Is every node's kernel as the API wishes, and what is not?",
     },
     "Measuring": {

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mooring.app.roles import node
-from mooring.app.settings import DEFAULT_DATA_DIR
+from mooring.app.resolver import load
+from mooring.app.roles import node, node_names
+from mooring.app.settings import DEFAULT_DATA_DIR, SettingsError
 from mooring.cli.main import CommandError
 from mooring.cli.roles import LogFormat, RoleKubeconfig, addresses, host_and_port, log_to_stdout, ranges
+from mooring.dns.settings import DnsSettings, DnsSettingsError
 from mooring.edges import cgroups
 from mooring.edges.netlink.sysctls import ConntrackOptions
 from mooring.services.locality import PRIMARY, DetectLocal, ProxyOptions
@@ -30,8 +32,14 @@ def _option(flag: str, help_: str, **more: Any) -> Any:
     return typer.Option(flag, help=help_, **more)
 
 
+DnsWorkers = Annotated[
+    int | None, _option("--dns-workers", "Processes that answer names; 0: the agent [default: 2 at most].", min=0, max=32)
+]
+DnsConfig = Annotated[Path | None, _option("--dns-config", "How names are answered, a YAML file.")]
+DnsRanges = Annotated[str, _option("--dns-ranges", "CIDRs of Services and pods: they may ask, and have names by address.")]
 DataDir = Annotated[Path, _option("--data-dir", "Holds pki/ and nodes/NAME.")]
 Cgroup = Annotated[Path | None, _option("--cgroup", "The node's cgroup [default: mooring-NAME at cgroup v2's root].")]
+ResolvConf = Annotated[str, _option("--resolv-conf", "The node's own DNS, which dnsPolicy Default hands on; '': it has none.")]
 Healthz = Annotated[str, _option("--healthz-bind-address", "/healthz, /livez, /readyz and /metrics; '': nowhere.")]
 Metrics = Annotated[str, _option("--metrics-bind-address", "/metrics, /proxyMode and /healthz; '': nowhere.")]
 NodePorts = Annotated[str, _option("--nodeport-addresses", "Where node ports answer: primary, all, localhost, CIDRs.")]
@@ -60,7 +68,11 @@ def command(
     cgroup: Cgroup = None,
     cluster_dns: Annotated[str, typer.Option(help="Addresses this node holds on lo, joined by commas.")] = "10.96.0.10",
     cluster_domain: Annotated[str, typer.Option()] = "cluster.local",
-    dns_sockets: Annotated[str, typer.Option(help="Bound DNS sockets a supervisor passes on: UDP,TCP,...")] = "",
+    dns_sockets: Annotated[str, typer.Option(help="Bound DNS sockets a supervisor passes on: UDP,...,TCP,...")] = "",
+    dns_workers: DnsWorkers = None,
+    dns_ranges: DnsRanges = "",
+    dns_config: DnsConfig = None,
+    resolv_conf: ResolvConf = "/etc/resolv.conf",
     zone: Annotated[str, typer.Option(help="Its topology.kubernetes.io/zone.")] = "",
     kubelet_port: Annotated[int, typer.Option(help="Logs and exec, for the API server.")] = 10250,
     healthz_bind_address: Healthz = ":10256",
@@ -87,6 +99,13 @@ def command(
         raise CommandError(str(error)) from error
 
 
+def _dns(path: Path | None) -> DnsSettings:
+    try:
+        return load(path)
+    except (SettingsError, DnsSettingsError) as error:
+        raise CommandError(f"--dns-config: {error}", 2) from error
+
+
 def _options(given: dict[str, Any]) -> node.Options:
     """What was given, checked. Raises CommandError, which names the option."""
     options = node.Options(
@@ -98,6 +117,10 @@ def _options(given: dict[str, Any]) -> node.Options:
         cluster_dns=addresses(given["cluster_dns"], "--cluster-dns"),
         cluster_domain=given["cluster_domain"],
         dns_sockets=tuple(int(number) for number in given["dns_sockets"].split(",") if number),
+        dns_workers=node_names.default_workers() if given["dns_workers"] is None else given["dns_workers"],
+        dns_ranges=ranges(given["dns_ranges"], "--dns-ranges"),
+        dns=_dns(given["dns_config"]),
+        resolv_conf=given["resolv_conf"],
         zone=given["zone"],
         kubelet_port=given["kubelet_port"],
         healthz=_bound(given["healthz_bind_address"], "--healthz-bind-address", 10256),

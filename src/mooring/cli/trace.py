@@ -1,4 +1,4 @@
-"""mooring trace: what becomes of a packet, and why; with --live also what the kernel did with one."""
+"""mooring trace: what becomes of a packet or a name, and why; with --live also what kernel or server did with one."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,38 +33,60 @@ ATTEMPTS, PAUSE = 3, 0.5
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="packet")],
+    what: Annotated[str, typer.Argument(help="packet or query")],
     to: Annotated[
         str,
         typer.Argument(
-            metavar="destination", help="HOST:PORT, /udp or /sctp unless TCP. HOST: a Service, a pod, a node, an address"
+            metavar="destination|name",
+            help="packet: HOST:PORT, /udp or /sctp unless TCP; HOST is a Service, a pod, a node, an address. query: a name",
         ),
     ],
     source: Annotated[str, typer.Option("--from", help="POD, node/NODE, outside[/NODE it reaches], or ADDRESS[/NODE]")],
-    live: Annotated[bool, typer.Option("--live", help="Also send a probe, and compare what the kernel does.")] = False,
+    kind: Annotated[str, typer.Argument(metavar="type", help="query: of record; A unless given")] = "",
+    live: Annotated[bool, typer.Option("--live", help="Also send one, and compare what is done with it.")] = False,
+    domain: Annotated[str, typer.Option("--cluster-domain", help="query: of a cluster that is not local.")] = "",
+    dns_config: Annotated[Path | None, typer.Option("--dns-config", help="query: the nodes' own.")] = None,
     namespace: Namespace = "",
     form: Annotated[str, typer.Option("--output", "-o", help="json or yaml")] = "",
     data_dir: DataDir = None,
     config: Kubeconfig = None,
 ) -> int:
-    """Say what becomes of a packet, each decision with its reason.
+    """Say what becomes of a packet or of a name, each decision with its reason.
 
-    Exit code 1 when it is refused or dropped, or when the kernel does something else than foreseen.
+    Exit code 1 when a packet is refused or dropped, when a name has no answer, or when the kernel or the server does something
+    else than foreseen.
     """
-    if what != "packet":
-        raise CommandError(f"trace {what}: only `trace packet` is known", 2)
+    if what not in ("packet", "query") or (kind and what == "packet"):
+        raise CommandError("say `trace packet HOST:PORT` or `trace query NAME [TYPE]`", 2)
     where = access(data_dir, config)
     cluster = local(data_dir, config) if live or _is_local(data_dir, config) else None
-    connection = Connection(where)
+    connection, namespace = Connection(where), namespace or where.namespace
+    with _failures():
+        if what == "query":
+            from mooring.cli import trace_query
 
+            asked = trace_query.Question(to, kind, source, namespace)
+            return trace_query.run(connection, asked, cluster, domain, dns_config, live=live, form=form)
+        return _packet(connection, cluster, to, source, namespace, live=live, form=form)
+
+
+def _packet(
+    connection: Connection,
+    cluster: tuple[Settings, Files] | None,
+    to: str,
+    source: str,
+    namespace: str,
+    *,
+    live: bool,
+    form: str,
+) -> int:
     def foreseen() -> tuple[Objects, Told]:
         found = objects.read(connection)
-        target = destination(to, found, namespace or where.namespace)
-        start = origin(source, found, namespace or where.namespace, target, _outside(cluster))
+        target = destination(to, found, namespace)
+        start = origin(source, found, namespace, target, _outside(cluster))
         return found, foresee(found, start, target, own_links=cluster is not None)
 
-    with _failures():
-        told = _probed(foreseen, *cluster, source.partition("/")[2]) if live and cluster else foreseen()[1]
+    told = _probed(foreseen, *cluster, source.partition("/")[2]) if live and cluster else foreseen()[1]
     if form:
         output.document(msgspec.to_builtins(told), form)
     else:

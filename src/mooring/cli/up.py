@@ -19,6 +19,15 @@ NodePorts = Annotated[
 ]
 Pool = Annotated[str | None, typer.Option(help="CIDRs, FIRST-LAST, or none [default: 172.30.1.0/24, fd00:172:30:1::/64].")]
 
+ResolvConf = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, resolve_path=True, help="The nodes' own name servers [default: none]."),
+]
+DnsConfig = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, resolve_path=True, help="How the nodes answer names, a YAML file."),
+]
+
 
 def command(
     context: typer.Context,
@@ -40,6 +49,8 @@ def command(
     masquerade_all: Annotated[bool | None, typer.Option("--masquerade-all", help="Hide every client of a cluster IP.")] = None,
     load_balancer_pool: Pool = None,
     cluster_domain: Annotated[str | None, typer.Option(help="[default: cluster.local].")] = None,
+    resolv_conf: ResolvConf = None,
+    dns_config: DnsConfig = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
     ready_timeout: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready [default: 120].")] = None,
 ) -> None:
