@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from mooring.app import cluster, identities, teardown
+from mooring.app import cluster, identities, stacks, teardown
 from mooring.app.files import Files, InUse, Running, boot_id, start_time
 from mooring.app.progress import Step, Tell
 from mooring.app.settings import Settings
@@ -39,6 +39,7 @@ def up(settings: Settings, tell: Tell, *, settled: Callable[[Files], None] = lam
     Tells 'ready' when it is. Raises Refused before anything is made, NeverReady, DamagedKey, NetworkError.
     """
     refuse(preflight.machine())
+    stacks.on_signal()
     files = Files(settings.data_dir)
     fresh = not files.root.exists()
     lock = _take(files)
