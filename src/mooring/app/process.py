@@ -122,7 +122,8 @@ async def rotate(logs: Path, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await asyncio.to_thread(_rotate_large, logs)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOG_CHECK)
+            async with asyncio.timeout(LOG_CHECK):
+                await stop.wait()
 
 
 def _rotate_large(logs: Path) -> None:

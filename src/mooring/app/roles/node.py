@@ -234,8 +234,11 @@ def _node_options(options: Options, services: Cache[Service]) -> NodeOptions:
 
 async def _answer_names(options: Options, names: ZoneKeeper, cleanup: contextlib.AsyncExitStack) -> None:
     """On every cluster DNS address, which this node holds on its loopback interface."""
+    # Not wait_for: before Python 3.12 it loses a cancellation that meets the end of what it waits for, and this role would
+    # live on without its tasks.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(names.wait_synced(), NAMES_PATIENCE)
+        async with asyncio.timeout(NAMES_PATIENCE):
+            await names.wait_synced()
     held = [inherited(pair) for pair in zip(options.dns_sockets[::2], options.dns_sockets[1::2], strict=True)]
     for sockets in held or [bind(address) for address in options.cluster_dns]:
         server = DnsServer(lambda message, stream: respond(message, names.zone, stream=stream))
