@@ -2,6 +2,7 @@
 
 Options: `--large` also shows 100,000 Services x 10 endpoints (some minutes, 4 GB); `--quick` leaves out the slow peer. Each
 size has a process and a network namespace of its own, so that no figure warms another, and memory is the size's alone.
+Besides plain ClusterIP Services, all is measured where every Service has every feature on: 2.4 times as many elements.
 
 The peer is a ruleset in the shape of kube-proxy's nftables mode (a chain for each Service with an anonymous verdict map, a
 chain for each endpoint), generated here and loaded by `nft -f`, in the same run as the tables it is compared with.
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from statistics import median
@@ -53,7 +54,9 @@ PEER_SERVICES, PEER_ENDPOINTS = 5_000, 5
 def run(options: list[str]) -> Figures:
     """Seconds unless the name says otherwise; ratios first."""
     main = _measure(10_000, 10, "memory")
+    featured = _measure(10_000, 10, "featured")
     straight = {size: _measure(size, 2) for size in (1_000, 10_000, 44_000)}
+    featured_straight = {size: _measure(size, 2, "featured") for size in (1_000, 44_000)}
     beside = _measure(PEER_SERVICES, PEER_ENDPOINTS)
     figures: Figures = {}
     if "--quick" not in options:
@@ -64,14 +67,29 @@ def run(options: list[str]) -> Figures:
             "ratio: kube-proxy-shaped one-endpoint change / ours, 5,000 x 5": change / (beside["change median ms"] / 1000),
         }
         beside |= {"kube-proxy-shaped load": load, "kube-proxy-shaped one-endpoint change": change}
-    per_service = {size: each["total"] / size for size, each in straight.items()}
-    figures["ratio: time per Service at 44,000 / at 1,000 (x 2 endpoints)"] = per_service[44_000] / per_service[1_000]
-    figures["ratio: time per Service at 44,000 / at 10,000 (x 2 endpoints)"] = per_service[44_000] / per_service[10_000]
-    sizes = {"10,000 x 10": main, "5,000 x 5": beside, **{f"{size:,} x 2": each for size, each in straight.items()}}
+    figures |= {
+        "ratio: every feature on / plain, 10,000 x 10": featured["total"] / main["total"],
+        "ratio: every feature on / plain, for each element, 10,000 x 10": _per_element(featured) / _per_element(main),
+        "ratio: time per Service at 44,000 / at 1,000 (x 2 endpoints)": _growth(straight, 1_000, 44_000),
+        "ratio: time per Service at 44,000 / at 10,000 (x 2 endpoints)": _growth(straight, 10_000, 44_000),
+        "ratio: time per Service at 44,000 / at 1,000, every feature on": _growth(featured_straight, 1_000, 44_000),
+    }
+    sizes = {"10,000 x 10": main, "10,000 x 10, every feature on": featured, "5,000 x 5": beside}
+    sizes |= {f"{size:,} x 2": each for size, each in straight.items()}
+    sizes |= {f"{size:,} x 2, every feature on": each for size, each in featured_straight.items()}
     if "--large" in options:
         sizes["100,000 x 10"] = _measure(100_000, 10)
     figures |= {f"{size}: {name}": value for size, measured in sizes.items() for name, value in measured.items()}
     return figures
+
+
+def _per_element(measured: Mapping[str, float]) -> float:
+    return measured["total"] / measured["elements"]
+
+
+def _growth(measured: Mapping[int, Mapping[str, float]], few: int, many: int) -> float:
+    """How much longer one of many Services takes than one of few; 1 is linear."""
+    return measured[many]["total"] / many / (measured[few]["total"] / few)
 
 
 def _measure(services: int, endpoints: int, *also: str) -> dict[str, float]:
@@ -84,11 +102,11 @@ def _measure(services: int, endpoints: int, *also: str) -> dict[str, float]:
     return found
 
 
-async def _sizes(services: int, endpoints: int) -> dict[str, float]:
+async def _sizes(services: int, endpoints: int, featured: bool) -> dict[str, float]:
     """View, compile, load; then one endpoint after the other."""
     me = node(HERE)
     with collector_off():
-        decoded = [service(_service(each)) for each in range(services)]
+        decoded = [service(_featured(each) if featured else _service(each)) for each in range(services)]
         slices = [endpoint_slice(_slice(each, endpoints)) for each in range(services)]
     with bare_namespace("bench") as namespace, closing(NftFirewall(namespace)) as firewall:
         with collector_off():
@@ -232,6 +250,22 @@ def _service(index: int) -> dict[str, Any]:
     }
 
 
+def _featured(index: int) -> dict[str, Any]:
+    """The same Service with every feature on: a node port, a balancer's address, two source ranges, session affinity."""
+    plain = _service(index)
+    address = f"10.{64 + index // 62_500}.{index // 250 % 250}.{index % 250 + 1}"
+    ports = [port | {"nodePort": index % 65_535 + 1} for port in plain["spec"]["ports"]]
+    spec = plain["spec"] | {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Cluster",
+        "loadBalancerSourceRanges": ["192.0.2.0/24", "198.51.100.0/24"],
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}},
+        "ports": ports,
+    }
+    return plain | {"spec": spec, "status": {"loadBalancer": {"ingress": [{"ip": address, "ipMode": "VIP"}]}}}
+
+
 def _slice(index: int, endpoints: int, replaced: int | None = None) -> dict[str, Any]:
     """A Service's slice. Its endpoints are spread over NODES nodes; with `replaced` the first is another one."""
     found = []
@@ -327,7 +361,10 @@ def _kube_proxy_shaped_change(index: int, endpoints: int) -> Iterator[str]:
 
 def _one_size(services: int, endpoints: int, also: list[str]) -> None:
     """What a measuring process does."""
-    figures = asyncio.run((_memory if also == ["memory-only"] else _sizes)(services, endpoints))
+    if also == ["memory-only"]:
+        figures = asyncio.run(_memory(services, endpoints))
+    else:
+        figures = asyncio.run(_sizes(services, endpoints, also == ["featured"]))
     if also == ["memory"]:
         figures |= _measure(services, endpoints, "memory-only")
     print(json.dumps(figures))

@@ -21,6 +21,7 @@ from typing import Any
 from msgspec import Struct
 
 from bench._cluster import Cluster, cluster
+from bench._ending import as_by_ctrl_c
 from mooring.dataplane import interpret
 from mooring.dataplane.installed import Installed
 from mooring.dataplane.ruleset import Ruleset
@@ -321,6 +322,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     chosen = parser.parse_args()
+    as_by_ctrl_c()
     print(f"seed {chosen.seed}", flush=True)
     try:
         with cluster("soak") as made:

@@ -1,11 +1,13 @@
 """Does a node say how it is where kube-proxy says it, and does it set its kernel, in its own network namespace alone?"""
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -14,6 +16,7 @@ from msgspec import structs
 from prometheus_client import CollectorRegistry
 
 from mooring.app.roles.node import Options, _health_pages
+from mooring.app.roles.node_names import _synced
 from mooring.control.dataplane_metrics import DataplaneMetrics
 from mooring.control.proxy_health import Health
 from mooring.edges.http import health
@@ -79,6 +82,21 @@ def test_either_page_can_be_left_out() -> None:
     none = structs.replace(OPTIONS, healthz=None, metrics=None)
     assert list(_health_pages(none, proxy, proxy.registry, {})) == []
     assert [each.port for each in _health_pages(structs.replace(OPTIONS, metrics=None), proxy, proxy.registry, {})] == [0]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_cancellation_is_not_lost_when_the_names_come_at_that_moment(turns: int) -> None:
+    synced = asyncio.Event()
+    names: Any = SimpleNamespace(wait_synced=synced.wait)
+    answering = asyncio.create_task(_synced(names))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    synced.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    accepted = answering.cancel()
+    await asyncio.wait({answering})
+    assert accepted == answering.cancelled()
 
 
 SET_KERNEL = """

@@ -99,6 +99,16 @@ async def test_its_children_do_not_survive_its_death(tmp_path: Path, group: Path
 
 
 @pytest.mark.root
+async def test_a_start_that_hangs_holds_nobody_up(tmp_path: Path, group: Path) -> None:
+    chosen = role(tmp_path, group, "print('late')")
+    os.mkfifo(chosen.log)  # opening it for writing waits for a reader
+    async with kept(chosen) as reports:
+        await until(chosen.cgroup.exists)
+    assert reports == []
+    assert await asyncio.to_thread(chosen.log.read_text) == "late\n"
+
+
+@pytest.mark.root
 async def test_stopping_asks_first_and_insists_later(tmp_path: Path, group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     polite = role(
         tmp_path, group, "import signal, sys; signal.signal(15, lambda *_: sys.exit('bye')); print(1); signal.pause()"

@@ -26,7 +26,6 @@ from mooring.dataplane.ruleset import (
     SERVICE_CIDRS,
     SHAPES,
     Ruleset,
-    address,
     frontend,
     mark,
     packed,
@@ -77,7 +76,7 @@ def put(name: str, key: bytes, data: bytes, family: str = "ip") -> Callable[[Tab
     ("change", "expected"),
     [
         pytest.param(
-            lambda tables: tables[("ip", CLUSTER_IPS)].pop(address("10.96.0.1")),
+            lambda tables: tables[("ip", CLUSTER_IPS)].pop(packed("10.96.0.1")),
             ["missing: cluster IP 10.96.0.1 (service/web in default, port tcp-80)"],
             id="a cluster IP is gone",
         ),
@@ -152,7 +151,7 @@ def put(name: str, key: bytes, data: bytes, family: str = "ip") -> Callable[[Tab
             id="all frontends are gone",
         ),
         pytest.param(
-            lambda tables: tables[("ip", HAIRPINS)].pop(address("10.244.1.2") * 2),
+            lambda tables: tables[("ip", HAIRPINS)].pop(packed("10.244.1.2") * 2),
             ["missing: hairpin 10.244.1.2 . 10.244.1.2 (service/ext in default, port ext-80)"],
             id="a hairpin is gone",
         ),

@@ -195,6 +195,18 @@ def test_a_killed_role_comes_back(cluster: Cluster, role: str) -> None:
     until(lambda: cluster.mooring("status", check=False).returncode == 0)
 
 
+@pytest.mark.parametrize("part", ["supervisor", "apiserver", "controllers", "node-1"])
+def test_every_part_tells_on_sigusr1_where_its_threads_and_tasks_are(cluster: Cluster, part: str) -> None:
+    parts = json.loads(cluster.mooring("status", "-o", "json").stdout)["parts"]
+    pid = supervisor(cluster) if part == "supervisor" else next(each["pid"] for each in parts if each["name"] == part)
+    log = cluster.data_dir / "logs" / f"{part}.log"
+    before = log.stat().st_size
+    os.kill(pid, signal.SIGUSR1)
+    for said in (b"(most recent call first)", b"(innermost call first)"):
+        until(lambda said=said: said in log.read_bytes()[before:])
+    assert cluster.mooring("status").returncode == 0
+
+
 def test_interrupting_up_in_the_foreground_takes_everything_down(fresh: Cluster) -> None:
     words = [sys.executable, "-m", "mooring.cli.main", "up", "--name", fresh.name, "--data-dir", str(fresh.data_dir)]
     process = subprocess.Popen(

@@ -20,9 +20,9 @@ from mooring.edges.netlink import namespaces
 SINGLE = ("--nodes", "1", "--api-port", "0", "--controllers-port", "0")
 
 
-def up_after(cluster: Cluster, preparation: str) -> subprocess.CompletedProcess[str]:
+def up_after(cluster: Cluster, preparation: str, *more: str) -> subprocess.CompletedProcess[str]:
     """`mooring up` in a process whose view of the machine the lines of `preparation` change."""
-    arguments = ["up", "--name", cluster.name, "--data-dir", str(cluster.data_dir), *SINGLE]
+    arguments = ["up", "--name", cluster.name, "--data-dir", str(cluster.data_dir), *SINGLE, *more]
     imports = "import sys\nimport mooring.cli.main as main\nfrom mooring.edges import preflight"
     code = f"{imports}\n{preparation}\nsys.exit(main.run({arguments!r}))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -179,3 +179,24 @@ def test_two_at_once_on_one_directory_end_with_one_cluster(fresh: Cluster) -> No
     refused = next(text for text, process in zip(told, both, strict=True) if process.returncode)
     assert "is in use by" in refused.splitlines()[0]
     assert fresh.mooring("status").returncode == 0
+
+
+def test_a_role_whose_start_hangs_does_not_make_up_wait_beyond_its_time(fresh: Cluster) -> None:
+    log = fresh.data_dir / "logs" / "apiserver.log"
+    log.parent.mkdir(parents=True)
+    os.mkfifo(log)  # opening it for writing waits for a reader
+    done = fresh.up("--ready-timeout", "1", check=False)
+    assert (done.returncode, "the API server: not ready after 1 s" in done.stderr) == (1, True)
+    assert traces(fresh) == NONE
+
+
+def test_a_supervisor_that_hangs_is_ended_with_all_it_made(fresh: Cluster) -> None:
+    hanging = (
+        "import threading\nfrom mooring.app import lifecycle, supervisor\nlifecycle.HANG_PATIENCE = 1.0\n"
+        "supervisor.readiness.api = lambda connection: ''\n"
+        "def hang(*_): threading.Event().wait()\n"
+        "supervisor.cluster.followers = hang"
+    )
+    done = up_after(fresh, hanging, "--ready-timeout", "1")
+    assert (done.returncode, "in hang" in done.stderr, "mooring: the supervisor hangs" in done.stderr) == (1, True, True)
+    assert traces(fresh) == NONE

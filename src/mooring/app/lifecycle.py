@@ -4,17 +4,19 @@ outside.
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from mooring.app import cluster, identities, teardown
+from mooring.app import cluster, identities, stacks, teardown
 from mooring.app.files import Files, InUse, Running, boot_id, start_time
 from mooring.app.progress import Step, Tell
 from mooring.app.settings import Settings
@@ -26,6 +28,9 @@ from mooring.edges.preflight import Check
 
 DOWN_PATIENCE = 60.0
 """Seconds a supervisor gets to end its cluster before `down` does it over its head."""
+
+HANG_PATIENCE = 30.0
+"""Seconds beyond ready-timeout, in which roles may be ended, after which a start that neither succeeded nor failed has hung."""
 
 
 class Refused(Exception):
@@ -39,6 +44,7 @@ def up(settings: Settings, tell: Tell, *, settled: Callable[[Files], None] = lam
     Tells 'ready' when it is. Raises Refused before anything is made, NeverReady, DamagedKey, NetworkError.
     """
     refuse(preflight.machine())
+    stacks.on_signal()
     files = Files(settings.data_dir)
     fresh = not files.root.exists()
     lock = _take(files)
@@ -68,28 +74,54 @@ def _run(settings: Settings, files: Files, tell: Tell) -> None:
     )
     home = cgroups.current()
     signal.signal(signal.SIGTERM, _interrupt)
+    settled = threading.Event()
+    threading.Thread(target=_end_if_hung, args=(settings, files, home, tell, settled), daemon=True).start()
+
+    def ready() -> None:
+        settled.set()
+        files.write_running(msgspec.structs.replace(running, ready=True))
+        tell(Step("ready", f"cluster {settings.name!r} is ready; KUBECONFIG={files.kubeconfig}"))
+
     try:
-        # The supervisor lives in the cluster's subtree, so that anyone can see whose it is.
-        group = cgroups.subtree(settings.name)
-        for shared in (group, *(group / name for name in settings.node_names)):
-            cgroups.delegate(shared)
-        cgroups.join(group / cluster.SUPERVISOR)
-        files.write_settings(settings)
-        files.write_running(running)
-        identities.ensure(settings, files, running)
-        topology.ensure(cluster.network(settings))
-
-        def ready() -> None:
-            files.write_running(msgspec.structs.replace(running, ready=True))
-            tell(Step("ready", f"cluster {settings.name!r} is ready; KUBECONFIG={files.kubeconfig}"))
-
+        _prepare(settings, files, running)
         asyncio.run(Supervisor(settings, files, running, tell).run(ready))
         tell(Step("note", "stopping"))
     finally:
+        settled.set()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         cgroups.join(home)
         teardown.sweep(settings.name, files)
+
+
+def _prepare(settings: Settings, files: Files, running: Running) -> None:
+    # The supervisor lives in the cluster's subtree, so that anyone can see whose it is.
+    group = cgroups.subtree(settings.name)
+    for shared in (group, *(group / name for name in settings.node_names)):
+        cgroups.delegate(shared)
+    cgroups.join(group / cluster.SUPERVISOR)
+    files.write_settings(settings)
+    files.write_running(running)
+    identities.ensure(settings, files, running)
+    topology.ensure(cluster.network(settings))
+
+
+def _end_if_hung(settings: Settings, files: Files, home: Path, tell: Tell, settled: threading.Event) -> None:
+    """A thread beside the supervisor's loop, for when that hangs and looks at no deadline: tells where, and ends everything.
+
+    `settled` is set when the cluster is ready, or when the supervisor has given up by itself.
+    """
+    if settled.wait(settings.ready_timeout + HANG_PATIENCE):
+        return
+    failure = f"the supervisor hangs; where is in its log: {files.log(cluster.SUPERVISOR)}"
+    try:
+        faulthandler.dump_traceback(stacks.LOG, all_threads=True)
+        print(f"mooring: {failure}", file=sys.stderr, flush=True)
+        cgroups.join(home)
+        teardown.sweep(settings.name, files)
+        tell(Step("failed", failure))
+    finally:
+        os._exit(1)
 
 
 def up_detached(settings: Settings, tell: Tell) -> None:

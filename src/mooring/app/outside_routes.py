@@ -139,7 +139,8 @@ class OutsideRoutes:
                     await asyncio.sleep(RETRY)
                     continue
             try:
-                await asyncio.wait_for(self._changed.wait(), self._check)
+                async with asyncio.timeout(self._check):
+                    await self._changed.wait()
             except TimeoutError:
                 applied = None
 

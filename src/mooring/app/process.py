@@ -1,8 +1,9 @@
 """How is a role started in its place, kept running, and its log kept small?
 
-A role is a subprocess in its own cgroup and, for nodes, in the node's network namespace; both are entered between fork and
-exec, so not one instruction of it runs elsewhere. It writes its log itself: the supervisor may die and come back without the
-role noticing.
+A role is a subprocess in its own cgroup and, for nodes, in the node's network namespace; both are entered before the role is
+executed, so not one instruction of it runs elsewhere: the thread that forks is in the namespace, and a shell of one line enters
+the cgroup. Python of our own between fork and exec would be shorter, and could wait for ever for a lock that another thread had
+when it forked. The role writes its log itself: the supervisor may die and come back without the role noticing.
 """
 
 import asyncio
@@ -11,11 +12,15 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
+from mooring.app.aside import aside
 from mooring.edges import cgroups
 from mooring.edges.netlink import namespaces
 
@@ -24,6 +29,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 20.0
 GROWN_UP = 10.0
 """A role that lived this many seconds has earned a quick restart again."""
 STOP_PATIENCE = 10.0
+ENTER = 'echo 0 > "$0" && exec "$@"'
+"""For a shell: joins the cgroup whose cgroup.procs is the first word, and becomes the command that the others are."""
 LOG_SIZE, LOG_CHECK = 16 << 20, 5.0
 """Bytes after which a log is moved to `.1`, and how often its size is looked at, in seconds."""
 
@@ -44,62 +51,64 @@ class Role(Struct, frozen=True):
 
 async def keep_running(role: Role, stop: asyncio.Event, report: Callable[[str], None]) -> None:
     """Runs the role until `stop` is set, restarting it when it dies; then ends it gently, after STOP_PATIENCE not gently."""
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await _keep_running(role, stopped, report)
+    finally:
+        stopped.cancel()
+
+
+async def _keep_running(role: Role, stopped: asyncio.Task[Literal[True]], report: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE
-    while not stop.is_set():
-        started = loop.time()
-        process = await start(role)
-        stopped = asyncio.create_task(stop.wait())
-        died = asyncio.create_task(process.wait())
+    while not stopped.done():
+        began = loop.time()
+        starting = asyncio.create_task(start(role))
+        await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return
+        process = await starting
+        died = asyncio.create_task(aside(process.wait))
         await asyncio.wait({stopped, died}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
         if not died.done():
             await _end(process, died)
             return
         await asyncio.to_thread(cgroups.kill, role.cgroup)
-        pause = FIRST_PAUSE if loop.time() - started > GROWN_UP else pause
+        pause = FIRST_PAUSE if loop.time() - began > GROWN_UP else pause
         report(f"{role.name} {_how_it_ended(process.returncode)}; starting it again in {pause:g} s; its log: {role.log}")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause)
+        await asyncio.wait({stopped}, timeout=pause)
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def start(role: Role) -> asyncio.subprocess.Process:
+async def start(role: Role) -> subprocess.Popen[bytes]:
     """Starts the role in its cgroup and namespace. Raises OSError."""
-    procs = os.open(cgroups.create(role.cgroup) / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-    place = os.open(namespaces.path(role.namespace), os.O_RDONLY | os.O_CLOEXEC) if role.namespace else -1
+    spawn = partial(_spawn, role)
+    return await aside(partial(namespaces.within, role.namespace, spawn) if role.namespace else spawn)
+
+
+def _spawn(role: Role) -> subprocess.Popen[bytes]:
+    """In the network namespace of the calling thread."""
+    procs = cgroups.create(role.cgroup) / "cgroup.procs"
     log = os.open(role.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-    def settle() -> None:
-        os.write(procs, b"0")
-        if place >= 0:
-            namespaces.setns(place)
-
     try:
-        return await asyncio.create_subprocess_exec(
-            *role.argv,
-            stdin=asyncio.subprocess.DEVNULL,
+        return subprocess.Popen(
+            ("/bin/sh", "-c", ENTER, str(procs), *role.argv),
+            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=settle,
             pass_fds=[each.fileno() for each in role.sockets],
             start_new_session=True,
         )
     finally:
-        for descriptor in (procs, place, log):
-            if descriptor >= 0:
-                os.close(descriptor)
+        os.close(log)
 
 
-async def _end(process: asyncio.subprocess.Process, died: asyncio.Task[int]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(died), STOP_PATIENCE)
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    await died
+async def _end(process: subprocess.Popen[bytes], died: asyncio.Task[int]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process.send_signal(number)
+        if (await asyncio.wait({died}, timeout=STOP_PATIENCE))[0]:
+            return
 
 
 def _how_it_ended(code: int | None) -> str:
@@ -113,7 +122,8 @@ async def rotate(logs: Path, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await asyncio.to_thread(_rotate_large, logs)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOG_CHECK)
+            async with asyncio.timeout(LOG_CHECK):
+                await stop.wait()
 
 
 def _rotate_large(logs: Path) -> None:

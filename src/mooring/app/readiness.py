@@ -6,6 +6,7 @@ import http.client
 import socket
 from collections.abc import Callable, Sequence
 
+from mooring.app.aside import aside
 from mooring.app.connection import Connection, Refused, Unreachable
 from mooring.app.progress import Step, Tell
 from mooring.edges.netlink import namespaces
@@ -19,19 +20,23 @@ class NotReady(Exception):
 
 
 async def wait(what: str, answer: Callable[[], str], deadline: float, tell: Tell) -> None:
-    """Asks in a thread until `answer` returns '' (ready); otherwise it says what is still missing. `deadline` in loop time.
+    """Asks in a thread until `answer` returns '' (ready); otherwise it says what is still missing. `deadline` in loop time: it
+    ends a question that hangs too.
 
     Raises NotReady.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
     pause = FIRST_PAUSE
+    missing = "no answer"
     tell(Step("waiting", what))
-    while missing := await asyncio.to_thread(answer):
-        if loop.time() > deadline:
-            raise NotReady(f"{what}: not ready after {loop.time() - began:.0f} s: {missing}")
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+    try:
+        async with asyncio.timeout_at(deadline):
+            while missing := await aside(answer):
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LONGEST_PAUSE)
+    except TimeoutError:
+        raise NotReady(f"{what}: not ready after {loop.time() - began:.0f} s: {missing}") from None
     tell(Step("done", what, loop.time() - began))
 
 

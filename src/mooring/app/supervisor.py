@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from mooring.app import cluster, readiness
+from mooring.app.aside import aside
 from mooring.app.connection import Connection
 from mooring.app.files import Files, Running
 from mooring.app.outside_routes import OutsideRoutes
@@ -90,7 +91,7 @@ class Supervisor:
         try:
             self._keep(tasks, cluster.api_server(settings, files, running, self._group))
             await readiness.wait("the API server", partial(readiness.api, connection), deadline, self._tell)
-            for role in cluster.followers(settings, files, running, self._group, self._dns_sockets()):
+            for role in cluster.followers(settings, files, running, self._group, await aside(self._dns_sockets)):
                 self._keep(tasks, role)
             await readiness.wait("the controllers", partial(readiness.health, running.controllers_port), deadline, self._tell)
             places = {name: cluster.network(settings).namespace(name) for name in settings.node_names}

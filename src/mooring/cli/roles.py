@@ -15,10 +15,12 @@ RoleKubeconfig = Annotated[
 
 
 def log_to_stdout(form: str) -> None:
-    from mooring.app import logs
+    """Logs to standard output, and the stacks on SIGUSR1 (app/stacks.py)."""
+    from mooring.app import logs, stacks
 
     if form not in ("text", "json"):
         raise CommandError(f"--log-format {form!r}: text or json", 2)
+    stacks.on_signal()
     logs.configure(cast(Literal["text", "json"], form))
 
 

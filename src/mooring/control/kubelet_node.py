@@ -53,6 +53,11 @@ class NodeReporter:
                 self.ready.set()
         self._changed.set()
 
+    def _believe(self, answer: Document) -> None:
+        """What a write was answered, unless the watch has told of something later meanwhile: it will not tell of it again."""
+        if _revision(answer) > _revision(self.document):
+            self.document = answer
+
     async def run(self, started: Callable[[], None]) -> None:
         """Until cancelled. `started` is called once, when the node is registered."""
         async with asyncio.TaskGroup() as tasks:
@@ -69,11 +74,11 @@ class NodeReporter:
         status = node_status(self.identity, self.facts, self._images(), (False, _NO_NETWORK), {}, datetime.now(UTC))
         try:
             document = {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {}, "status": status}
-            self.document = await self.api.write("create", NODE, "", name, document)
+            self._believe(await self.api.write("create", NODE, "", name, document))
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            self.document = await self.api.write("patch", NODE, "", name, {"metadata": {"labels": meta["labels"]}})
+            self._believe(await self.api.write("patch", NODE, "", name, {"metadata": {"labels": meta["labels"]}}))
         self._registered.set()
         if self.pod_cidrs:
             self.ready.set()
@@ -92,10 +97,11 @@ class NodeReporter:
                 try:
                     # Addresses merge by type, of which a dual-stack node has one twice: they are replaced as a whole.
                     patch = {**after, "addresses": [{"$patch": "replace"}, *after["addresses"]]}
-                    self.document = await self.api.write(
+                    answer = await self.api.write(
                         "patch", NODE, "", self.identity.name, {"status": patch}, subresource="status",
                         patch_type="application/strategic-merge-patch+json",
                     )  # fmt: skip
+                    self._believe(answer)
                     written = now
                 except (ApiError, ApiUnavailable) as error:
                     log.warning("node status not written", error=str(error))
@@ -124,6 +130,10 @@ class NodeReporter:
 
     def _images(self) -> list[tuple[str, str]]:
         return [(image.name, image.id) for image in self.images.all()]
+
+
+def _revision(document: Document) -> int:
+    return int((document.get("metadata") or {}).get("resourceVersion") or 0)
 
 
 async def _until_done(act: Callable[[], Any], what: str) -> None:

@@ -20,7 +20,8 @@ LARGEST_ID = (1 << 19) - 1
 class Numbered(Struct, frozen=True, gc=False):
     """A service port with its number. `cluster[slot]` and `local[slot]` are endpoints packed as the kernel keeps them.
 
-    Only the pools that some arm uses are filled. `shapes` are the numbers of the two pools' shapes.
+    Only the pools that some arm uses are filled. `shapes` are the numbers of the two pools' shapes. `frontends` are the port's,
+    packed as keys, `hairpins` its local endpoints' addresses: what has been numbered can be written without reading any text.
     """
 
     port: ServicePort
@@ -28,6 +29,8 @@ class Numbered(Struct, frozen=True, gc=False):
     cluster: tuple[bytes, ...]
     local: tuple[bytes, ...]
     shapes: tuple[int, int] = (0, 0)
+    frontends: tuple[bytes, ...] = ()
+    hairpins: tuple[bytes, ...] = ()
 
 
 class OutOfIds(ValueError):
@@ -89,7 +92,8 @@ def endpoint_numbers(endpoints: Iterable[bytes]) -> dict[bytes, int]:
     Endpoints that differ in their IPv4 address alone never get the same checksum; of any two that do, one chance in four
     billion, the first keeps it.
     """
-    found = {endpoint: crc32(endpoint) for endpoint in endpoints}
+    endpoints = tuple(endpoints)
+    found = dict(zip(endpoints, map(crc32, endpoints), strict=True))
     if len(set(found.values())) == len(found):
         return found
     taken: set[int] = set()

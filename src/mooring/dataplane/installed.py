@@ -4,11 +4,12 @@ The agent's memory between two changes: each Service's ports with their numbers,
 is derived, so that a whole ruleset and a change of it never tell two stories.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 
 from mooring.dataplane.adopt import numbers_in, shapes_in
-from mooring.dataplane.compile import Place, check, elements, number_service, places, release
+from mooring.dataplane.compile import Found, Place, chains, check, elements, held, number_service, places, release, write
 from mooring.dataplane.diff import Transaction, diff
 from mooring.dataplane.ids import Ids, Numbered
 from mooring.dataplane.ruleset import (
@@ -83,16 +84,16 @@ class Installed:
         for name, ports in view.services.items():
             before = self.services.pop(name, ())
             try:
-                after, wish = self._numbered(ports, before)
+                after = self._numbered(ports, before)
             except ValueError as error:
                 release(before, (), self._ids)
                 self.refused[name] = error
                 continue
             self.services[name] = after
             self._claim(name, (), places(after))
-            self._hold(name, {}, wish)
-            for key in wish.keys() & self._chains.keys():
-                self._chains[key].update(wish[key])
+            self._hold(name, {}, held(after))
+            for key, number, chain in chains(after):
+                self._chains[key][number] = chain
 
     def change(self, name: ServiceName, ports: Sequence[ServicePort]) -> Transaction:
         """A Service is now `ports`, () when it is gone. Its cost does not depend on other Services.
@@ -102,11 +103,11 @@ class Installed:
         before = self.services.get(name, ())
         if not before and not ports:
             return Transaction()
-        after, wish = self._numbered(ports, before)
+        after = self._numbered(ports, before)
         claimed, claims = set(places(before)), set(places(after))
         rivals = {each for place in claimed | claims for each in self._claims.get(place, ())} - {name}
         affected = (name, *sorted(rivals))
-        held = {each: self._elements(each) for each in affected}
+        old = {each: self._elements(each) for each in affected}
         self._claim(name, claimed - claims, claims - claimed)
         if after:
             self.services[name] = after
@@ -116,30 +117,27 @@ class Installed:
         have: _Items = {}
         want: _Items = {}
         for each in affected:
-            now = wish if each == name and not rivals else self._elements(each)
-            self._replace(each, held[each], now, have, want)
+            self._replace(each, old[each], self._elements(each), have, want)
         return diff(have, want)
 
-    def _numbered(self, ports: Sequence[ServicePort], before: Sequence[Numbered]) -> tuple[tuple[Numbered, ...], Elements]:
-        """The ports with their numbers, and all they wish for. Raises ValueError when no table can hold it."""
+    def _numbered(self, ports: Sequence[ServicePort], before: Sequence[Numbered]) -> tuple[Numbered, ...]:
+        """The ports with their numbers. Raises ValueError when no table can hold them."""
         check(ports, self._detects)
         try:
-            after = number_service(ports, before, self._ids, self._shapes)
+            return number_service(ports, before, self._ids, self._shapes)
         except OutOfShapes:
-            self._shapes.keep({number for held in self.services.values() for each in held for number in each.shapes})
-            after = number_service(ports, before, self._ids, self._shapes)
-        try:
-            return after, elements(after)
-        except ValueError:
-            release(after, before, self._ids)
-            raise
+            self._shapes.keep({number for ports in self.services.values() for each in ports for number in each.shapes})
+            return number_service(ports, before, self._ids, self._shapes)
 
     def _elements(self, name: ServiceName) -> Elements:
         """What a Service has in the tables: all it wishes but what others claimed first."""
-        service = self.services.get(name, ())
+        return elements(self.services.get(name, ()), self._lost(name))
+
+    def _lost(self, name: ServiceName) -> Collection[Place]:
+        """The frontends that a Service claims and others have."""
         if name not in self._rivals:
-            return elements(service)
-        return elements(service, {place for place in places(service) if self._claims[place][0] != name})
+            return ()
+        return {place for place in places(self.services.get(name, ())) if self._claims[place][0] != name}
 
     def _claim(self, name: ServiceName, gone: Iterable[Place], new: Iterable[Place]) -> None:
         """Notes what a Service claims no more, and anew."""
@@ -178,9 +176,9 @@ class Installed:
         """Counts a Service in and out of what several may hold; what thereby goes and comes."""
         found = {}
         alone = frozenset((name,))
-        for key in (key for key in old.keys() | new.keys() if key[1] in HELD_SETS):
+        for key in old.keys() | new.keys():
             had, has = old.get(key, {}), new.get(key, {})
-            if had == has:
+            if key[1] not in HELD_SETS or had == has:
                 continue
             holders = self._holders.setdefault(key, {})
             went, came = {}, {}
@@ -225,10 +223,13 @@ class Installed:
 
     def ruleset(self) -> Ruleset:
         """All that the kernel shall hold."""
-        whole: _Items = {key: dict(items) for key, items in (*self._chains.items(), *self._ranges.items())}
-        for name in self.services:
-            for key, items in self._elements(name).items():
-                whole.setdefault(key, {}).update(items)
+        whole: Found = defaultdict(dict)
+        for key, items in (*self._chains.items(), *self._ranges.items()):
+            whole[key] = dict(items)
+        for name, service in self.services.items():
+            write(whole, service, self._lost(name))
+            for key, items in held(service).items():
+                whole[key].update(items)
         return Ruleset({key: items for key, items in whole.items() if items}, fingerprint())
 
 

@@ -20,8 +20,8 @@ from mooring.dataplane.ruleset import (
     VERDICT_MAPS,
     Field,
     Ruleset,
-    address,
     mark,
+    packed,
     unpack,
 )
 from mooring.dataplane.skeleton import RTN_LOCAL, STATE_NEW, STATUS_DNAT, fixed_elements, picker, skeleton
@@ -231,11 +231,11 @@ class _Machine:
     def load(self, source: Source) -> bytes:
         match source:
             case Source.SOURCE_ADDRESS:
-                return address(self.packet.source)
+                return packed(self.packet.source)
             case Source.DESTINATION_ADDRESS:
-                return address(self.destination)
+                return packed(self.destination)
             case Source.ORIGINAL_ADDRESS:
-                return address(self.packet.destination)
+                return packed(self.packet.destination)
             case Source.PROTOCOL:
                 return bytes([PROTOCOL_NUMBERS[self.packet.protocol]])
             case Source.DESTINATION_PORT:

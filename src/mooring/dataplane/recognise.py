@@ -8,6 +8,7 @@ them in place, and wrong for who wants to know what somebody has damaged.
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mooring.dataplane.diff import Transaction
 from mooring.dataplane.ids import Numbered, place
@@ -77,7 +78,7 @@ def _recognise(installed: Installed, found: Elements) -> None:
         kept = pools.get(number)
         slots = (place(kept.cluster, each.cluster), place(kept.local, each.local)) if kept else (each.cluster, each.local)
         ports = installed.services[name]
-        renumbered = Numbered(each.port, number[1], *slots, each.shapes)
+        renumbered = replace(each, id=number[1], cluster=slots[0], local=slots[1])
         installed.services[name] = (*ports[:index], renumbered, *ports[index + 1 :])
 
 

@@ -8,13 +8,13 @@ what is read back are compared as they are; `unpack` reads them for people.
 
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
 from msgspec import Struct
 
+from mooring.endpoints.addresses import OCTETS
 from mooring.services.view import Family, Protocol
 
 TABLE = "mooring"
@@ -124,36 +124,44 @@ class Ruleset(Struct, frozen=True):
     skeleton: str = ""
 
 
-def mark(value: int) -> bytes:
-    return value.to_bytes(4, sys.byteorder)
-
-
-_PORT = struct.Struct("!H2x").pack
-
-
-def port(number: int) -> bytes:
-    return _PORT(number)
+mark: Callable[[int], bytes] = struct.Struct("=I").pack
+port: Callable[[int], bytes] = struct.Struct("!H2x").pack
 
 
 def packed(text: str) -> bytes:
     """An address in canonical text form as 4 or 16 bytes. Raises ValueError."""
     if ":" in text:
         return ip_address(text).packed
-    four = bytes(map(int, text.split(".")))
-    if len(four) != 4:
-        raise ValueError(f"not an address: {text!r}")
-    return four
-
-
-address = lru_cache(maxsize=4096)(packed)
-"""The same, remembered: for addresses that come again and again, as those of frontends do."""
+    try:
+        a, b, c, d = text.split(".")
+        return bytes((OCTETS[a], OCTETS[b], OCTETS[c], OCTETS[d]))
+    except (KeyError, ValueError):
+        raise ValueError(f"not an address: {text!r}") from None
 
 
 _PROTOCOLS = {protocol: struct.pack("B3x", number) for protocol, number in PROTOCOL_NUMBERS.items()}
 
 
 def frontend(where: str, protocol: Protocol, number: int) -> bytes:
-    return address(where) + _PROTOCOLS[protocol] + _PORT(number)
+    """A key of `frontends`. Raises ValueError."""
+    return packed(where) + _PROTOCOLS[protocol] + port(number)
+
+
+def address_of(frontend_: bytes) -> bytes:
+    """The address in a key of `frontends`."""
+    return frontend_[:-8]
+
+
+_ENDPOINT = struct.Struct("!4BH2x").pack
+
+
+def endpoint(where: str, number: int) -> bytes:
+    """Data of `endpoints`. Raises ValueError."""
+    try:  # as packed(where) + port(number) says, in one step
+        a, b, c, d = where.split(".")
+        return _ENDPOINT(OCTETS[a], OCTETS[b], OCTETS[c], OCTETS[d], number)
+    except (KeyError, ValueError):
+        return packed(where) + port(number)
 
 
 def intervals(cidrs: Iterable[str], family: Family) -> dict[bytes, bytes]:

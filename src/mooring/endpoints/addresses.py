@@ -9,16 +9,26 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
-_CANONICAL_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\Z)|\Z)){4}", re.ASCII)
 _LOOSE_IPV4 = re.compile(r"\d+(?:\.\d+){3}", re.ASCII)
 _LOOSE_RANGE = re.compile(r"(.+)/(\d{1,3})", re.ASCII)
 
+OCTETS = {str(number): number for number in range(256)}
+"""The four parts that a canonical IPv4 address is made of, and what each stands for."""
 
-@lru_cache(maxsize=65536)
+
 def canonical(address: str) -> str:
     """The one text form of an address (RFC 5952 for IPv6). Raises ValueError."""
-    if _CANONICAL_IPV4.fullmatch(address):
-        return address
+    try:  # nearly all are IPv4 and canonical: that is seen sooner than it is remembered
+        a, b, c, d = address.split(".")
+        if a in OCTETS and b in OCTETS and c in OCTETS and d in OCTETS:
+            return address
+    except ValueError:
+        pass
+    return _rewritten(address)
+
+
+@lru_cache(maxsize=65536)
+def _rewritten(address: str) -> str:
     try:
         if _LOOSE_IPV4.fullmatch(address):
             return str(IPv4Address(".".join(str(int(part)) for part in address.split("."))))

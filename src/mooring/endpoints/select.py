@@ -6,12 +6,12 @@ Of the cluster pool's ready endpoints, hints may leave only those meant for this
 """
 
 from collections.abc import Iterable, Iterator
-from enum import Enum
 
 from msgspec import Struct
 
 from mooring.endpoints.addresses import canonical, is_ipv6
-from mooring.model.discovery import EndpointSlice, Hint, Hints, SlicePort
+from mooring.model.choice import Choice
+from mooring.model.discovery import Conditions, EndpointSlice, Hint, Hints, SlicePort
 
 
 class Endpoint(Struct, frozen=True, gc=False, order=True):
@@ -34,7 +34,7 @@ class Candidate(Struct, frozen=True, gc=False):
     hints: Hints | None = None
 
 
-class Basis(Enum):
+class Basis(Choice):
     """By what the endpoints of a pool were chosen."""
 
     READY = "ready"
@@ -58,6 +58,8 @@ class Pools(Struct, frozen=True, gc=False):
 
 EMPTY = Pools()
 
+_NO_CONDITIONS = Conditions()
+
 _Place = tuple[str, int]
 _Found = dict[_Place, Candidate]
 
@@ -69,6 +71,7 @@ def candidates(slices: Iterable[EndpointSlice], family: str, port_name: str, pro
     an address that cannot be read, or is of another family, are left out: one broken entry never stops the others.
     """
     ipv6 = family == "IPv6"
+    here = node or None
     for found in slices:
         if found.address_type != family or not found.endpoints:
             continue
@@ -83,13 +86,10 @@ def candidates(slices: Iterable[EndpointSlice], family: str, port_name: str, pro
             if is_ipv6(address) is not ipv6:
                 continue
             owner = each.node_name or ""
-            endpoint = Endpoint(address, number, owner, bool(node) and owner == node)
-            condition = each.conditions
-            if condition is None:
-                yield Candidate(endpoint, True, True, False, each.hints)
-            else:
-                serving, terminating = condition.serving is not False, bool(condition.terminating)
-                yield Candidate(endpoint, condition.ready is not False, serving, terminating, each.hints)
+            endpoint = Endpoint(address, number, owner, owner == here)
+            condition = each.conditions or _NO_CONDITIONS
+            ready, serving = condition.ready is not False, condition.serving is not False
+            yield Candidate(endpoint, ready, serving, condition.terminating is True, each.hints)
 
 
 def pools(found: Iterable[Candidate], node: str = "", zone: str = "") -> Pools:
@@ -106,9 +106,11 @@ def pools(found: Iterable[Candidate], node: str = "", zone: str = "") -> Pools:
             continue
         else:
             into = draining if candidate.terminating else other
-        where = (candidate.endpoint.address, candidate.endpoint.port)
-        known = into.get(where)
-        into[where] = candidate if known is None else _merged(known, candidate)
+        endpoint = candidate.endpoint
+        where = (endpoint.address, endpoint.port)
+        known = into.setdefault(where, candidate)
+        if known is not candidate:
+            into[where] = _merged(known, candidate)
     near, basis = _hinted(ready, node, zone) if hinted else (ready, Basis.READY)
     cluster = near if ready else draining
     local = {where: each for where, each in ready.items() if each.endpoint.local}
@@ -174,4 +176,4 @@ def _number(ports: tuple[SlicePort, ...] | None, name: str, protocol: str) -> in
 
 
 def _sorted(found: _Found) -> tuple[Endpoint, ...]:
-    return tuple([found[where].endpoint for where in sorted(found)])
+    return tuple([candidate.endpoint for _, candidate in sorted(found.items())]) if found else ()

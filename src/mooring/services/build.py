@@ -44,9 +44,7 @@ def build_service(service: Service, slices: Sequence[EndpointSlice], here: Local
     affinity = session_affinity.seconds(service)
     taken: set[tuple[str, int, str]] = set()
     built = []
-    for family in Family:
-        if not cluster_ip.addresses(service, family):
-            continue
+    for family in cluster_ip.families(service):
         for port in service.spec.ports or ():
             protocol = PROTOCOLS.get(port.protocol)
             if protocol is None or not 0 < port.port < 65536:

@@ -13,11 +13,19 @@ from mooring.services import traffic_policy
 from mooring.services.locality import Locality
 from mooring.services.view import Entry, Family, Frontend
 
+_FAMILIES = ((False, Family.IPV4), (True, Family.IPV6))
+
 
 def addresses(service: Service, family: Family) -> tuple[str, ...]:
     """The Service's cluster IPs of one family; none when headless or not yet allocated."""
     ipv6 = family is Family.IPV6
     return tuple([ip for ip in all_addresses(service) if is_ipv6(ip) is ipv6])
+
+
+def families(service: Service) -> tuple[Family, ...]:
+    """Those that the Service has an address of, IPv4 first."""
+    versions = {is_ipv6(ip) for ip in all_addresses(service)}
+    return tuple([family for ipv6, family in _FAMILIES if ipv6 in versions])
 
 
 def all_addresses(service: Service) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ so are those that could never be led here but would take what is not the Service
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 
 from mooring.endpoints.addresses import is_ipv6, readable
 from mooring.endpoints.select import Pools
@@ -27,10 +27,19 @@ def frontends(service: Service, port: ServicePortSpec, family: Family, pools: Po
 def leadable(addresses: Iterable[str], family: Family) -> tuple[str, ...]:
     """Those of one family, canonical, that a network can lead to a node."""
     ipv6 = family is Family.IPV6
-    return tuple(each for each in readable(addresses) if is_ipv6(each) is ipv6 and not _is_special(each))
+    return tuple([each for each in readable(addresses) if is_ipv6(each) is ipv6 and not is_special(each)])
+
+
+_SPECIAL_IPV4 = ("127.", "169.254.", *(f"{first}." for first in range(224, 240)))
+"""How loopback, link-local and multicast addresses begin."""
+
+
+def is_special(address: str) -> bool:
+    """Whether a canonical address is unspecified, loopback, link-local or multicast."""
+    return _is_special_ipv6(address) if is_ipv6(address) else address.startswith(_SPECIAL_IPV4) or address == "0.0.0.0"
 
 
 @lru_cache(maxsize=4096)
-def _is_special(address: str) -> bool:
-    parsed = ip_address(address)
+def _is_special_ipv6(address: str) -> bool:
+    parsed = IPv6Address(address)
     return parsed.is_unspecified or parsed.is_loopback or parsed.is_link_local or parsed.is_multicast

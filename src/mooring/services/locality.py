@@ -42,7 +42,7 @@ class ProxyOptions(Struct, frozen=True, rename="kebab", forbid_unknown_fields=Tr
     pod_interface: str = ""
 
 
-class Locality(Struct, frozen=True):
+class Locality(Struct, frozen=True, cache_hash=True):
     """One node, as Services see it."""
 
     node: str

@@ -5,6 +5,9 @@ guarded. A family that has no range while the other has lets nobody in, and so d
 sources that may come meant all others not to.
 """
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 from mooring.endpoints.addresses import canonical_range, contains, is_ipv6
 from mooring.model.service import Service
 from mooring.services.locality import Locality
@@ -12,18 +15,20 @@ from mooring.services.view import Family
 
 FIELD = "spec.loadBalancerSourceRanges"
 ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"
+ANNOTATION_FIELD = f"metadata.annotations[{ANNOTATION}]"
 
 
 def written(service: Service) -> tuple[tuple[str, ...], str]:
     """The ranges as they stand in the Service, and the field they stand in; ((), '') for none."""
-    for ranges, field in (
-        (service.spec.load_balancer_source_ranges or (), FIELD),
-        ((service.metadata.annotations or {}).get(ANNOTATION, "").split(","), f"metadata.annotations[{ANNOTATION}]"),
-    ):
-        found = tuple(each.strip() for each in ranges if each.strip())
-        if found:
-            return found, field
-    return (), ""
+    found = _stripped(service.spec.load_balancer_source_ranges or ())
+    if found:
+        return found, FIELD
+    found = _stripped((service.metadata.annotations or {}).get(ANNOTATION, "").split(","))
+    return (found, ANNOTATION_FIELD) if found else ((), "")
+
+
+def _stripped(ranges: Iterable[str]) -> tuple[str, ...]:
+    return tuple([each.strip() for each in ranges if each.strip()])
 
 
 def allowed(service: Service, family: Family, here: Locality, addresses: tuple[str, ...]) -> tuple[tuple[str, ...] | None, str]:
@@ -35,6 +40,16 @@ def allowed(service: Service, family: Family, here: Locality, addresses: tuple[s
     ranges, field = written(service)
     if not ranges:
         return None, ""
+    found, hold_the_node = _read(ranges, family, here)
+    if hold_the_node:
+        bits = 128 if family is Family.IPV6 else 32
+        found = tuple(dict.fromkeys((*found, *(f"{address}/{bits}" for address in addresses))))
+    return found, field
+
+
+@lru_cache(maxsize=4096)
+def _read(ranges: tuple[str, ...], family: Family, here: Locality) -> tuple[tuple[str, ...], bool]:
+    """Those of one family that can be read, and whether an address of this node is among them. Many Services have the same."""
     ipv6 = family is Family.IPV6
     found: dict[str, None] = {}
     for each in ranges:
@@ -44,6 +59,4 @@ def allowed(service: Service, family: Family, here: Locality, addresses: tuple[s
             continue
         if is_ipv6(cidr) is ipv6:
             found[cidr] = None
-    if any(contains(cidr, address) for cidr in found for address in here.addresses):
-        found |= dict.fromkeys(f"{address}/{128 if ipv6 else 32}" for address in addresses)
-    return tuple(found), field
+    return tuple(found), any(contains(cidr, address) for cidr in found for address in here.addresses)

@@ -42,35 +42,50 @@ class Arms(Struct, frozen=True, gc=False):
 
 def internal(policy: str | None, pools: Pools, here: Locality, family: Family) -> Arms:
     """The arms of cluster IPs under internalTrafficPolicy."""
-    pool = Pool.LOCAL if policy == LOCAL else Pool.CLUSTER
-    detects = here.detects_pods(family)
-    pod = _arm(pool, pools, Masquerade.ALWAYS if here.masquerade_all else Masquerade.HAIRPIN)
-    away = _arm(pool, pools, Masquerade.ALWAYS if here.masquerade_all or detects else Masquerade.HAIRPIN)
-    return Arms(pod, away, away)
+    return _internal(policy == LOCAL, _usable(pools), here, family)
 
 
 def external(policy: str | None, pools: Pools, here: Locality, family: Family) -> Arms:
     """The arms of node ports, load balancer addresses and external IPs under externalTrafficPolicy."""
-    anywhere = _arm(Pool.CLUSTER, pools, Masquerade.ALWAYS)
-    if policy != LOCAL:
+    return _external(policy == LOCAL, _usable(pools), here, family)
+
+
+_Usable = tuple[Basis, Basis | None] | None
+"""By what the endpoints of the two pools were chosen, None for a local pool without one; None when both have none."""
+
+
+def _usable(pools: Pools) -> _Usable:
+    if not pools.cluster and not pools.local:
+        return None
+    return pools.cluster_basis, pools.local_basis if pools.local else None
+
+
+# There are few different answers, and a node asks for one at each frontend of each Service.
+@lru_cache
+def _internal(local: bool, usable: _Usable, here: Locality, family: Family) -> Arms:
+    pool = Pool.LOCAL if local else Pool.CLUSTER
+    detects = here.detects_pods(family)
+    pod = _arm(pool, usable, Masquerade.ALWAYS if here.masquerade_all else Masquerade.HAIRPIN)
+    away = _arm(pool, usable, Masquerade.ALWAYS if here.masquerade_all or detects else Masquerade.HAIRPIN)
+    return Arms(pod, away, away)
+
+
+@lru_cache
+def _external(local: bool, usable: _Usable, here: Locality, family: Family) -> Arms:
+    anywhere = _arm(Pool.CLUSTER, usable, Masquerade.ALWAYS)
+    if not local:
         return Arms(anywhere, anywhere, anywhere)
-    outside = _arm(Pool.LOCAL, pools, Masquerade.HAIRPIN)
-    pod = _arm(Pool.CLUSTER, pools, Masquerade.HAIRPIN) if here.detects_pods(family) else outside
+    outside = _arm(Pool.LOCAL, usable, Masquerade.HAIRPIN)
+    pod = _arm(Pool.CLUSTER, usable, Masquerade.HAIRPIN) if here.detects_pods(family) else outside
     return Arms(pod, anywhere, outside)
 
 
-def _arm(pool: Pool, pools: Pools, masquerade: Masquerade) -> Arm:
-    if not pools.cluster and not pools.local:
+def _arm(pool: Pool, usable: _Usable, masquerade: Masquerade) -> Arm:
+    if usable is None:
         return _REJECT
-    if pool is Pool.CLUSTER:
-        return _forward(pools.cluster_basis, pool, masquerade)
-    return _forward(pools.local_basis, pool, masquerade) if pools.local else _DROP
+    basis = usable[pool is Pool.LOCAL]
+    return _DROP if basis is None else Arm(Verdict.FORWARD, _REASONS[basis], pool, masquerade)
 
 
 _REJECT = Arm(Verdict.REJECT, Reason.NO_ENDPOINTS)
 _DROP = Arm(Verdict.DROP, Reason.NO_LOCAL_ENDPOINTS, Pool.LOCAL)
-
-
-@lru_cache
-def _forward(basis: Basis, pool: Pool, masquerade: Masquerade) -> Arm:
-    return Arm(Verdict.FORWARD, _REASONS[basis], pool, masquerade)

@@ -6,25 +6,25 @@ simulator (dataplane/trace.py) and people (`mooring trace`, `explain`).
 """
 
 from collections.abc import Mapping
-from enum import Enum
 
 from msgspec import Struct
 
 from mooring.endpoints.select import Endpoint as Endpoint
+from mooring.model.choice import Choice
 
 
-class Family(Enum):
+class Family(Choice):
     IPV4 = "IPv4"
     IPV6 = "IPv6"
 
 
-class Protocol(Enum):
+class Protocol(Choice):
     TCP = "TCP"
     UDP = "UDP"
     SCTP = "SCTP"
 
 
-class Entry(Enum):
+class Entry(Choice):
     """Through which door of a Service a packet comes."""
 
     CLUSTER_IP = "ClusterIP"
@@ -33,27 +33,27 @@ class Entry(Enum):
     EXTERNAL_IP = "ExternalIP"
 
 
-class Verdict(Enum):
+class Verdict(Choice):
     FORWARD = "forward"
     REJECT = "reject"
     DROP = "drop"
 
 
-class Pool(Enum):
+class Pool(Choice):
     """Which of a service port's two endpoint lists an arm chooses from."""
 
     CLUSTER = "cluster"
     LOCAL = "local"
 
 
-class Masquerade(Enum):
+class Masquerade(Choice):
     """When the source becomes the node's address. A hairpin (a pod reaching itself) is always masqueraded."""
 
     HAIRPIN = "hairpin"
     ALWAYS = "always"
 
 
-class Reason(Enum):
+class Reason(Choice):
     """Why an arm decides as it does; the value is the sentence a person reads."""
 
     ENDPOINTS = "endpoints are ready"
@@ -64,8 +64,8 @@ class Reason(Enum):
     NO_LOCAL_ENDPOINTS = "the traffic policy is Local and this node has no usable endpoint, though others have"
 
 
-class Arm(Struct, frozen=True, gc=False):
-    """What happens to packets of one traffic source at one frontend."""
+class Arm(Struct, frozen=True, gc=False, cache_hash=True):
+    """What happens to packets of one traffic source at one frontend. There are few, and many frontends have the same."""
 
     verdict: Verdict
     reason: Reason

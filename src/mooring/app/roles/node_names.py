@@ -155,5 +155,8 @@ class Following:
 
 
 async def _synced(names: ZoneKeeper) -> None:
+    # Not wait_for: before Python 3.12 it loses a cancellation that meets the end of what it waits for, and this role would
+    # live on without its tasks.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(names.wait_synced(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await names.wait_synced()

@@ -35,10 +35,7 @@ def named(prefix: str) -> list[str]:
 
 
 def setns(descriptor: int, kind: int = CLONE_NEWNET) -> None:
-    """Moves the calling thread into the namespace an open descriptor holds. Raises OSError.
-
-    Safe between fork and exec: one system call through a function looked up beforehand.
-    """
+    """Moves the calling thread into the namespace an open descriptor holds. Raises OSError."""
     if _libc.setns(descriptor, kind) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"cannot enter the namespace: {os.strerror(number)}")

@@ -261,10 +261,11 @@ def elements(
     where = text(1, TABLE) + text(2, name)
     verb = "adding to" if kind == NEW_ELEMENT else "deleting from"
     about = f"{verb} {family} {TABLE} {name}"
-    entries = encoded(family, spec, items, with_data and bool(spec.data))
-    size = _element_size(family, spec)
-    while chunk := list(islice(entries, _LARGEST_NEST // size)):
-        batch.add(kind, CREATE if kind == NEW_ELEMENT else 0, family, about, where, attribute(3 | NESTED, b"".join(chunk)))
+    left = iter(items)
+    count = _LARGEST_NEST // _element_size(family, spec)
+    while some := list(islice(left, count)):
+        entries = encoded(family, spec, some, with_data and bool(spec.data))
+        batch.add(kind, CREATE if kind == NEW_ELEMENT else 0, family, about, where, attribute(3 | NESTED, entries))
 
 
 def _element_size(family: str, spec: SetSpec) -> int:
@@ -272,25 +273,32 @@ def _element_size(family: str, spec: SetSpec) -> int:
     return 64 + 2 * 16 * len(spec.key) + 2 * WIDTHS[family] * len(spec.data)
 
 
-def encoded(family: str, spec: SetSpec, items: Iterable[tuple[bytes, bytes]], with_data: bool) -> Iterable[bytes]:
-    """Each element as a list entry. The attributes' heads are the same for all, so an element is four strings joined."""
+def encoded(family: str, spec: SetSpec, items: Sequence[tuple[bytes, bytes]], with_data: bool) -> bytes:
+    """Elements (not none) as list entries. The attributes' heads are the same for all: keys and data are joined by them."""
     if spec.interval and len(spec.key) == 1:
-        return (part for key, _ in items for part in _range(key))
-    if spec.interval:
-        return (_box(key) for key, _ in items)
-    key_length = _type(family, spec.key)[1]
-    key_space = key_length + 3 & ~3
-    key_nest = struct.pack("=HHHH", key_space + 8, 1 | NESTED, key_length + 4, 1)
+        return b"".join(part for key, _ in items for part in _range(key))
+    length = _type(family, spec.key)[1]
+    key_head = _value_head(1, length)
     if spec.is_verdict_map and with_data:
-        return (_list_entry(key_nest + key, nested(2, _verdict(_GOTO, chain.decode()))) for key, chain in items)
-    if not with_data:
-        head = struct.pack("=HH", 4 + len(key_nest) + key_space, 1 | NESTED) + key_nest
-        return (head + key for key, _ in items)
-    data_length = _type(family, spec.data)[1]
-    data_nest = struct.pack("=HHHH", data_length + 8, 2 | NESTED, data_length + 4, 1)
-    size = 4 + len(key_nest) + key_space + len(data_nest) + data_length
-    head = struct.pack("=HH", size, 1 | NESTED) + key_nest
-    return (head + key + data_nest + data for key, data in items)
+        return b"".join(_list_entry(key_head + key, nested(2, _verdict(_GOTO, chain.decode()))) for key, chain in items)
+    size = len(key_head) + length
+    bodies: Iterable[bytes] = (key for key, _ in items)
+    if spec.interval:  # a range of keys of several fields is one element with two keys
+        end_head = _value_head(10, length)
+        size += len(end_head) + length
+        bodies = (end_head.join((key[:length], key[length:])) for key, _ in items)
+    elif with_data:
+        data_length = _type(family, spec.data)[1]
+        data_head = _value_head(2, data_length)
+        size += len(data_head) + data_length
+        bodies = map(data_head.join, items)
+    head = struct.pack("=HH", 4 + size, 1 | NESTED) + key_head
+    return head + head.join(bodies)
+
+
+def _value_head(kind: int, length: int) -> bytes:
+    """What stands before a key or data of so many bytes, a multiple of 4."""
+    return struct.pack("=HHHH", length + 8, kind | NESTED, length + 4, 1)
 
 
 def _list_entry(*inner: bytes) -> bytes:
@@ -304,9 +312,3 @@ def _range(key: bytes) -> Iterable[bytes]:
     after = int.from_bytes(key[width:], "big") + 1
     if after < 1 << width * 8:
         yield _list_entry(nested(1, attribute(1, after.to_bytes(width, "big"))), number(3, _INTERVAL_END))
-
-
-def _box(key: bytes) -> bytes:
-    """A range of keys of several fields is one element with two keys."""
-    middle = len(key) // 2
-    return _list_entry(nested(1, attribute(1, key[:middle])), nested(10, attribute(1, key[middle:])))

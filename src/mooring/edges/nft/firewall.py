@@ -232,7 +232,7 @@ class NftFirewall:
     def _element(self, family: str, spec: SetSpec, key: bytes) -> bytes | None:
         """The data of one element, None when it is not there."""
         where = encode.generic(family) + text(1, TABLE) + text(2, spec.name)
-        wanted = attribute(3 | NESTED, b"".join(encode.encoded(family, spec, [(key, b"")], with_data=False)))
+        wanted = attribute(3 | NESTED, encode.encoded(family, spec, [(key, b"")], with_data=False))
         try:
             answer = self._reader.ask(encode.GET_ELEMENT, where + wanted)
         except NetlinkError as error:

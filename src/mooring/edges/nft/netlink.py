@@ -17,6 +17,7 @@ NESTED = 0x8000
 
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_TIMEVAL = struct.Struct("@ll")
 _ERROR, _DONE = 2, 3
 _DUMP_INTERRUPTED = 0x10
 _ACK_TLVS, _CAPPED = 0x200, 0x100
@@ -27,6 +28,8 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 _LARGEST_DUMP_MESSAGE = 1 << 20
+ANSWER_SECONDS = 10
+"""The kernel answers within the call. One that has not by then never will, and who asked must not wait for ever."""
 
 
 Result = TypeVar("Result")
@@ -113,7 +116,10 @@ def _enter(descriptor: int) -> None:
 
 
 class NetlinkSocket:
-    """A netfilter netlink socket in a network namespace. Synchronous: the kernel answers within the call."""
+    """A netfilter netlink socket in a network namespace. Synchronous: the kernel answers within the call.
+
+    Who waits for an answer that does not come gets NetlinkError with ETIMEDOUT after ANSWER_SECONDS.
+    """
 
     def __init__(self, namespace: str = "") -> None:
         with inside(namespace):
@@ -122,6 +128,7 @@ class NetlinkSocket:
         for option in (_CAP_ACK, _EXT_ACK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(ANSWER_SECONDS, 0))
         self._room = 0
         self._sequence = 0
 
@@ -152,7 +159,9 @@ class NetlinkSocket:
             except BlockingIOError:
                 raise refused or NetlinkError(errno.EPROTO, last, "the kernel did not acknowledge the transaction") from None
             except OSError as error:
-                refused = refused or NetlinkError(error.errno or errno.EIO, last)
+                if error.errno != errno.ENOBUFS:
+                    raise
+                refused = refused or NetlinkError(errno.ENOBUFS, last)
                 continue
             for kind, flags, sequence, payload in _messages(data):
                 if kind != _ERROR:
@@ -169,7 +178,7 @@ class NetlinkSocket:
         """Waits for the answer to each of these messages: its errno, 0 when it was done."""
         waiting, found = set(wanted), []
         while waiting:
-            for kind, _, sequence, payload in _messages(self._socket.recv(_LARGEST_DUMP_MESSAGE)):
+            for kind, _, sequence, payload in _messages(self._answer(max(waiting))):
                 if kind == _ERROR and sequence in waiting:
                     waiting.discard(sequence)
                     found.append(-_CODE.unpack_from(payload)[0])
@@ -184,7 +193,7 @@ class NetlinkSocket:
         sequence = self.next_sequence()
         self.send(message(kind, REQUEST | DUMP, sequence, payload))
         while True:
-            for got, flags, number_, body in _messages(self._socket.recv(_LARGEST_DUMP_MESSAGE)):
+            for got, flags, number_, body in _messages(self._answer(sequence)):
                 if number_ != sequence:
                     continue
                 interrupted |= bool(flags & _DUMP_INTERRUPTED)
@@ -201,13 +210,19 @@ class NetlinkSocket:
         sequence = self.next_sequence()
         self.send(message(kind, REQUEST, sequence, payload))
         while True:
-            for got, flags, number_, body in _messages(self._socket.recv(_LARGEST_DUMP_MESSAGE)):
+            for got, flags, number_, body in _messages(self._answer(sequence)):
                 if number_ != sequence:
                     continue
                 if got == _ERROR:
                     code = -_CODE.unpack_from(body)[0]
                     raise NetlinkError(code, sequence, _words(body, flags, code))
                 return body
+
+    def _answer(self, sequence: int) -> bytes:
+        try:
+            return self._socket.recv(_LARGEST_DUMP_MESSAGE)
+        except BlockingIOError:
+            raise NetlinkError(errno.ETIMEDOUT, sequence, f"the kernel has not answered for {ANSWER_SECONDS} s") from None
 
     def _drain(self) -> None:
         while True:
