@@ -22,9 +22,8 @@ from mooring.control.proxy_health import Health
 from mooring.edges.http import health
 from mooring.testing.netlab_topology import bare_namespace
 
-OPTIONS = Options(
-    "a", None, Path("/nowhere"), Path("/nowhere"), ("172.30.0.11",), healthz=("127.0.0.1", 0), metrics=("127.0.0.1", 0)
-)
+FREE = ("127.0.0.1", 0)
+OPTIONS = Options("a", None, Path("/nowhere"), Path("/nowhere"), ("172.30.0.11",), healthz=FREE, metrics=FREE, dns_health=FREE)
 WELL = Health(synced=True, healthy=True, eligible=True, last_sync=1_767_225_600.0, waiting_since=0.0)
 
 
@@ -35,16 +34,17 @@ class Proxy:
         self.registry = CollectorRegistry()
         self.metrics = DataplaneMetrics(self.registry)
         self.now = WELL
-        self.ready = ""
+        self.ready = self.names = ""
 
     def health(self) -> Health:
         return self.now
 
     @asynccontextmanager
     async def pages(self) -> AsyncIterator[list[int]]:
-        made = list(_health_pages(OPTIONS, self, self.registry, {"dataplane-sync": lambda: self.ready}))  # type: ignore[arg-type]
-        async with health.serve(made[0]) as first, health.serve(made[1]) as second:
-            yield [first, second]
+        checks = {"dataplane-sync": lambda: self.ready, "dns-sync": lambda: self.names}
+        made = list(_health_pages(OPTIONS, self, self.registry, checks))  # type: ignore[arg-type]
+        async with health.serve(made[0]) as first, health.serve(made[1]) as second, health.serve(made[2]) as third:
+            yield [first, second, third]
 
 
 async def page(port: int, path: str) -> tuple[int, str, str]:
@@ -54,7 +54,7 @@ async def page(port: int, path: str) -> tuple[int, str, str]:
 
 async def test_the_page_for_balancers_and_supervisors() -> None:
     proxy = Proxy()
-    async with proxy.pages() as (port, _):
+    async with proxy.pages() as (port, *_):
         status, text, kind = await page(port, "/healthz")
         assert (status, kind, json.loads(text)["nodeEligible"]) == (200, "application/json", True)
         proxy.now = structs.replace(WELL, eligible=False)
@@ -71,17 +71,26 @@ async def test_the_page_for_balancers_and_supervisors() -> None:
 
 
 async def test_the_page_for_who_looks_after_the_node() -> None:
-    async with Proxy().pages() as (_, port):
+    async with Proxy().pages() as (_, port, _):
         assert await page(port, "/proxyMode") == (200, "nftables", "text/plain; charset=utf-8")
         assert await page(port, "/healthz") == (200, "ok", "text/plain; charset=utf-8")
         assert "kubeproxy_sync_proxy_rules_duration_seconds_bucket" in (await page(port, "/metrics"))[1]
 
 
-def test_either_page_can_be_left_out() -> None:
+async def test_the_page_for_who_looks_after_the_dns() -> None:
+    proxy = Proxy()
+    async with proxy.pages() as (*_, port):
+        assert [(await page(port, path))[:2] for path in ("/health", "/ready")] == [(200, "OK"), (200, "OK")]
+        proxy.names = "Services have not been listed yet"
+        assert [(await page(port, path))[:2] for path in ("/health", "/ready")] == [(200, "OK"), (503, "kubernetes")]
+        assert (await page(port, "/metrics"))[0] == 200
+
+
+def test_each_page_can_be_left_out() -> None:
     proxy: Any = Proxy()
-    none = structs.replace(OPTIONS, healthz=None, metrics=None)
-    assert list(_health_pages(none, proxy, proxy.registry, {})) == []
-    assert [each.port for each in _health_pages(structs.replace(OPTIONS, metrics=None), proxy, proxy.registry, {})] == [0]
+    for kept, left in (((), ("healthz", "metrics", "dns_health")), (("healthz",), ("metrics", "dns_health"))):
+        options = structs.replace(OPTIONS, **dict.fromkeys(left))
+        assert [each.port for each in _health_pages(options, proxy, proxy.registry, {})] == [0] * len(kept)
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -42,6 +42,7 @@ Cgroup = Annotated[Path | None, _option("--cgroup", "The node's cgroup [default:
 ResolvConf = Annotated[str, _option("--resolv-conf", "The node's own DNS, which dnsPolicy Default hands on; '': it has none.")]
 Healthz = Annotated[str, _option("--healthz-bind-address", "/healthz, /livez, /readyz and /metrics; '': nowhere.")]
 Metrics = Annotated[str, _option("--metrics-bind-address", "/metrics, /proxyMode and /healthz; '': nowhere.")]
+DnsHealth = Annotated[str, _option("--dns-health-bind-address", "Of the DNS: /health, /ready, /metrics; '': nowhere.")]
 NodePorts = Annotated[str, _option("--nodeport-addresses", "Where node ports answer: primary, all, localhost, CIDRs.")]
 NodePortRange = Annotated[str, _option("--node-port-range", "The API server's: ephemeral ports are warned of.")]
 MasqueradeAll = Annotated[bool, _option("--masquerade-all", "Hide every client of a cluster IP.")]
@@ -77,6 +78,7 @@ def command(
     kubelet_port: Annotated[int, typer.Option(help="Logs and exec, for the API server.")] = 10250,
     healthz_bind_address: Healthz = ":10256",
     metrics_bind_address: Metrics = "127.0.0.1:10249",
+    dns_health_bind_address: DnsHealth = ":9153",
     nodeport_addresses: NodePorts = PRIMARY,
     node_port_range: NodePortRange = "30000-32767",
     masquerade_all: MasqueradeAll = False,
@@ -125,6 +127,7 @@ def _options(given: dict[str, Any]) -> node.Options:
         kubelet_port=given["kubelet_port"],
         healthz=_bound(given["healthz_bind_address"], "--healthz-bind-address", 10256),
         metrics=_bound(given["metrics_bind_address"], "--metrics-bind-address", 10249),
+        dns_health=_bound(given["dns_health_bind_address"], "--dns-health-bind-address", 9153),
         proxy=_proxy(given),
         conntrack=ConntrackOptions(
             given["conntrack_max_per_core"],

@@ -28,6 +28,7 @@ from mooring.control import proxy_health
 from mooring.control.cache import Cache
 from mooring.control.dataplane import Dataplane, DataplaneOptions
 from mooring.control.dns import ZoneKeeper
+from mooring.control.dns_metrics import ProgrammingMetric
 from mooring.control.kubelet import Kubelet, NodeOptions
 from mooring.control.kubelet_pod import Machine
 from mooring.control.proxy_options import publish
@@ -66,6 +67,7 @@ PROXY_MODE = Answer(
 )  # fmt: skip
 
 
+DNS_OK = Answer(200, "OK", health.OK.headers)
 Address = tuple[str, int]
 """Host ('' for every address) and port."""
 
@@ -97,6 +99,8 @@ class Options(Struct, frozen=True):
     """Where to say how the node is; None for nowhere."""
     metrics: Address | None = ("127.0.0.1", 10249)
     """The same for kube-proxy's other page."""
+    dns_health: Address | None = (EVERYWHERE, 9153)
+    """The same for CoreDNS's pages: whether names are answered, /health and /ready, and /metrics."""
     proxy: ProxyOptions = ProxyOptions()
     conntrack: sysctls.ConntrackOptions = sysctls.ConntrackOptions()
     node_ports: sysctls.Ports = (30000, 32767)
@@ -168,6 +172,7 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
         ):
             tasks.create_task(loop, name=name)
         await _answer_names(options, names, registry, tasks, cleanup)
+        ProgrammingMetric(registry).follow(followed.slices)
         log.info("serving", node=options.name, addresses=options.addresses, dns=options.cluster_dns)
         ready()
         await asyncio.Event().wait()
@@ -194,7 +199,7 @@ def _dataplane(
 def _health_pages(
     options: Options, dataplane: Dataplane, registry: CollectorRegistry, checks: Mapping[str, health.Check]
 ) -> Iterator[health.Health]:
-    """kube-proxy's two: one for whoever must know whether the node works, one for who looks after it."""
+    """kube-proxy's two, one for whoever must know whether the node works, one for who looks after it; and CoreDNS's."""
     metrics = dataplane.metrics
     if options.healthz:
         answers = {
@@ -204,6 +209,14 @@ def _health_pages(
         yield health.Health(*options.healthz, registry, checks, answers)
     if options.metrics:
         yield health.Health(*options.metrics, registry, checks, {"/proxyMode": lambda: PROXY_MODE})
+    if options.dns_health:
+        names = checks["dns-sync"]
+        yield health.Health(*options.dns_health, registry, {}, {"/health": lambda: DNS_OK, "/ready": lambda: _ready(names())})
+
+
+def _ready(missing: str) -> Answer:
+    """As CoreDNS's: OK, or 503 and the plugin that is not ready."""
+    return Answer(503, "kubernetes", DNS_OK.headers) if missing else DNS_OK
 
 
 async def _set_kernel(options: Options, dataplane: Dataplane, report: Callable[[Report], None]) -> None:
