@@ -2,22 +2,27 @@
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import ip_network
 from random import Random
 
 import dns.message
 import dns.rcode
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from mooring.control import resolver as module
 from mooring.control.query_log import QueryLog
 from mooring.control.resolver import Resolver, Settled
 from mooring.dns.chain import Context, Exchange, Heard, Next, Pause, Steps, Upstream, beside, chained, exchanged, nobody
+from mooring.dns.chain_order import Surroundings, assemble
 from mooring.dns.handlers.cache import Cache
 from mooring.dns.handlers.forward import Forward, Route
 from mooring.dns.names import ROOT
 from mooring.dns.records import Query, Rcode, Record, Reply, Transport, Type
-from mooring.dns.settings import LogClass
+from mooring.dns.settings import LogClass, decode
+from mooring.dns.zone import Zone, ZoneOptions
 
 SECRET = bytes(16)
 WEB = Reply(Rcode.NOERROR, (Record(b"\3web\7example\0", Type.A, 60, bytes((192, 0, 2, 1))),))
@@ -190,6 +195,54 @@ async def test_replies_say_that_recursion_is_there_and_ad_only_to_who_asked() ->
 
     assert "QR RD RA" == dns.flags.to_text((await ask(made(head))).flags)
     assert "QR RD RA AD" == dns.flags.to_text((await ask(made(head), use_edns=0, want_dnssec=True)).flags)
+
+
+async def test_an_rcode_that_a_client_cannot_read_is_a_failure() -> None:
+    def head(query: Query, context: Context) -> Steps:
+        return Reply(Rcode.BADCOOKIE)
+        yield
+
+    assert [dns.rcode.SERVFAIL, dns.rcode.BADCOOKIE] == [(await ask(made(head), use_edns=edns)).rcode() for edns in (False, 0)]
+
+
+def everything() -> Resolver:
+    """A whole chain, whose upstream never answers."""
+    zone = Zone(ZoneOptions(external="apps.example", reverse=("10.96.0.0/16",)), {}, {"default"}, 1)
+    routes = (Route(ROOT, (Upstream("192.0.2.53"),)),)
+    chosen = decode({"rewrite": [{"match": "regex", "from": "^(.*)x", "to": "{1}"}], "autopath": True}, "settings")
+    chain = assemble(chosen, Surroundings(lambda: zone, [ip_network("0.0.0.0/0")], routes, Random(1), (), "v", "n"))
+
+    async def nobody_there(exchange: Exchange) -> Heard:
+        return Heard(None, 0.0, "unreachable", useless=True)
+
+    return Resolver(chain.head, chain.whole, nobody_there, SECRET, rng=Random(1))
+
+
+async def responded(octets: bytes, transport: Transport) -> tuple[bytes | None, list[str]]:
+    """The reply, and what was logged as broken."""
+    with capture_logs() as logs:
+        resolver = everything()
+        told = await resolver.respond(octets, "10.244.0.7", transport)
+        await resolver.close()
+    return told, [each["event"] for each in logs]
+
+
+@given(st.binary(max_size=300), st.sampled_from(["noise", "question", "flipped"]), st.sampled_from(Transport), st.randoms())
+@settings(deadline=None)
+def test_whatever_comes_the_reply_is_well_formed_and_nothing_breaks(
+    noise: bytes, shape: str, transport: Transport, random: Random
+) -> None:
+    name = random.choice(["web.default.svc.cluster.local.", "1.0.96.10.in-addr.arpa.", "www.example.org.", "x.apps.example."])
+    octets = bytearray(dns.message.make_query(name, random.randrange(1, 256), use_edns=0).to_wire())
+    if shape == "flipped":
+        for _ in range(random.randrange(1, 6)):
+            octets[random.randrange(len(octets))] = random.randrange(256)
+    message = noise if shape == "noise" else bytes(octets) + (noise if shape == "question" else b"")
+    told, broken = asyncio.run(responded(message, transport))
+    assert [] == broken
+    if told is not None:
+        assert message[:2] == told[:2] and told[2] & 0x80
+        dns.message.from_wire(told)
 
 
 async def test_a_cookie_comes_back_whole_and_is_taken_again() -> None:

@@ -184,6 +184,28 @@ async def test_a_broken_stream_is_a_failure_and_no_more(say: bytes) -> None:
         assert dns.rcode.SERVFAIL == (await ask(port, "web.example")).rcode()
 
 
+async def test_a_connection_that_was_closed_meanwhile_is_made_anew() -> None:
+    connections = 0
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers once, and closes when it is asked again."""
+        nonlocal connections
+        connections += 1
+        asked = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+        for each in true(asked):
+            writer.write(len(each).to_bytes(2, "big") + each)
+        await reader.read(1)
+        writer.close()
+
+    async with (
+        stream_server(converse, upstream := free_port()),
+        ours(settings(upstream, **{"force-tcp": True}), ZONE) as (_, port),
+    ):
+        for _ in range(5):
+            assert RIGHT == lines(await ask(port, "web.example"))
+        assert 5 == connections
+
+
 async def test_a_server_that_knows_no_edns_is_understood() -> None:
     def old(asked: bytes) -> list[bytes]:
         question = dns.message.from_wire(asked)

@@ -107,7 +107,12 @@ class Resolver:
             return Reply(Rcode.SERVFAIL)
 
     def _finished(self, query: Query, reply: Reply) -> Reply:
-        """RA, AD where it was asked for (RFC 6840 section 5.7), and addresses in turn so that clients spread."""
+        """RA, AD where it was asked for (RFC 6840 section 5.7), and addresses in turn so that clients spread.
+
+        An rcode that needs EDNS0 would be another one to a client without.
+        """
+        if reply.rcode > 15 and query.edns is None:
+            return Reply(Rcode.SERVFAIL, recursion_available=True)
         wants_ad = query.authentic_data or (query.edns is not None and query.edns.dnssec_ok)
         answer = self._turned(reply.answer) if len(reply.answer) > 1 else reply.answer
         return replace(reply, answer=answer, recursion_available=True, authentic_data=reply.authentic_data and wants_ad)

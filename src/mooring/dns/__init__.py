@@ -1,1 +1,1 @@
-"""A Service as names: the grammar of cluster names, the zone, answers and the wire format."""
+"""A Service as names: grammar, Zone, answers, the table of them, the chain that handles questions, transfers, the wire format."""

@@ -123,7 +123,11 @@ class Forward:
         tcp = route.force_tcp or (query.transport is Transport.TCP and not route.prefer_udp)
         self.counts["requests", str(upstream)] += 1
         heard = yield from exchanged(Exchange(upstream, query, timeout, tcp))
-        if heard.reply is not None and heard.reply.rcode in (Rcode.FORMERR, Rcode.NOTIMP) and timeout > heard.seconds:
+        if (
+            heard.reply is not None
+            and heard.reply.rcode in (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)
+            and timeout > heard.seconds
+        ):
             plain = replace(query, edns=None)
             heard = yield from exchanged(Exchange(upstream, plain, timeout - heard.seconds, tcp))
         return heard

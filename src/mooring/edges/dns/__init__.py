@@ -1,1 +1,1 @@
-"""DNS over UDP and TCP sockets."""
+"""DNS over sockets: workers that answer from the table, the agent's slow path, other servers, secondaries."""
