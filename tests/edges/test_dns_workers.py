@@ -216,17 +216,22 @@ async def test_their_counters_become_metrics_with_coredns_names(tmp_path: Path, 
         await lab.ask("web.default.svc.cluster.local", "AAAA")
         await lab.ask("nobody.default.svc.cluster.local")
         await lab.ask("example.com")
-    family = "2" if held[0].family == socket.AF_INET6 else "1"
-    where = {"server": "dns://:53", "zone": ".", "view": ""}
-    for kind, count in (("A", 3.0), ("AAAA", 1.0)):
-        labels = {**where, "proto": "udp", "family": family, "type": kind}
-        assert count == registry.get_sample_value("coredns_dns_requests_total", labels)
-    for rcode, plugin, count in (("NOERROR", "table", 2.0), ("NXDOMAIN", "table", 1.0), ("NOTAUTH", "", 1.0)):
-        labels = {**where, "rcode": rcode, "plugin": plugin}
-        assert count == registry.get_sample_value("coredns_dns_responses_total", labels)
-    timed = registry.get_sample_value("coredns_dns_request_duration_seconds_count", {"server": "dns://:53", "zone": "."})
-    assert 4.0 == timed
-    assert 1.0 == registry.get_sample_value("mooring_dns_worker_handed_over_total")
+    common = {"server": "dns://:53", "zone": ".", "view": ""}
+    asked = {**common, "proto": "udp", "family": "2" if held[0].family == socket.AF_INET6 else "1"}
+    expected = [
+        (3.0, "coredns_dns_requests_total", {**asked, "type": "A"}),
+        (1.0, "coredns_dns_requests_total", {**asked, "type": "AAAA"}),
+        (2.0, "coredns_dns_responses_total", {**common, "rcode": "NOERROR", "plugin": "table"}),
+        (1.0, "coredns_dns_responses_total", {**common, "rcode": "NXDOMAIN", "plugin": "table"}),
+        (1.0, "coredns_dns_responses_total", {**common, "rcode": "NOTAUTH", "plugin": ""}),
+        (4.0, "coredns_dns_request_duration_seconds_count", {"server": "dns://:53", "zone": "."}),
+        (1.0, "mooring_dns_worker_handed_over_total", {}),
+    ]
+    # A worker counts some things after its reply is on the way.
+    async with asyncio.timeout(DEADLINE):
+        while (found := [(registry.get_sample_value(name, labels), name, labels) for _, name, labels in expected]) != expected:
+            await asyncio.sleep(0.01)
+    assert expected == found
 
 
 @pytest.mark.parametrize("loop", [hotpath, plainpath], ids=["in C", "in Python"])
@@ -253,6 +258,10 @@ async def test_both_loops_do_the_same(tmp_path: Path, loop: object, monkeypatch:
                 bytes((7, 0, 4, 0)) + client.getsockname()[1].to_bytes(2, "big") + bytes(6) + bytes((127, 0, 0, 1)) + bytes(12)
             )
             assert head + question == handed
+        # The counters of what it hands over follow the message.
+        async with asyncio.timeout(DEADLINE):
+            while counters.WORDS.unpack(counted)[plainpath.HANDED] == 0:
+                await asyncio.sleep(0.001)
         stop.send(b".")
         assert loop.STOPPED == await asyncio.wait_for(serving, DEADLINE)  # type: ignore[attr-defined]
         words = counters.WORDS.unpack(counted)

@@ -1,1 +1,1 @@
-"""A Service as names: grammar, Zone, answers, the table of them, the chain that handles questions, transfers, the wire format."""
+"""A Service as names: grammar, Zone, answers, the table of them, the chain that handles questions, transfers, wire format."""

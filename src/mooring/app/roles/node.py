@@ -61,7 +61,8 @@ log = structlog.get_logger("node")
 
 EVERYWHERE = ""
 """All of the node's addresses, of both families."""
-EVERYBODY = ("0.0.0.0/0", "::/0")
+PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
+"""Who may ask for names where nothing is said: whoever the internet cannot be (RFC 1918, 6598, 4193, 4291)."""
 PROXY_MODE = Answer(
     200, "nftables", {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 )  # fmt: skip
@@ -273,9 +274,7 @@ async def _answer_names(
 ) -> None:
     """On every cluster DNS address, which this node holds on its loopback interface."""
     dns, own = options.dns, (*options.cluster_dns, *options.addresses)
-    ranges = (
-        (*options.dns_ranges, *(f"{each}/{128 if ':' in each else 32}" for each in own)) if options.dns_ranges else EVERYBODY
-    )
+    ranges = (*(options.dns_ranges or PRIVATE), *(f"{each}/{128 if ':' in each else 32}" for each in own))
     file = read(_text(options.resolv_conf))
     asked = ResolverOptions(dns, own, ranges, nameservers=file.nameservers, search=file.searches, host=options.name)
     made = resolver(asked, lambda: names.zone, registry)

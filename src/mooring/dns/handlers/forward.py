@@ -23,6 +23,8 @@ DEADLINE = 5.0
 PROBE_EVERY = 0.5
 """Seconds between questions for `. NS` to a server that failed, until it answers."""
 LEAST_TRIES = 3
+_NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)
+"""What servers say that do not know EDNS0, or another version of it."""
 
 
 class Policy(Enum):
@@ -123,11 +125,7 @@ class Forward:
         tcp = route.force_tcp or (query.transport is Transport.TCP and not route.prefer_udp)
         self.counts["requests", str(upstream)] += 1
         heard = yield from exchanged(Exchange(upstream, query, timeout, tcp))
-        if (
-            heard.reply is not None
-            and heard.reply.rcode in (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)
-            and timeout > heard.seconds
-        ):
+        if heard.reply is not None and heard.reply.rcode in _NO_EDNS and timeout > heard.seconds:
             plain = replace(query, edns=None)
             heard = yield from exchanged(Exchange(upstream, plain, timeout - heard.seconds, tcp))
         return heard
