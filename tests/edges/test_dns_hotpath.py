@@ -1,5 +1,7 @@
 """Does the C reader say exactly what the Python one says, of any zone, any datagram and any damage?"""
 
+import ctypes
+import mmap
 from random import Random
 
 import pytest
@@ -13,7 +15,7 @@ from mooring.dns.names import from_text
 from mooring.dns.owners import everything
 from mooring.dns.records import Type
 from mooring.dns.shared import index
-from mooring.dns.table import Flag
+from mooring.dns.table import Field, Flag
 from mooring.dns.table_answer import TableReader
 from mooring.dns.zone import Zone, ZoneOptions
 from mooring.edges.dns import hotpath
@@ -71,18 +73,33 @@ def test_of_any_datagram(rng: Random, noise: bytes) -> None:
         assert python == c
 
 
+def guarded(table: memoryview) -> memoryview:
+    """The table up to the end of its last entry, and a page after that which ends the process that reads it."""
+    image = bytes(table[: table.cast("Q")[Field.USED // 8]])
+    size = -(-len(image) // mmap.PAGESIZE) * mmap.PAGESIZE
+    whole = mmap.mmap(-1, size + mmap.PAGESIZE)
+    guard = ctypes.addressof(ctypes.c_char.from_buffer(whole)) + size
+    assert 0 == ctypes.CDLL(None).mprotect(ctypes.c_void_p(guard), mmap.PAGESIZE, 0)
+    found = memoryview(whole)[size - len(image) : size]
+    found[:] = image
+    return found
+
+
+GUARDED = guarded(TABLE)
+IMAGE = bytes(GUARDED)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 60))
 def test_of_any_damage(rng: Random, octets: int) -> None:
     """The header, the slots, and above all entries; a place that leads elsewhere must not be followed."""
-    buffer = memoryview(bytearray(TABLE))
+    buffer = GUARDED
+    buffer[:] = IMAGE
     words = buffer.cast("Q")
-    slots, at = words[24 // 8], words[32 // 8]
+    slots, at, arena = (words[field // 8] for field in (Field.SLOTS, Field.SLOTS_AT, Field.ARENA_AT))
     used = [at + 8 * number for number in range(slots) if words[at // 8 + number]]
-    arena = words[40 // 8]
-    words.release()
     for _ in range(octets):
-        where = rng.choice((rng.randrange(8, 104), rng.choice(used) + rng.randrange(8), rng.randrange(arena, arena + 6000)))
+        where = rng.choice((rng.randrange(8, 104), rng.choice(used) + rng.randrange(8), rng.randrange(arena, len(IMAGE))))
         buffer[where] = rng.choice((0, 1, 0x7F, 0xC0, 0xFF, rng.randrange(256)))
     try:
         TableReader(buffer)
@@ -109,3 +126,26 @@ def test_a_store_is_one_word_within_the_buffer() -> None:
     for index_ in (-1, 2):
         with pytest.raises(IndexError):
             hotpath.store(buffer, index_, 1)
+
+
+@pytest.mark.parametrize("types", [1, 2, 16, 255])
+@pytest.mark.parametrize("length", [1, 31, 255])
+def test_of_a_last_entry_that_says_it_is_longer_than_the_table(types: int, length: int) -> None:
+    """Its name, its types and its octets would lie after the end."""
+    GUARDED[:] = IMAGE
+    words = GUARDED.cast("Q")
+    at, slots = words[Field.SLOTS_AT // 8], words[Field.SLOTS // 8]
+    places = [word % (1 << 32) * 8 for word in words[at // 8 : at // 8 + slots] if word]
+    last = max(places)
+    GUARDED[last + 6], GUARDED[last + 7] = length, types
+    for name in NAMES:
+        python, c = both(GUARDED, question(name, 1, payload=1232))
+        assert python == c
+    end = len(IMAGE) - 8
+    for number in range(slots):
+        if words[at // 8 + number]:
+            words[at // 8 + number] = words[at // 8 + number] >> 32 << 32 | end // 8
+    GUARDED[end + 6], GUARDED[end + 7] = length, types
+    for name in NAMES:
+        python, c = both(GUARDED, question(name, 1, payload=1232))
+        assert python == c

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,13 +22,15 @@ from mooring.dns.owners import Change
 from mooring.dns.records import Transport
 from mooring.dns.zone import Zone, ZoneOptions
 from mooring.edges.dns import counters, hotpath, plainpath
-from mooring.edges.dns.pool import WorkerPool, end_found
+from mooring.edges.dns.pool import WorkerPool
 from mooring.edges.dns.publisher import Publisher, TableOptions
 from mooring.edges.dns.server import bind
 from mooring.edges.dns.slow import SlowPath
 from mooring.services.names import PublishedService
 
 DEADLINE = 20.0
+STARTED: set[int] = set()
+"""Workers that outlive their agents, to be ended with the test."""
 Held = tuple[socket.socket, ...]
 WEB = ("default", "web")
 
@@ -84,6 +87,7 @@ async def agent(
     try:
         yield Lab(folder, held, publisher, pool, slow, counting)
     finally:
+        STARTED.update(worker.pid for worker in pool.workers.values())
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
@@ -98,8 +102,11 @@ def held(request: pytest.FixtureRequest, tmp_path: Path) -> object:
     yield sockets
     for each in sockets:
         each.close()
-    for number in range(4):
-        end_found(tmp_path, number)
+    for pid in STARTED:
+        with contextlib.suppress(OSError):
+            if str(tmp_path) in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+    STARTED.clear()
 
 
 def addresses(reply: dns.message.Message) -> list[str]:
@@ -206,6 +213,34 @@ async def test_who_may_not_ask_is_refused_and_who_asks_too_much_is_not_answered(
         asked.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asked
+
+
+def burst(client: socket.socket, folder: Path) -> tuple[int, int]:
+    """Asks 200 times; the agent, which runs in this thread, does nothing until workers have handed all over or lost it."""
+    question = dns.message.make_query("example.com", "A").to_wire()
+    for _ in range(200):
+        client.send(question)
+    end = time.monotonic() + DEADLINE
+    while True:
+        counted = counters.read(folder)
+        handed, lost = counted[plainpath.HANDED], counted[plainpath.LOST]
+        if handed + lost > 200 or time.monotonic() > end:
+            return handed, lost
+        time.sleep(0.001)
+
+
+async def test_a_burst_waits_for_a_busy_agent_and_nothing_of_it_is_lost(tmp_path: Path, held: Held) -> None:
+    """A Unix datagram socket would hold ten."""
+    async with agent(tmp_path, held) as lab:
+        assert dns.rcode.NOTAUTH == (await lab.ask("example.com")).rcode()
+        with socket.socket(held[0].family, socket.SOCK_DGRAM) as client:
+            client.connect(held[0].getsockname())
+            assert (201, 0) == burst(client, tmp_path)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(DEADLINE):
+                replies = [await loop.sock_recv(client, 512) for _ in range(200)]
+        assert {dns.rcode.NOTAUTH} == {dns.message.from_wire(reply).rcode() for reply in replies}
 
 
 async def test_their_counters_become_metrics_with_coredns_names(tmp_path: Path, held: Held) -> None:

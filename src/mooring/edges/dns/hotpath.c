@@ -559,7 +559,7 @@ static int map_table(Table *t, const char *path) {
 
 /* The newer table, when this one was superseded and there is a newer one of our version; 0 when what came is foreign. */
 static int follow(Table *t, const char *path) {
-    return 1;
+    if (!(field(t, F_FLAGS) & SUPERSEDED)) return 1;
     Table next;
     int mapped = map_table(&next, path);
     if (mapped == 0) return 1;
