@@ -13,11 +13,12 @@ PATIENCE = 20.0
 WAITING = """
 import asyncio, sys, threading
 from contextlib import aclosing
+from functools import partial
 import uvloop
 from mooring.app import stacks
 
 async def drip():
-    print("begun", flush=True)
+    asyncio.get_running_loop().call_soon(partial(print, "begun", flush=True))  # when this waits
     await asyncio.Event().wait()
     yield
 
@@ -70,10 +71,12 @@ def told(code: str, ask: Callable[[subprocess.Popen[str]], str]) -> tuple[str, s
 
 
 def until(last: str) -> Callable[[subprocess.Popen[str]], str]:
+    """All that is said up to a pattern."""
+
     def read(process: subprocess.Popen[str]) -> str:
         assert process.stderr
         said, end = "", time.monotonic() + PATIENCE
-        while last not in said and time.monotonic() < end:
+        while not re.search(last, said, re.S) and time.monotonic() < end:
             said += process.stderr.readline()
         return said
 
@@ -82,7 +85,7 @@ def until(last: str) -> Callable[[subprocess.Popen[str]], str]:
 
 @pytest.mark.parametrize("code", [UVLOOP, ASYNCIO], ids=["on uvloop", "on asyncio's own loop"])
 def test_threads_and_tasks_are_told(code: str) -> None:
-    said, after = told(code, until("in for_ever"))
+    said, after = told(code, until("Task 'patient'.*in for_ever"))
     assert after == "ended\n"
     assert len(re.findall(r"[Tt]hread 0x\w+ \(most recent call first\)", said)) >= 2
     assert "in stuck\n" in said

@@ -129,10 +129,12 @@ def test_view_and_rules_are_as_last_reviewed(scenario: Scenario, bless: bool) ->
 
 
 def _own_rules(view: NodeView) -> str:
-    """The sets and chains that the view's Services make different; tests/dataplane/goldens has the rest."""
+    """The sets and chains that the view's Services, and what the node answers, make different; tests/dataplane/goldens has the
+    rest.
+    """
     with_services, without = (
         re.findall(r"^table [^\n]*|^  (?:map|set|chain) .*?^  }", render(Installed.of(each).ruleset()), re.M | re.S)
-        for each in (view, msgspec.structs.replace(view, services={}))
+        for each in (view, msgspec.structs.replace(view, services={}, answered_here=()))
     )
     common = set(without)
     kept = [each for each in with_services if each not in common or each.startswith("table")]
@@ -194,9 +196,11 @@ def _fate_text(fate: interpret.Fate) -> str:
 
 def _plain(view: NodeView) -> object:
     """The whole view, an arm and an endpoint a line."""
-    plain = {name: getattr(view, name) for name in view.__struct_fields__ if name != "services"}
+    plain = {name: getattr(view, name) for name in view.__struct_fields__ if name not in ("services", "answered_here")}
+    answered = [f"{endpoint_text(each.address, each.port, False)}/{each.protocol.value}" for each in view.answered_here]
     return {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()},
+        "answered_here": answered,
         "services": {"/".join(name): [_plain_port(port) for port in ports] for name, ports in view.services.items()},
     }
 
