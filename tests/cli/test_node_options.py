@@ -26,6 +26,7 @@ def test_without_options_a_node_is_as_kube_proxys_defaults_make_it(started: list
     assert run(arguments()) == 0
     (options,) = started
     assert options.proxy == ProxyOptions()
+    assert options.proxying == ProxyOptions(cluster_dns=("10.96.0.10",)), "what the tables follow, and the node tells"
     assert options.conntrack == ConntrackOptions()
     assert (options.healthz, options.metrics) == (("", 10256), ("127.0.0.1", 10249))
     assert options.node_ports == (30000, 32767)

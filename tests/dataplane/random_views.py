@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mooring.dataplane.trace import Packet
 from mooring.services.view import (
+    Answering,
     Entry,
     Family,
     NodeView,
@@ -168,7 +169,21 @@ def _packet(rng: Random, frontends: Sequence[tuple[Family, Protocol, str, int]])
 
 @st.composite
 def node_views(draw: st.DrawFn) -> NodeView:
-    return node_view_of(draw(st.randoms(use_true_random=False)))
+    rng = draw(st.randoms(use_true_random=False))
+    return answering(rng, node_view_of(rng))
+
+
+def answering(rng: Random, view: NodeView) -> NodeView:
+    """The same node, which now and then answers itself what a Service claims, or nobody."""
+    claimed = {
+        Answering(each.address, each.port, port.name.protocol)
+        for ports in view.services.values()
+        for port in ports
+        for each in port.frontends
+    }
+    nobodys = {Answering(UNALLOCATED[family], 80, protocol) for family in Family for protocol in (Protocol.TCP, Protocol.UDP)}
+    among = sorted(claimed | nobodys, key=repr)
+    return msgspec.structs.replace(view, answered_here=tuple(rng.sample(among, rng.choice((0, 0, 1, 2)))))
 
 
 @st.composite

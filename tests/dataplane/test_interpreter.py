@@ -14,11 +14,13 @@ from mooring.dataplane.interpret import Affinity, Fate, Packet, interpret
 from mooring.dataplane.ruleset import Ruleset
 from mooring.dataplane.trace import Outcome, trace
 from mooring.dataplane.trace import Packet as TracedPacket
-from mooring.services.view import Entry, Family, NodeView, Pool, Protocol, ServicePortName
+from mooring.services.view import Answering, Entry, Family, NodeView, Pool, Protocol, ServicePortName
 from mooring.testing.node_views import FOUR, SIX, Door, Manners, here, node_view, port_with, service_port, there
 
 LOCAL = frozenset((*NODE, "10.96.0.9", "127.0.0.1"))
 """What the kernel knows as its own: the node's addresses, and a cluster address on lo."""
+DNS, UDP = "10.96.0.10", Protocol.UDP
+UNTRACKED = Fate("untouched", tracked=False)
 
 
 def sent(packet: TracedPacket) -> Packet:
@@ -40,6 +42,8 @@ def test_the_tables_agree_with_the_simulator(view: NodeView, rng: Random) -> Non
         many = max(len(traced.choices), 1)
         fates = [interpret(ruleset, sent(packet), lambda n, slot=slot: slot % n, LOCAL) for slot in range(many)]
         assert {0xBEEF} == {fate.mark for fate in fates}, "the packet's own mark is put back"
+        answered = Answering(packet.destination, packet.port, packet.protocol) in view.answered_here
+        assert {not answered} == {fate.tracked for fate in fates}
         if traced.outcome is not Outcome.FORWARD:
             wanted = "untouched" if traced.outcome is Outcome.PASS else traced.outcome.value
             assert [wanted] * many == [fate.verdict for fate in fates]
@@ -167,6 +171,28 @@ def test_a_cluster_address_on_the_nodes_own_lo_is_let_through() -> None:
     packet = Packet("10.244.1.9", "10.96.0.10", 53, Protocol.UDP)
     assert interpret(ruleset, packet, lambda n: 0).verdict == "drop"
     assert interpret(ruleset, packet, lambda n: 0, frozenset({"10.96.0.10"})).verdict == "untouched"
+
+
+@pytest.mark.parametrize(
+    ("packet", "fate"),
+    [
+        pytest.param(Packet("10.244.1.9", DNS, 53, UDP), UNTRACKED, id="a pod's question"),
+        pytest.param(Packet("10.244.1.9", DNS, 53, Protocol.TCP), Fate("reject"), id="by a protocol that is not answered"),
+        pytest.param(Packet("10.244.1.9", DNS, 54, UDP), Fate("reject"), id="at another port"),
+        pytest.param(Packet(DNS, DNS, 53, UDP, from_node=True), UNTRACKED, id="the node's question"),
+        pytest.param(Packet(DNS, "10.244.1.9", 40000, UDP, from_node=True, source_port=53), UNTRACKED, id="an answer"),
+        pytest.param(
+            Packet(DNS, "10.96.0.1", 80, UDP, interface="v0", source_port=53), Fate("reject"), id="a pod's forged answer"
+        ),
+        pytest.param(Packet("127.0.0.2", DNS, 53, UDP, interface="v0"), Fate("drop", tracked=False), id="forged from lo"),
+    ],
+)
+def test_what_the_node_answers_itself_is_not_tracked(packet: Packet, fate: Fate) -> None:
+    """Whoever claims the address; and the guard of the loopback addresses does not need connections."""
+    doors = [Door(Entry.CLUSTER_IP, DNS, 53)]
+    view = node_view({"dns": [port_with("dns", doors, FOUR, UDP), service_port("dns", "10.96.0.1", FOUR)]})
+    ruleset = compile_view(msgspec.structs.replace(view, answered_here=(Answering(DNS, 53, UDP),)))
+    assert fate == interpret(ruleset, packet, lambda n: 0, LOCAL | {DNS})
 
 
 def test_ipv6_is_decided_by_its_own_table() -> None:

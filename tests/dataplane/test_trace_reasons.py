@@ -442,6 +442,18 @@ def test_a_source_is_known(options: ProxyOptions, source: str, interface: str, k
     assert because == follow(view, source, "10.96.0.1", interface=interface).steps[0].because
 
 
+@pytest.mark.parametrize("source", [POD, NODE, OUTSIDE])
+def test_what_the_node_answers_itself_passes_whoever_asks_and_whatever_service_claims_it(source: str) -> None:
+    view = a_view(*READY, options=ProxyOptions(cluster_dns=("10.96.0.1",)), ports=[{"port": 53, "targetPort": "http"}])
+    found = follow(view, source, "10.96.0.1", 53)
+    assert found.outcome is Outcome.PASS
+    assert found.service is None
+    assert ["pass: this node answers here itself, and conntrack is not asked <- node/node-1: cluster-dns 10.96.0.1"] == told(
+        found
+    )[1:]
+    assert Outcome.REJECT is follow(view, source, "10.96.0.1", 54).outcome
+
+
 def test_addresses_that_the_node_holds_beside_its_own_are_its_business() -> None:
     packet = Packet(POD, "10.96.0.10", Protocol.TCP, 53)
     assert Outcome.DROP is trace(a_view(), packet).outcome

@@ -8,6 +8,8 @@ import pytest
 from scene import Scene, addresses, client, in_pod, scene, server, service, until_equal
 
 from local_cluster import Cluster
+from mooring.edges.netlink.topology import namespace_name
+from mooring.testing.tracking import entries
 
 DNS = "10.96.0.10"
 NAMED_PORTS = (
@@ -61,6 +63,17 @@ def test_addresses_of_services_and_of_pods_are_told_and_nothing_else(here: Scene
     }
     for place in (here.one, here.node_two):
         assert expected == {question: place.query(DNS, *question, transport) for question in expected}
+
+
+def test_no_question_makes_an_entry_in_conntrack_and_no_node_misses_one(here: Scene) -> None:
+    name = f"plain.{here.namespace}.svc.cluster.local"
+    plain = address(here, "plain")
+    assert here.one.http(plain) == "plain"
+    for place in (here.one, here.two, here.node_one, here.node_two):
+        assert [[plain]] * 2 == [place.query(DNS, name, "A", transport) for transport in ("udp", "tcp")]
+    tracked = {node: entries(namespace_name(here.cluster.name, node)) for node in ("node-1", "node-2")}
+    assert (plain, 80) in {destination for _, _, destination in tracked["node-1"]}, "what is tracked is seen"
+    assert [] == [each for found in tracked.values() for each in found if (DNS, 53) in each]
 
 
 def test_a_name_comes_and_goes_with_its_service_and_its_endpoints(here: Scene) -> None:

@@ -11,6 +11,8 @@ import pytest
 from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until_equal
 
 from local_cluster import Cluster
+from mooring.edges.netlink.topology import namespace_name
+from mooring.testing.tracking import entries
 
 DNS = ("10.96.0.10", "fd00:96::a")
 PORTS = (
@@ -67,6 +69,16 @@ def test_nodes_and_pods_have_an_address_of_each_family(dual: Cluster, here: Scen
             if own == node["metadata"]["name"]:
                 assert [each["ip"] for each in pod["status"]["hostIPs"]] == internal
                 assert all(ipaddress.ip_address(ip) in net for ip, net in zip(addresses(pod), ranges[own], strict=True))
+
+
+def test_no_question_of_either_family_makes_an_entry_in_conntrack(here: Scene) -> None:
+    for place in everywhere(here):
+        for address in DNS:
+            for transport in ("udp", "tcp"):
+                assert ["10.96.0.1"] == place.query(address, "kubernetes.default.svc.cluster.local", "A", transport)
+    tracked = [each for node in ("node-1", "node-2") for each in entries(namespace_name(here.cluster.name, node))]
+    assert [] == [each for each in tracked if any((address, 53) in each for address in DNS)]
+    assert "as wished" in here.cluster.mooring("verify", "--node", "node-1").stdout
 
 
 def test_pods_reach_each_other_over_both_families(here: Scene) -> None:

@@ -59,6 +59,13 @@ def test_a_traced_packet_names_its_endpoint_and_each_reason(cluster: Cluster, tr
     assert seen == "server"
 
 
+def test_a_question_for_a_name_passes_since_the_node_answers_it(cluster: Cluster, traced: str) -> None:
+    told = cluster.mooring("trace", "packet", "10.96.0.10:53/udp", "--from", "client", "-n", traced).stdout
+    assert "PASS" in told
+    assert "this node answers here itself, and conntrack is not asked" in told
+    assert "node/node-1: cluster-dns 10.96.0.10" in told
+
+
 def test_a_refused_packet_says_why_and_exits_1(cluster: Cluster, traced: str) -> None:
     told = cluster.mooring("trace", "packet", "empty:80", "--from", "node/node-1", "-n", traced, check=False)
     assert told.returncode == 1
@@ -83,6 +90,9 @@ def live(cluster: Cluster, namespace: str, source: str, target: str) -> subproce
         pytest.param("node/node-2", "traced:80/udp", "reject", id="another protocol, from a node"),
         pytest.param("client", "10.96.255.254:80", "drop", id="nobody's cluster IP"),
         pytest.param("client", "pod/server:8080", "pass", id="straight to a pod"),
+        pytest.param("client", "10.96.0.10:53", "pass", id="to the node's own name server"),
+        pytest.param("client", "10.96.0.10:53/udp", "pass", id="a datagram to the node's own name server"),
+        pytest.param("node/node-1", "10.96.0.10:53/udp", "pass", id="the node's datagram to its own name server"),
     ],
 )
 def test_the_kernel_does_what_is_foreseen(cluster: Cluster, traced: str, source: str, target: str, outcome: str) -> None:

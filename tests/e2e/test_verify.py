@@ -96,6 +96,16 @@ def nft(cluster: Cluster, *commands: str) -> None:
             id="rules are gone",
         ),
         pytest.param(("delete table ip6 mooring",), "missing: table ip6 mooring", id="a table is gone"),
+        pytest.param(
+            ("delete element ip mooring untracked { 10.96.0.10 . udp . 53 }",),
+            "missing: untracked address 10.96.0.10:53/UDP",
+            id="the node's own name server is tracked",
+        ),
+        pytest.param(
+            ("flush chain ip mooring raw-output",),
+            'missing: rule "what it answered" of chain raw-output (ip mooring), which shall be',
+            id="its answers are tracked",
+        ),
     ],
 )
 def test_damage_is_named_and_repaired(cluster: Cluster, verified: Verified, damage: tuple[str, ...], words: str) -> None:

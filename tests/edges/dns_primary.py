@@ -18,7 +18,7 @@ from mooring.dns.records import Rcode, Reply, Transport
 from mooring.dns.shared import SharedNames
 from mooring.dns.zone import Zone, ZoneOptions
 from mooring.edges.dns.notify import Notifier
-from mooring.edges.dns.server import DnsServer, Sockets, bind
+from mooring.edges.dns.server import DnsServer, bind
 from mooring.edges.dns.streams import Replies
 from mooring.edges.dns.transfers import Transfers
 from mooring.services.names import NamedPort, PublishedService
@@ -82,17 +82,9 @@ class Primary:
         return wire.write(query, Reply(Rcode.NOERROR, (soa,) if soa else (), authoritative=True))
 
 
-def bound(port: int = 0) -> Sockets:
-    """A free port over TCP may be taken over UDP."""
-    for _ in range(20):
-        with contextlib.suppress(OSError):
-            return bind("127.0.0.1", port)
-    return bind("127.0.0.1", port)
-
-
 @contextlib.asynccontextmanager
 async def primary(*secondaries: int, port: int = 0) -> AsyncIterator[Primary]:
-    sockets = bound(port)
+    sockets = bind("127.0.0.1", port)
     ours = Primary(sockets[0].getsockname()[1], *secondaries)
     server = DnsServer(ours.respond)
     await server.start(sockets)

@@ -8,8 +8,9 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from dns_primary import bound
 from msgspec import Struct
+
+from mooring.edges.dns.server import bind
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "dns-secondaries.md"
 ZONES = ("cluster.local", "96.10.in-addr.arpa")
@@ -93,7 +94,7 @@ KINDS = {kind.name: kind for kind in (KNOT, NSD, BIND)}
 
 def free_port() -> int:
     """One that was free over UDP and TCP a moment ago."""
-    sockets = bound()
+    sockets = bind("127.0.0.1", 0)
     port: int = sockets[0].getsockname()[1]
     for each in sockets:
         each.close()

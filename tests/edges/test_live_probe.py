@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from mooring.app.probe import Plan, Stop, observe
 from mooring.dataplane.sighting import Flow, Met, Seen, differences, outcome
 from mooring.dataplane.trace import Outcome, Packet, trace
 from mooring.edges.live.probe import Probe, ProbeError
 from mooring.edges.nft.watch import PREFIX, PacketWatch
-from mooring.services.view import Entry, Pool, Protocol
+from mooring.services.view import Answering, Entry, Pool, Protocol
 from mooring.testing.netlab import Lab, bare_namespace
 from mooring.testing.node_views import (
     FOUR,
@@ -107,9 +108,29 @@ async def test_the_kernel_does_what_is_foreseen(
         assert () == differences([foreseen], seen)
         assert seen.met is met or met is None
         hook = "output" if PLACES.get(source) == "node" else "prerouting"
-        assert sighting.lines[0].chain == hook
+        assert sighting.lines[0].chain == f"raw-{hook}"
         assert sighting.lines[-1].verdict == ("drop" if became in (Outcome.REJECT, Outcome.DROP) else "accept")
         assert PREFIX not in await lab.run("nft", "list", "tables")
+
+
+@pytest.mark.parametrize(("answers", "met"), [(True, Met.ANSWERED), (False, Met.REFUSED)], ids=["it answers", "it is away"])
+@pytest.mark.parametrize("source", ["10.244.1.250", "172.30.0.11", OUTSIDE], ids=["a pod", "the node", "outside"])
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+async def test_what_the_node_answers_itself_passes_though_nothing_is_tracked(
+    protocol: Protocol, source: str, answers: bool, met: Met
+) -> None:
+    view = structs.replace(VIEW, answered_here=(Answering("10.96.0.10", 53, protocol),))
+    async with Lab(view) as lab:
+        await lab.load(view)
+        if answers:
+            await lab.listen("10.96.0.10", 53, protocol)
+        seen = await probe(lab, source, "10.96.0.10", 53, protocol)
+        [sighting] = seen.sightings
+        foreseen = trace(view, Packet(source, "10.96.0.10", protocol, 53))
+        assert (foreseen.outcome, outcome(sighting, seen.met), seen.met) == (Outcome.PASS, Outcome.PASS, met)
+        assert () == differences([foreseen], seen)
+        assert (sighting.tracked, sighting.untracked) == (None, True)
+        assert "this node answers itself" in sighting.lines[0].rule
 
 
 async def test_a_node_port_at_localhost_is_probed_from_the_node_itself() -> None:

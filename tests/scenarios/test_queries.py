@@ -43,7 +43,7 @@ def test_the_compiled_table_gives_the_written_answers_or_leaves_them_to_the_agen
 @pytest.mark.parametrize("scenario", TITLES)
 async def test_a_real_server_gives_the_written_answers_over_udp_and_tcp(scenario: Questions) -> None:
     node = resolver(ResolverOptions(ranges=("127.0.0.0/8",)), lambda: scenario.zone)
-    server, sockets = DnsServer(node.resolver.respond), bind("127.0.0.1")
+    server, sockets = DnsServer(node.resolver.respond), bind("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     await server.start(sockets)
     try:

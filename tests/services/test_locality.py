@@ -106,6 +106,7 @@ def test_pods_are_known_as_the_option_says(
         (ProxyOptions(nodeport_addresses=("172.30.0.11",)), "nodeport-addresses: '172.30.0.11'"),
         (ProxyOptions(detect_local=DetectLocal.CLUSTER_CIDR), "cluster-cidr: required"),
         (ProxyOptions(detect_local=DetectLocal.CLUSTER_CIDR, cluster_cidr=("10.244/16",)), "cluster-cidr: '10.244/16'"),
+        (ProxyOptions(cluster_dns=("10.96.0.10", "kube-dns")), "cluster-dns: .*kube-dns"),
         (ProxyOptions(detect_local=DetectLocal.BRIDGE_INTERFACE), "pod-interface: required"),
         (ProxyOptions(detect_local=DetectLocal.INTERFACE_NAME_PREFIX, pod_interface="veth*"), "pod-interface: 'veth\\*'"),
         (ProxyOptions(detect_local=DetectLocal.BRIDGE_INTERFACE, pod_interface="a" * 16), "pod-interface: 'a*'"),
@@ -124,6 +125,14 @@ def test_a_node_tells_its_options_in_an_annotation() -> None:
     assert ProxyOptions() == options_of(a_node())
     with pytest.raises(msgspec.ValidationError, match="nodeports"):
         options_of(a_node(annotations={ANNOTATION: '{"nodeports": []}'}))
+
+
+def test_a_node_answers_names_over_udp_and_tcp_at_each_cluster_dns_address() -> None:
+    told = a_node(annotations={ANNOTATION: '{"cluster-dns": ["10.96.0.10", "FD00:96:0::a"]}'})
+    expected = [(address, 53, protocol) for address in ("10.96.0.10", "fd00:96::a") for protocol in ("UDP", "TCP")]
+    found = locality(told, options_of(told)).answered_here
+    assert expected == [(each.address, each.port, each.protocol.value) for each in found]
+    assert () == locality(a_node(), ProxyOptions()).answered_here
 
 
 def test_zone_and_name_are_the_nodes() -> None:

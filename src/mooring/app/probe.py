@@ -20,7 +20,7 @@ from mooring.app.settings import Settings
 from mooring.dataplane.inventory import Inventory
 from mooring.dataplane.ruleset import TABLE
 from mooring.dataplane.sighting import Flow, Line, Met, Place, Seen, Sighting, Tracked
-from mooring.dataplane.skeleton import skeleton
+from mooring.dataplane.skeleton import RAW_OUTPUT, RAW_PREROUTING, skeleton
 from mooring.edges.live.probe import Probe, ProbeError
 from mooring.edges.live.route import next_hop
 from mooring.edges.live.tracked import FlowWatch
@@ -116,7 +116,9 @@ def _wait(probe: Probe, watches: Sequence["_Watch"]) -> Met:
         now = monotonic()
         if met:
             return met
-        over = any(watch.dropped for watch in watches) or (probe.flow.protocol is not Protocol.TCP and watches[-1].tracked)
+        last = watches[-1]
+        passed = probe.flow.protocol is not Protocol.TCP and (last.tracked or last.untracked)
+        over = any(watch.dropped for watch in watches) or passed
         decided = decided or (now if over else 0.0)
         if (decided and now - decided > GRACE) or now - begun > PATIENCE:
             return Met.SILENCE
@@ -146,6 +148,12 @@ class _Watch:
     def dropped(self) -> bool:
         return any(each.verdict == "drop" for each in self._first_packet())
 
+    @property
+    def untracked(self) -> bool:
+        """A rule of these chains of ours is told of only when it applied."""
+        raw = (RAW_PREROUTING, RAW_OUTPUT)
+        return any(each.table == TABLE and each.chain in raw and each.handle for each in self._first_packet())
+
     def look(self) -> None:
         self._events += self._steps.events()
         self.tracked = self._flow.look()
@@ -154,7 +162,7 @@ class _Watch:
         self._events += self._steps.events()
         rules = _words(inventory.take(self.stop.namespace))
         lines = tuple(_line(each, rules) for each in self._first_packet() if _tells(each))
-        return Sighting(self.stop.node, self.stop.addresses, lines, self.tracked, self.dropped)
+        return Sighting(self.stop.node, self.stop.addresses, lines, self.tracked, self.dropped, self.untracked)
 
     def _first_packet(self) -> list[Event]:
         """Until the next packet of the flow begins; the marking rule's own steps are left out.

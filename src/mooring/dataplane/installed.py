@@ -19,10 +19,12 @@ from mooring.dataplane.ruleset import (
     POD_CIDRS,
     POD_INTERFACES,
     SERVICE_CIDRS,
+    UNTRACKED,
     VERDICT_MAPS,
     Elements,
     Ruleset,
     SetKey,
+    frontend,
     interfaces,
     intervals,
 )
@@ -198,9 +200,10 @@ class Installed:
         return found
 
     def set_ranges(self, view: NodeView) -> Transaction:
-        """What is said of the whole node is now as in the view: ranges of Services, and how its pods are told from others.
+        """What is said of the whole node is now as in the view: ranges of Services, what the node answers itself, and how its
+        pods are told from others.
 
-        The arms of all Services follow the latter; that is for the caller to see to.
+        The arms of all Services follow the last; that is for the caller to see to.
         """
         before = self._ranges
         self._detects = {family: view.detects_pods(family) for family in Family}
@@ -209,6 +212,11 @@ class Installed:
         for family, table in FAMILIES.items():
             pods = intervals(view.pod_cidrs, family)
             self._ranges[(table, SERVICE_CIDRS)] = intervals(view.service_cidrs, family)
+            self._ranges[(table, UNTRACKED)] = {
+                frontend(each.address, each.protocol, each.port): b""
+                for each in view.answered_here
+                if (":" in each.address) is (family is Family.IPV6)
+            }
             self._ranges[(table, POD_CIDRS)] = pods
             self._ranges[(table, POD_INTERFACES)] = inside
             self._ranges[(table, KEPT_SOURCES)] = pods if self._detects[family] else intervals(_EVERYONE[family], family)

@@ -17,6 +17,7 @@ class Source(Enum):
     SOURCE_ADDRESS = "saddr"
     DESTINATION_ADDRESS = "daddr"
     PROTOCOL = "meta l4proto"
+    SOURCE_PORT = "th sport"
     DESTINATION_PORT = "th dport"
     MARK = "meta mark"
     INTERFACE = "iifname"
@@ -102,6 +103,10 @@ class Masquerade(Struct, frozen=True):
     """Fully random source ports: two nodes' flows never race for the same tuple."""
 
 
+class Untrack(Struct, frozen=True):
+    """This packet belongs to no connection: conntrack makes no entry, and nat chains never see it. The rule goes on."""
+
+
 class Reject(Struct, frozen=True):
     """A TCP reset, or ICMP port unreachable."""
 
@@ -114,7 +119,20 @@ class Go(Struct, frozen=True):
 
 
 Instruction = (
-    Load | LoadAddressType | SetMark | And | Compare | Find | Remember | Forget | Random | Dnat | Masquerade | Reject | Go
+    Load
+    | LoadAddressType
+    | SetMark
+    | And
+    | Compare
+    | Find
+    | Remember
+    | Forget
+    | Random
+    | Dnat
+    | Masquerade
+    | Untrack
+    | Reject
+    | Go
 )
 
 

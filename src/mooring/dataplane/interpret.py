@@ -24,7 +24,17 @@ from mooring.dataplane.ruleset import (
     packed,
     unpack,
 )
-from mooring.dataplane.skeleton import RTN_LOCAL, STATE_NEW, STATUS_DNAT, fixed_elements, picker, skeleton
+from mooring.dataplane.skeleton import (
+    RAW_OUTPUT,
+    RAW_PREROUTING,
+    RTN_LOCAL,
+    STATE_NEW,
+    STATE_UNTRACKED,
+    STATUS_DNAT,
+    fixed_elements,
+    picker,
+    skeleton,
+)
 from mooring.services.view import Family, Protocol
 
 RTN_UNICAST = 1
@@ -32,7 +42,7 @@ RTN_UNICAST = 1
 
 
 class Packet(Struct, frozen=True):
-    """The first packet of a connection as it comes to this node's nat hooks.
+    """The first packet of a connection as it comes to this node's hooks.
 
     `mark` is the packet's own, set by others; `interface` where it came in, '' for one of the node itself. `bridged`: that is a
     bridge, the packet leaves by another of its ports, and with br_netfilter the bridge carries it on by itself.
@@ -46,15 +56,20 @@ class Packet(Struct, frozen=True):
     mark: int = 0
     interface: str = ""
     bridged: bool = False
+    source_port: int = 0
 
 
 class Fate(Struct, frozen=True):
-    """`untouched`: no rule concerned it. `endpoint` is where it went; `masqueraded`: its source became the node's."""
+    """`untouched`: no Service's rule concerned it. `endpoint` is where it went; `masqueraded`: its source became the node's.
+
+    `tracked`: conntrack knows of it.
+    """
 
     verdict: Literal["forward", "reject", "drop", "untouched"]
     endpoint: tuple[str, int] | None = None
     masqueraded: bool = False
     mark: int = 0
+    tracked: bool = True
 
 
 class _Ended(Exception):
@@ -84,8 +99,9 @@ def interpret(
     The packet may write into `affinity`; None is a map that is full of other clients.
     """
     machine = _Machine(ruleset, packet, choose, local, affinity)
+    machine.run(RAW_OUTPUT if packet.from_node else RAW_PREROUTING)
     try:
-        machine.run("output" if packet.from_node else "prerouting")
+        machine.run_nat("output" if packet.from_node else "prerouting")
     except _Ended as ended:
         if ended.verdict != "nat":
             return Fate(ended.verdict, mark=machine.mark)
@@ -93,15 +109,15 @@ def interpret(
     try:
         if not delivered:
             machine.leaving = True
-            machine.run("postrouting")
+            machine.run_nat("postrouting")
         elif "input" in machine.chains:
             machine.run("input")
     except _Ended as ended:
         if ended.verdict != "nat":
-            return Fate(ended.verdict, mark=machine.mark)
+            return Fate(ended.verdict, mark=machine.mark, tracked=machine.tracked)
         machine.masqueraded = True
     verdict: Literal["forward", "untouched"] = "forward" if machine.endpoint else "untouched"
-    return Fate(verdict, machine.endpoint, machine.masqueraded, machine.mark)
+    return Fate(verdict, machine.endpoint, machine.masqueraded, machine.mark, machine.tracked)
 
 
 class _Machine:
@@ -126,7 +142,13 @@ class _Machine:
         self.leaving = False
         self.endpoint: tuple[str, int] | None = None
         self.masqueraded = False
+        self.tracked = True
         self.registers = bytearray(64)
+
+    def run_nat(self, name: str) -> None:
+        """Runs a chain of type nat: one for connections."""
+        if self.tracked:
+            self.run(name)
 
     def run(self, name: str) -> bool:
         """Runs a chain. True when its rules were used up or left by return; a goto leaves the calling chain too."""
@@ -175,6 +197,8 @@ class _Machine:
                 raise _Ended("nat")
             case ins.Masquerade():
                 raise _Ended("nat")
+            case ins.Untrack():
+                self.tracked = False
             case ins.Reject():
                 raise _Ended("reject")
             case ins.Go("drop"):
@@ -238,6 +262,8 @@ class _Machine:
                 return packed(self.packet.destination)
             case Source.PROTOCOL:
                 return bytes([PROTOCOL_NUMBERS[self.packet.protocol]])
+            case Source.SOURCE_PORT:
+                return self.packet.source_port.to_bytes(2, "big")
             case Source.DESTINATION_PORT:
                 return (self.endpoint[1] if self.endpoint else self.packet.port).to_bytes(2, "big")
             case Source.ORIGINAL_PORT:
@@ -251,7 +277,7 @@ class _Machine:
             case Source.OUT_INTERFACE:
                 return _interface(self.packet.interface if self.packet.bridged else "")
             case Source.STATE:
-                return mark(STATE_NEW)
+                return mark(STATE_NEW if self.tracked else STATE_UNTRACKED)
             case Source.STATUS:
                 return mark(STATUS_DNAT if self.endpoint else 0)
 

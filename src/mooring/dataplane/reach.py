@@ -74,12 +74,12 @@ def shadowed(view: NodeView) -> dict[tuple[ServiceName, str, int, Protocol], Ser
         for port in ports
         for each in port.frontends
     )
-    return {claim: owners[claim[1:]] for claim in claims if owners[claim[1:]] != claim[0]}
+    return {claim: owners[claim[1:]] for claim in claims if owners.get(claim[1:], claim[0]) != claim[0]}
 
 
 def claimed(view: NodeView) -> Iterator[tuple[ServiceName, ServicePort, Frontend]]:
-    """Every frontend once, with the service port that has it: the first by (namespace, name)."""
-    taken: set[tuple[str, int, Protocol]] = set()
+    """Every frontend once, with the service port that has it: the first by (namespace, name); not what the node answers."""
+    taken: set[tuple[str, int, Protocol]] = {(each.address, each.port, each.protocol) for each in view.answered_here}
     for service in sorted(view.services):
         for port in view.services[service]:
             for frontend in port.frontends:

@@ -77,6 +77,7 @@ KEPT_SOURCES = "kept-sources"
 HAIRPINS = "hairpins"
 MASQUERADED = "masqueraded"
 TRANSPARENT = "transparent"
+UNTRACKED = "untracked"
 
 LARGEST_AFFINITY = 1 << 20
 """Clients that one table remembers; further ones are served, but not remembered."""
@@ -105,6 +106,7 @@ SETS = (
     SetSpec(HAIRPINS, "local endpoints, which may reach themselves", (Field.ADDRESS, Field.ADDRESS)),
     SetSpec(MASQUERADED, "frontends that hide every source, pods too", _FRONTEND),
     SetSpec(TRANSPARENT, "frontends that hide no source but the node", _FRONTEND),
+    SetSpec(UNTRACKED, "what this node answers itself", _FRONTEND),
 )
 SET_SPECS = {spec.name: spec for spec in SETS}
 

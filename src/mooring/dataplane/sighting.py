@@ -52,7 +52,10 @@ class Line(Struct, frozen=True):
 
 
 class Sighting(Struct, frozen=True):
-    """What one node's kernel did. No lines and nothing tracked: the packet never came here."""
+    """What one node's kernel did. No lines and nothing tracked: the packet never came here.
+
+    `untracked`: the tables kept it from connection tracking, since the node answers it itself.
+    """
 
     node: str
     addresses: tuple[str, ...]
@@ -60,6 +63,7 @@ class Sighting(Struct, frozen=True):
     lines: tuple[Line, ...] = ()
     tracked: Tracked | None = None
     dropped: bool = False
+    untracked: bool = False
 
 
 class Seen(Struct, frozen=True):
@@ -71,12 +75,12 @@ class Seen(Struct, frozen=True):
 
 
 def outcome(sighting: Sighting, met: Met) -> Outcome | None:
-    """What became of the packet at this node; None when it never came here."""
+    """What became of the packet at this node; None when it never came here, or was lost."""
     if sighting.tracked:
         return Outcome.FORWARD if sighting.tracked.redirected else Outcome.PASS
     if sighting.dropped:
         return Outcome.REJECT if met is Met.REFUSED else Outcome.DROP
-    return None
+    return Outcome.PASS if sighting.untracked else None
 
 
 def differences(foreseen: Sequence[Trace], seen: Seen) -> tuple[str, ...]:

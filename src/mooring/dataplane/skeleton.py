@@ -1,8 +1,11 @@
 """Which fixed rules turn the elements into what happens to a packet?
 
-The chains hook into nat, so they see the first packet of a connection only; conntrack does the rest (one chain more guards
-loopback addresses). A source outside this node is asked for in `outside-frontends` first, everyone in `frontends`. The value
-found names the service port's endpoints (its upper 20 bits) and the chain of its shape (the lower 12), which picks a slot.
+The chains hook into nat, so they see the first packet of a connection only; conntrack does the rest. Of the three that are
+filters, one guards loopback addresses, and two come before conntrack: what this node answers itself is not tracked, so no nat
+chain sees it, neither questions nor answers.
+
+A source outside this node is asked for in `outside-frontends` first, everyone in `frontends`. The value found names the service
+port's endpoints (its upper 20 bits) and the chain of its shape (the lower 12), which picks a slot.
 
 Registers do not live from one rule to the next, so a picking chain looks its frontend up again. A value found in a map is
 passed through the packet's mark before it is used as a key, and the mark is put back at once: nft 1.0.6 aborts on *listing* a
@@ -11,6 +14,7 @@ rule where the result of one map is the key of another (netlink_delinearize.c:12
 
 from functools import lru_cache
 from hashlib import sha256
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +25,8 @@ from mooring.dataplane.ruleset import mark
 from mooring.dataplane.shapes import DROP_SHAPE, PREFIXES, REJECT_SHAPE, Shape, chain_name, shape_named
 from mooring.services.view import Protocol
 
+RAW_PRIORITY = -300
+"""NF_IP_PRI_RAW: before conntrack (-200), after fragments are put together (-400), so that every packet has its ports."""
 DNAT_PRIORITY = -100
 """NF_IP_PRI_NAT_DST: after conntrack (-200) and mangle (-150), before routing decides."""
 FILTER_PRIORITY = 0
@@ -30,13 +36,14 @@ SNAT_PRIORITY = 100
 
 RTN_LOCAL = 2
 STATUS_DNAT = 1 << 5
-STATE_ESTABLISHED, STATE_RELATED, STATE_NEW = 1 << 1, 1 << 2, 1 << 3
+STATE_ESTABLISHED, STATE_RELATED, STATE_NEW, STATE_UNTRACKED = 1 << 1, 1 << 2, 1 << 3, 1 << 6
 
 REFUSE = "refuse"
 DISCARD = "discard"
 LOOPBACK = "loopback"
 SERVICES = "services"
 OUTSIDE = "outside"
+RAW_PREROUTING, RAW_OUTPUT = "raw-prerouting", "raw-output"
 
 _SAVED_MARK = 15
 _CLIENT = 9
@@ -54,6 +61,7 @@ def skeleton(family: str) -> tuple[Chain, ...]:
         Chain(REFUSE, (Rule((_tcp(), _reject(True))), Rule((_reject(False),)))),
         Chain(DISCARD, (Rule((_go("drop"),)),)),
         *((_loopback(), _input()) if family == "ip" else ()),
+        *_raw(family),
         Chain(OUTSIDE, (_dispatch(family, names.OUTSIDE_FRONTENDS, names.OUTSIDE_SHAPES),)),
         Chain(
             SERVICES,
@@ -95,6 +103,25 @@ def _input() -> Chain:
     strange = _state_is_not(STATE_ESTABLISHED | STATE_RELATED)
     rule = Rule((_from_elsewhere_than_lo(), strange, _go("jump", LOOPBACK)), "also what belongs to no connection")
     return Chain("input", (rule,), Hook("input", FILTER_PRIORITY, "filter"))
+
+
+def _raw(family: str) -> tuple[Chain, Chain]:
+    """A question, whoever asks, and its answer, which begins here. Over lo a packet stays what it was said to be in output, so
+    nothing that comes in need be taken for an answer.
+    """
+    untrack = Statement("notrack", (ins.Untrack(),))
+    question = Rule((_of_untracked(family, "d"), untrack), "this node answers itself")
+    answer = Rule((_of_untracked(family, "s"), untrack), "what it answered")
+    return (
+        Chain(RAW_PREROUTING, (question,), Hook("prerouting", RAW_PRIORITY, "filter")),
+        Chain(RAW_OUTPUT, (question, answer), Hook("output", RAW_PRIORITY, "filter")),
+    )
+
+
+def _of_untracked(family: str, end: Literal["s", "d"]) -> Statement:
+    """The packet's source or its destination is in `untracked`."""
+    text = f"{family} {end}addr . meta l4proto . th {end}port @{names.UNTRACKED}"
+    return Statement(text, (*_load_end(family, end), ins.Find(names.UNTRACKED, key=0)))
 
 
 def _ranges(family: str) -> Rule:
@@ -202,11 +229,16 @@ def _frontend_words(family: str) -> str:
 
 def _load_frontend(family: str) -> tuple[Instruction, ...]:
     """The packet's destination as a key, from register 0 on."""
+    return _load_end(family, "d")
+
+
+def _load_end(family: str, end: Literal["s", "d"]) -> tuple[Instruction, ...]:
+    """The packet's source or its destination as a key of that form."""
     width = _width(family)
     return (
-        ins.Load(Source.DESTINATION_ADDRESS, 0),
+        ins.Load(Source.SOURCE_ADDRESS if end == "s" else Source.DESTINATION_ADDRESS, 0),
         ins.Load(Source.PROTOCOL, width),
-        ins.Load(Source.DESTINATION_PORT, width + 1),
+        ins.Load(Source.SOURCE_PORT if end == "s" else Source.DESTINATION_PORT, width + 1),
     )
 
 

@@ -15,6 +15,7 @@ from mooring.dataplane.trace_words import Step as Step
 from mooring.endpoints.addresses import contains
 from mooring.endpoints.select import Endpoint
 from mooring.services.view import (
+    Answering,
     Arm,
     Entry,
     Frontend,
@@ -83,6 +84,8 @@ def trace(view: NodeView, packet: Packet, local_addresses: tuple[str, ...] = ())
     """Follows `packet` through the node. `local_addresses` are the node's own beside its node addresses (cluster DNS)."""
     source = classify(view, packet.source, packet.interface)
     steps = [Step(f"{packet.source} is {source.value}", _source_cause(view, packet, source))]
+    if Answering(packet.destination, packet.port, packet.protocol) in view.answered_here:
+        return Trace(packet, source, Outcome.PASS, (), (*steps, words.answered_here(view, packet.destination)))
     match = _frontend(view, packet)
     if match is None:
         outcome, step = _unmatched(view, packet, local_addresses)

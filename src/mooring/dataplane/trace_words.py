@@ -119,6 +119,11 @@ def no_such_port(name: ServicePortName, address: str, port: int, protocol: Proto
     )
 
 
+def answered_here(view: NodeView, address: str) -> Step:
+    """A server of the node's own answers there."""
+    return Step("pass: this node answers here itself, and conntrack is not asked", f"node/{view.node}: cluster-dns {address}")
+
+
 def own_address(
     view: NodeView, address: str, port: int, protocol: Protocol, elsewhere: tuple[ServicePortName, Frontend] | None
 ) -> Step:

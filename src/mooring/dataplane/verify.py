@@ -36,6 +36,7 @@ from mooring.dataplane.ruleset import (
     SLOTS,
     TABLE,
     TRANSPARENT,
+    UNTRACKED,
     Field,
     SetKey,
     packed,
@@ -64,6 +65,7 @@ _NOUNS = {
     HAIRPINS: "hairpin",
     MASQUERADED: "masquerade at frontend",
     TRANSPARENT: "kept source at frontend",
+    UNTRACKED: "untracked address",
 }
 """What an element of each set is called."""
 _REWRITES = ("nat dnat", "redir", "tproxy", "target DNAT", "target REDIRECT", "target TPROXY")

@@ -77,7 +77,15 @@ def node_view(
 ) -> NodeView:
     """The view of a node whose Services have been built for it."""
     return NodeView(
-        here.node, services, tuple(service_cidrs), here.pod_cidrs, here.addresses, here.pod_interfaces, here.zone, here.pods_by
+        here.node,
+        services,
+        tuple(service_cidrs),
+        here.pod_cidrs,
+        here.addresses,
+        here.pod_interfaces,
+        here.zone,
+        here.pods_by,
+        here.answered_here,
     )
 
 

@@ -11,15 +11,16 @@ from ipaddress import ip_network
 import msgspec
 from msgspec import Struct
 
-from mooring.endpoints.addresses import canonical_range, contains, is_ipv6, readable
+from mooring.endpoints.addresses import canonical, canonical_range, contains, is_ipv6, readable
 from mooring.model.node import Node
-from mooring.services.view import Family
+from mooring.services.view import Answering, Family, Protocol
 
 ANNOTATION = "mooring.dev/proxy-options"
 PRIMARY, ALL, LOCALHOST = "primary", "all", "localhost"
 LONGEST_INTERFACE = 15
 """The kernel's IFNAMSIZ without the final zero."""
 LOOPBACK = {Family.IPV4: "127.0.0.1", Family.IPV6: "::1"}
+DNS_PORT, DNS_PROTOCOLS = 53, (Protocol.UDP, Protocol.TCP)
 
 
 class DetectLocal(Enum):
@@ -33,13 +34,17 @@ class DetectLocal(Enum):
 
 
 class ProxyOptions(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
-    """`nodeport_addresses`: the keywords primary, all, localhost, or CIDRs. `pod_interface`: the bridge, or the prefix."""
+    """`nodeport_addresses`: the keywords primary, all, localhost, or CIDRs. `pod_interface`: the bridge, or the prefix.
+
+    `cluster_dns`: addresses at which the node answers names itself (no option of kube-proxy's, but the tables depend on it).
+    """
 
     nodeport_addresses: tuple[str, ...] = (PRIMARY,)
     masquerade_all: bool = False
     detect_local: DetectLocal = DetectLocal.NODE_CIDR
     cluster_cidr: tuple[str, ...] = ()
     pod_interface: str = ""
+    cluster_dns: tuple[str, ...] = ()
 
 
 class Locality(Struct, frozen=True, cache_hash=True):
@@ -56,6 +61,8 @@ class Locality(Struct, frozen=True, cache_hash=True):
     masquerade_all: bool = False
     pods_by: str = "spec.podCIDRs"
     """Where pod_cidrs or pod_interfaces are written; '' when pods are not detected."""
+    answered_here: tuple[Answering, ...] = ()
+    """What it answers itself."""
 
     def detects_pods(self, family: Family) -> bool:
         """As NodeView.detects_pods."""
@@ -85,7 +92,18 @@ def locality(node: Node, options: ProxyOptions) -> Locality:
         pod_interfaces,
         options.masquerade_all,
         pods_by,
+        tuple(_answering(options.cluster_dns)),
     )
+
+
+def _answering(cluster_dns: Iterable[str]) -> Iterator[Answering]:
+    """Names are asked for over UDP and TCP."""
+    for each in cluster_dns:
+        try:
+            address = canonical(each)
+        except ValueError as error:
+            raise ValueError(f"cluster-dns: {error}") from None
+        yield from (Answering(address, DNS_PORT, protocol) for protocol in DNS_PROTOCOLS)
 
 
 def _node_port_addresses(addresses: tuple[str, ...], internal: tuple[str, ...], chosen: Iterable[str]) -> Iterator[str]:

@@ -118,6 +118,14 @@ class ServicePort(Struct, frozen=True, gc=False):
     retained: tuple[Endpoint, ...] = ()
 
 
+class Answering(Struct, frozen=True):
+    """Where a server of the node's own answers. `address` in canonical text form."""
+
+    address: str
+    port: int
+    protocol: Protocol
+
+
 ServiceName = tuple[str, str]
 """(namespace, name)"""
 
@@ -138,6 +146,9 @@ class NodeView(Struct, frozen=True):
     zone: str = ""
     pods_by: str = "spec.podCIDRs"
     """Where pod_cidrs or pod_interfaces are written, for people: a field or an option; '' when pods are not detected."""
+    answered_here: tuple[Answering, ...] = ()
+    """What this node answers itself, at addresses it holds (cluster DNS). No Service's rule meets these packets, and they are
+    not tracked: a lookup must neither race for an entry of conntrack nor fill its table."""
 
     def detects_pods(self, family: Family) -> bool:
         """Whether pods of this family are told from the outside at all. If not, they count as outside, and nobody is

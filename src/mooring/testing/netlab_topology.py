@@ -56,6 +56,7 @@ class Topology:
         self._pod_cidrs = [ip_network(each) for each in view.pod_cidrs or _PODS]
         self._node_addresses = tuple(view.node_addresses) or _DEFAULT_NODE
         self._primary = _per_version(self._node_addresses)
+        self._answering = tuple(dict.fromkeys(each.address for each in view.answered_here))
         self._networks = {
             version: ip_network(f"{address}/{_NODE_PREFIXES[version]}", strict=False)
             for version, address in self._primary.items()
@@ -72,7 +73,7 @@ class Topology:
         known = (each for ports in view.services.values() for port in ports for each in port.cluster + port.local)
         for endpoint in sorted(set(known)):
             self._settle(endpoint.address, "pod" if endpoint.local else "far")
-        for address in clients:
+        for address in (*self._answering, *clients):
             self._settle(address, "")
 
     def _is_external(self, address: str) -> bool:
@@ -85,7 +86,7 @@ class Topology:
         parsed, bound = ip_address(address), {_version(address): address}
         if address in self._places:
             return
-        if address in self._node_addresses or parsed.is_loopback:
+        if address in (*self._node_addresses, *self._answering) or parsed.is_loopback:
             self._places[address] = Place(self.node, bound)
         elif where == "pod":
             namespace = f"{self._prefix}-pod{len(self._pods)}"
@@ -169,6 +170,9 @@ class Topology:
             prefix = (_NODE_PREFIXES if first else _HOST_PREFIXES)[version]
             commands.append(f"address add {address}/{prefix} dev eth0{_nodad(version)}")
         commands += [f"route add default via {_nth(network, 1)}" for network in self._networks.values()]
+        for address in self._answering:
+            version = _version(address)
+            commands.append(f"address add {address}/{_HOST_PREFIXES[version]} dev lo{_nodad(version)}")
         bridge = next((each for each in self._view.pod_interfaces if not each.endswith("*")), "")
         if bridge:
             commands += [f"link add {bridge} type bridge mcast_snooping 0", f"link set {bridge} up", *_gateway(bridge)]

@@ -111,10 +111,15 @@ class Options(Struct, frozen=True):
         return self.data_dir / "nodes" / self.name
 
     @property
+    def proxying(self) -> ProxyOptions:
+        """All that the tables depend on: what is said of Services, and that this node answers names itself."""
+        return msgspec.structs.replace(self.proxy, cluster_dns=self.cluster_dns)
+
+    @property
     def here(self) -> Locality:
         """The node as it will be registered. Raises ValueError for options that mean nothing."""
         addresses = tuple(NodeAddress("InternalIP", each) for each in self.addresses)
-        return locality(Node(Meta(self.name), status=NodeStatus(addresses)), self.proxy)
+        return locality(Node(Meta(self.name), status=NodeStatus(addresses)), self.proxying)
 
 
 def run(options: Options) -> None:
@@ -168,7 +173,7 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
             ("dns", names.run()),
             ("routes", follow_routes(api, options.name)),
             ("events", events.run()),
-            ("proxy options", publish(api, followed.nodes, options.name, options.proxy)),
+            ("proxy options", publish(api, followed.nodes, options.name, options.proxying)),
             ("kernel settings", _set_kernel(options, dataplane, events.record)),
         ):
             tasks.create_task(loop, name=name)
@@ -193,7 +198,7 @@ def _dataplane(
     firewall, conntrack = NftFirewall(), KernelConntrack()
     cleanup.callback(firewall.close)
     cleanup.callback(conntrack.close)
-    wish = DataplaneOptions(options.name, proxy=options.proxy)
+    wish = DataplaneOptions(options.name, proxy=options.proxying)
     return Dataplane(api, firewall, conntrack, wish, registry, health.HttpAnswerServer(), events.record)
 
 

@@ -1,6 +1,7 @@
 """How do questions reach whoever answers? By UDP and TCP sockets on one address; the bounds of TCP are in `streams`."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterable
 
@@ -14,6 +15,8 @@ log = structlog.get_logger("dns")
 DATAGRAMS = 1024
 """Questions over UDP that are being answered at once; more are dropped, and their clients ask again."""
 BACKLOG = 256
+TRIES = 20
+"""To find a port that is free both for TCP and for UDP."""
 
 
 Sockets = tuple[socket.socket, ...]
@@ -21,11 +24,19 @@ Sockets = tuple[socket.socket, ...]
 
 
 def bind(host: str, port: int = 53, readers: int = 1) -> Sockets:
-    """Opens and binds all sockets; port 0 takes a free one. Raises OSError: address not there, or taken.
+    """Opens and binds all sockets; port 0 takes one that is free for all of them. Raises OSError: address not there, or taken.
 
     Whoever keeps them open lets queries wait in them while the server that reads them restarts. Several UDP sockets share the
     address (SO_REUSEPORT): the kernel gives all questions of one client's socket to the same one.
     """
+    for _ in range(0 if port else TRIES):
+        # A port that is free for TCP may be taken for UDP.
+        with contextlib.suppress(OSError):
+            return _bound(host, port, readers)
+    return _bound(host, port, readers)
+
+
+def _bound(host: str, port: int, readers: int) -> Sockets:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     tcp = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     opened = [tcp]

@@ -82,7 +82,7 @@ class FlowWatch:
 
     def _mine(self, found: Attributes) -> Tracked | None:
         """What an entry says, if it is this flow's."""
-        original, reply = _ends(found.get(_ORIGINAL, b"")), _ends(found.get(_REPLY, b""))
+        original, reply = ends(found.get(_ORIGINAL, b"")), ends(found.get(_REPLY, b""))
         wanted = (PROTOCOL_NUMBERS[self._flow.protocol], self._flow.source, self._flow.destination)
         if original != wanted or reply is None:
             return None
@@ -90,7 +90,7 @@ class FlowWatch:
         return Tracked(reply[1], reply[2], bool(status & _DESTINATION_REWRITTEN), bool(status & _SOURCE_REWRITTEN))
 
 
-def _ends(data: bytes) -> tuple[int, Place, Place] | None:
+def ends(data: bytes) -> tuple[int, Place, Place] | None:
     """Protocol, source and destination of one direction; None for a protocol without ports."""
     parts = dict(attributes(data))
     addresses = [str(ip_address(value)) for _, value in sorted(attributes(parts.get(_ADDRESSES, b"")))]

@@ -192,8 +192,9 @@ def _load(family: str, load: ins.Load) -> list[bytes]:
             offsets = {"ip": (12, 16), "ip6": (8, 24)}[family]
             offset = offsets[which is Source.DESTINATION_ADDRESS]
             return _named("payload", into, number(2, _NETWORK), number(3, offset), number(4, WIDTHS[family]))
-        case Source.DESTINATION_PORT:
-            return _named("payload", into, number(2, _TRANSPORT), number(3, 2), number(4, 2))
+        case Source.SOURCE_PORT | Source.DESTINATION_PORT as which:
+            offset = 2 if which is Source.DESTINATION_PORT else 0
+            return _named("payload", into, number(2, _TRANSPORT), number(3, offset), number(4, 2))
         case Source.ORIGINAL_ADDRESS:
             return _named("ct", into, number(2, 20 if family == "ip" else 22), attribute(3, b"\0"))
         case Source.ORIGINAL_PORT:
@@ -223,14 +224,8 @@ def _expression(family: str, each: Instruction) -> list[bytes]:
             if verdict or into is not None:
                 payload.append(number(3, _VERDICT_REGISTER if into is None else _register(into)))
             return _named("lookup", *payload, *([number(5, 1)] if inverted else []))
-        case ins.Remember(name, key, data, timeout):
-            element = number(4, _register(key)) + number(5, _register(data))
-            return _named(
-                "dynset", text(1, name), number(3, _UPDATE), element, attribute(6, (timeout * 1000).to_bytes(8, "big"))
-            )
-        case ins.Forget(name, key, data):
-            element = number(4, _register(key)) + number(5, _register(data))
-            return _named("dynset", text(1, name), number(3, _DELETE), element)
+        case ins.Remember() | ins.Forget():
+            return _write(each)
         case ins.Random(modulus, into):
             return _named("numgen", number(1, _register(into)), number(2, modulus), number(3, 1), number(4, 0))
         case ins.Dnat(address, port):
@@ -238,11 +233,21 @@ def _expression(family: str, each: Instruction) -> list[bytes]:
             return _named("nat", kind, number(3, _register(address)), number(5, _register(port)))
         case ins.Masquerade():
             return _named("masq", number(1, _FULLY_RANDOM))
+        case ins.Untrack():
+            return _named("notrack")
         case ins.Reject(reset):
             code = 3 if family == "ip" else 4  # port unreachable
             return _named("reject", number(1, 1 if reset else 0), attribute(2, bytes([0 if reset else code])))
         case ins.Go(how, chain):
             return _named("immediate", number(1, _VERDICT_REGISTER), nested(2, _verdict(_VERDICTS[how], chain)))
+
+
+def _write(each: ins.Remember | ins.Forget) -> list[bytes]:
+    """What packets put into sets, and take out of them."""
+    element = number(4, _register(each.key)) + number(5, _register(each.data))
+    operation = number(3, _UPDATE if isinstance(each, ins.Remember) else _DELETE)
+    timeout = attribute(6, (each.timeout * 1000).to_bytes(8, "big")) if isinstance(each, ins.Remember) else b""
+    return _named("dynset", text(1, each.set), operation, element, timeout)
 
 
 def _named(name: str, *payload: bytes) -> list[bytes]:
