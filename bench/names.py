@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from bench._cluster import cluster, percentile
-from bench.propagation import _create, _fill
+from bench._objects import create, fill
 from mooring.app.cluster import network
 from mooring.app.files import Files
 from mooring.app.settings import load
@@ -90,10 +90,10 @@ async def _measure(
     access: kubeconfig.Access, channel: socket.socket, services: int, rate: int, seconds: int
 ) -> tuple[list[Taken], float]:
     async with ApiClient(access) as api:
-        await _fill(api, services)
+        await fill(api, services)
         for number in range(CHANGED):
-            await _create(api, SERVICE, _service(number))
-            await _create(api, ENDPOINT_SLICE, _slice(number, "10.250.0.1"))
+            await create(api, SERVICE, _service(number))
+            await create(api, ENDPOINT_SLICE, _slice(number, "10.250.0.1"))
         _, asker = await asyncio.get_running_loop().create_datagram_endpoint(Asker, sock=channel)
         begun = time.monotonic()
         changes = []

@@ -13,15 +13,14 @@ import time
 from typing import Any
 
 from bench._cluster import Cluster, cluster, percentile
+from bench._objects import PATIENCE, create, fill, service, until
 from mooring.edges.http import kubeconfig
 from mooring.edges.http.client import ApiClient
-from mooring.model.kinds import ENDPOINT_SLICE, POD, SERVICE
-from mooring.ports.api import ApiError
+from mooring.model.kinds import POD, SERVICE
 
 GATE = "mooring.dev/bench"
 SETTLE = 0.15
 """Seconds of quiet before a round begins."""
-PATIENCE = 30.0
 
 POLLER = """
 import socket, sys, time
@@ -60,12 +59,12 @@ def run(options: list[str]) -> dict[str, float | str]:
 
 async def _measure(made: Cluster, services: int, rounds: int) -> dict[str, float | str]:
     async with ApiClient(kubeconfig.load(made.kubeconfig)) as api:
-        await _fill(api, services)
-        address = (await _create(api, SERVICE, _service("measured", {"app": "measured"})))["spec"]["clusterIP"]
-        await _create(api, POD, _pod("measured", "mooring.dev/echo", gated=True))
-        await _create(api, POD, _pod("client", "mooring.dev/toolbox"))
-        await _until(lambda: _condition(api, "client", "Ready"))
-        await _until(lambda: _condition(api, "measured", "ContainersReady"))
+        await fill(api, services)
+        address = (await create(api, SERVICE, service("measured", {"app": "measured"})))["spec"]["clusterIP"]
+        await create(api, POD, _pod("measured", "mooring.dev/echo", gated=True))
+        await create(api, POD, _pod("client", "mooring.dev/toolbox"))
+        await until(lambda: _condition(api, "client", "Ready"))
+        await until(lambda: _condition(api, "measured", "ContainersReady"))
         seconds = str(60 + rounds * 2)
         with made.start("exec", "client", "--", "python3", "-c", POLLER, address, seconds) as poller:
             try:
@@ -107,50 +106,9 @@ async def _switch(api: ApiClient, status: str) -> None:
     )
 
 
-async def _fill(api: ApiClient, services: int) -> None:
-    """That many other Services, each with a selector, so that each has its EndpointSlice."""
-    there = len((await api.list(SERVICE, "default")).items)
-    limit = asyncio.Semaphore(16)
-
-    async def make(number: int) -> None:
-        async with limit:
-            await _create(api, SERVICE, _service(f"filler-{number}", {"app": f"filler-{number}"}))
-
-    await asyncio.gather(*(make(number) for number in range(there, services)))
-
-    async def sliced() -> bool:
-        return len((await api.list(ENDPOINT_SLICE, "default")).items) >= services
-
-    await _until(sliced, 300)
-
-
-async def _create(api: ApiClient, kind: Any, body: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return await api.write("create", kind, "default", body["metadata"]["name"], body)
-    except ApiError as error:
-        if error.reason != "AlreadyExists":
-            raise
-        return await api.get(kind, "default", body["metadata"]["name"])
-
-
 async def _condition(api: ApiClient, pod: str, kind: str) -> bool:
     conditions = (await api.get(POD, "default", pod)).get("status", {}).get("conditions") or []
     return any(each["type"] == kind and each["status"] == "True" for each in conditions)
-
-
-async def _until(holds: Any, patience: float = PATIENCE) -> None:
-    async with asyncio.timeout(patience):
-        while not await holds():
-            await asyncio.sleep(0.1)
-
-
-def _service(name: str, selector: dict[str, str]) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name},
-        "spec": {"selector": selector, "ports": [{"port": 80, "targetPort": 8080}]},
-    }
 
 
 def _pod(name: str, image: str, gated: bool = False) -> dict[str, Any]:
