@@ -10,7 +10,8 @@ from mooring.app.objects import BadOptions, Objects
 from mooring.app.places import Destination, Origin, PlaceError, destination, origin
 from mooring.app.tracing import Told, foresee
 from mooring.cli import trace as cli
-from mooring.dataplane.sighting import Flow, Line, Met, Seen, Sighting, Tracked, differences
+from mooring.dataplane.egress import Egress
+from mooring.dataplane.sighting import KEPT, Flow, Line, Met, Seen, Sighting, Tracked, differences
 from mooring.dataplane.trace import Outcome
 from mooring.model.discovery import EndpointSlice, endpoint_slice
 from mooring.model.node import Node, node
@@ -80,11 +81,12 @@ OBJECTS = Objects(
         a_service("lb", "10.96.0.4", type="LoadBalancer", node_port=30081),
         a_service("web", "10.96.0.9", "shop"),
         a_service("six", "fd00:96::1"),
+        a_service("managed", "10.96.0.5"),
         a_service("headless", "None"),
         a_service("alias", "", type="ExternalName", externalName="example.com"),
         a_service("kube-dns", "10.96.0.10", "kube-system"),
     ),
-    (a_slice("web", WEB_1, WEB_2), a_slice("lb", WEB_1)),
+    (a_slice("web", WEB_1, WEB_2), a_slice("lb", WEB_1), a_slice("managed", a_pod("managed", "node-2", "203.0.113.5"))),
     ("10.96.0.0/16",),
     (
         CLIENT,
@@ -267,10 +269,10 @@ FLOW = Flow(("10.244.11.2", 40000), ("10.96.0.1", 80), TCP)
 STEP = Line("ip mooring", "services", "goto pick-2", '"a frontend"')
 
 
-def live(found: Told, met: Met, *sightings: Sighting) -> Sequence[str]:
+def live(found: Told, met: Met, *sightings: Sighting, egress: Egress = KEPT) -> Sequence[str]:
     seen = Seen(FLOW, met, sightings)
-    differ = differences([hop.trace for hop in found.hops], seen)
-    whole = msgspec.structs.replace(found, live=seen, differences=differ, notes=tuple(cli._notes(found, seen)))
+    differ = differences([hop.trace for hop in found.hops], seen, egress)
+    whole = msgspec.structs.replace(found, live=seen, differences=differ, notes=tuple(cli._notes(found, seen, egress)))
     return list(cli._lines(whole))
 
 
@@ -296,3 +298,16 @@ def test_an_endpoint_that_refuses_is_no_difference_but_told() -> None:
     lines = live(told("client", "web:80"), Met.REFUSED, Sighting("node-1", ("172.30.0.11",), (STEP,), tracked))
     assert "10.244.12.3:8080 itself refused the probe: the packet reached it, but nothing listens there." in lines
     assert lines[-1] == "The kernel did what was foreseen."
+
+
+def test_a_node_that_hides_a_pod_from_the_outside_is_told_and_is_no_difference() -> None:
+    tracked = Tracked(("203.0.113.5", 8080), ("172.30.0.11", 61000), True, True)
+    sighting = Sighting("node-1", ("172.30.0.11",), (STEP,), tracked)
+    egress = Egress(("10.244.0.0/16",), ("10.244.0.0/16", "10.96.0.0/16", "172.30.0.11", "172.30.0.12"))
+    lines = live(told("client", "managed:80"), Met.ANSWERED, sighting, egress=egress)
+    assert (
+        "203.0.113.5:8080 is outside of the cluster, from where node-1 hides its pods: it sees 172.30.0.11 "
+        "(table inet egress, no Service's rule)."
+    ) in lines
+    assert lines[-1] == "The kernel did what was foreseen."
+    assert any(line.startswith("DIFFERENT!") for line in live(told("client", "managed:80"), Met.ANSWERED, sighting))

@@ -8,7 +8,9 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from outsiders import led_to, outside_server
 from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until_equal
+from upstream import TCP_AND_UDP, seen_from
 
 from local_cluster import Cluster
 from mooring.edges.netlink.topology import namespace_name
@@ -148,6 +150,26 @@ def test_a_pod_reaches_itself_over_both_families(here: Scene) -> None:
     with in_pod(here, "self") as itself:
         for address in cluster_ips(here, "self"):
             until_equal(("self", "self"), lambda address=address: (itself.http(address), itself.udp(address)))
+
+
+@pytest.mark.parametrize(
+    ("family", "outside", "nodes"),
+    [
+        pytest.param("IPv4", "172.30.0.250", ("172.30.0.11", "172.30.0.12"), id="IPv4"),
+        pytest.param("IPv6", "fd00:172:30::250", ("fd00:172:30::11", "fd00:172:30::12"), id="IPv6"),
+    ],
+)
+def test_pods_reach_a_server_outside_over_both_families(
+    dual: Cluster, here: Scene, family: str, outside: str, nodes: tuple[str, str]
+) -> None:
+    name = f"managed-{family}".lower()
+    [made] = here.create(service(name, "", ports=TCP_AND_UDP, ipFamilies=[family]))
+    here.create(led_to(name, outside, 5432))
+    with outside_server(dual, outside, 5432):
+        for place, node in zip((here.one, here.two), nodes, strict=True):
+            for door in ((outside, 5432), (made["spec"]["clusterIP"], 80)):
+                until_equal("outside", lambda place=place, door=door: place.http(*door))
+                assert [node, f"outside {node}"] == [seen_from(place, door).strip("[]"), place.datagram(*door, "who am I?")]
 
 
 def test_no_endpoints_refuse_and_no_service_is_silent_in_both_families(here: Scene) -> None:

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from outsiders import outside_server
 from scene import Scene, client, in_pod, scene, service, until_equal
-from upstream import NODES, OUTSIDE
+from upstream import NODES, OUTSIDE, seen_from
 
 from local_cluster import Cluster
 
 DNS = "10.96.0.10"
 SERVERS = (NODES[0], OUTSIDE)
-"""One on node-1, which pods reach too; the outside has no way back to them, but nodes, and so cluster DNS, have."""
+"""One on node-1, one outside: pods reach both, and cluster DNS does."""
 OWN = f"search corp.example.test\nnameserver {SERVERS[0]}\nnameserver {SERVERS[1]}\noptions timeout:2\n"
 NAME_SERVER = Path(__file__).with_name("name_server.py").read_text()
 RECORDS = (
@@ -26,6 +27,7 @@ RECORDS = (
     "wiki.corp.example.test=203.0.113.2",
     "db-1.example.test=203.0.113.11",
     "db-2.example.test=203.0.113.12",
+    f"managed.example.test={OUTSIDE}",
 )
 
 
@@ -78,6 +80,9 @@ def test_a_pod_is_handed_the_nodes_own_name_server(here: Scene, host_network: bo
     with in_pod(here, pod) as place:
         found = [place.resolve(name, 4) for name in ("www.example.test", "wiki", "kubernetes.default.svc.cluster.local")]
         assert found == [["203.0.113.1"], ["203.0.113.2"], ["Name or service not known"]]
+        for server in SERVERS:
+            told = [place.query(server, "www.example.test", "A", transport) for transport in ("udp", "tcp")]
+            assert told == [["203.0.113.1"]] * 2
 
 
 def test_a_pod_has_the_nodes_search_path_after_the_clusters(here: Scene) -> None:
@@ -122,6 +127,15 @@ def test_an_external_name_leads_to_a_database_outside_and_follows_each_change(he
     here.patch("Service", "db", {"spec": {"type": "ClusterIP", "externalName": None, "ports": [{"port": 80}]}})
     address = here.get("Service", "db")["spec"]["clusterIP"]
     until_equal([address], lambda: here.one.resolve("db", 4))
+
+
+def test_pods_use_a_server_outside_by_an_external_name(here: Scene) -> None:
+    here.create(service("managed", "", ports=(), type="ExternalName", externalName="managed.example.test"))
+    with outside_server(here.cluster, OUTSIDE, 5432):
+        for place, node in ((here.one, NODES[0]), (here.two, NODES[1])):
+            for name in ("managed", f"managed.{space(here)}"):
+                until_equal([OUTSIDE], lambda place=place, name=name: place.resolve(name, 4))
+                assert ("outside", node) == (place.http(name, 5432), seen_from(place, (name, 5432)))
 
 
 def test_an_external_name_may_lead_to_another_service(here: Scene) -> None:

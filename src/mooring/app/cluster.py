@@ -26,6 +26,7 @@ def network(settings: Settings) -> Topology:
         settings.node_names,
         settings.node_networks,
         ranges=(*settings.service_cidrs, *settings.pod_cidrs),
+        pods=settings.pod_cidrs,
         dns=settings.cluster_dns,
         node_ports=settings.node_ports,
     )

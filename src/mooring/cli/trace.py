@@ -11,6 +11,7 @@ import typer
 from msgspec import structs
 
 from mooring.app import objects, probe
+from mooring.app.cluster import network
 from mooring.app.connection import Connection
 from mooring.app.files import Files
 from mooring.app.objects import BadOptions, Objects
@@ -20,9 +21,11 @@ from mooring.app.tracing import Hop, Reached, Told, foresee
 from mooring.cli import output
 from mooring.cli.main import CommandError
 from mooring.cli.target import DataDir, Kubeconfig, Namespace, access, files, local
-from mooring.dataplane.sighting import Line, Met, Seen, Sighting, differences, outcome, place
+from mooring.dataplane.egress import Egress
+from mooring.dataplane.sighting import KEPT, Line, Met, Seen, Sighting, differences, hidden_from_outside, outcome, place
 from mooring.dataplane.trace import Outcome
 from mooring.edges.live.probe import ProbeError
+from mooring.edges.netlink.egress import TABLE
 from mooring.endpoints.addresses import is_ipv6
 from mooring.ports.conntrack import ConntrackError
 from mooring.ports.firewall import FirewallError
@@ -143,9 +146,10 @@ def _probed(foreseen: Callable[[], tuple[Objects, Told]], settings: Settings, cl
             told = foresee(found, structs.replace(told.origin, node=met_by[0]), told.destination, own_links=True)
         by_node = {each.node: each for each in seen.sightings}
         seen = structs.replace(seen, sightings=tuple(by_node[hop.node] for hop in told.hops))
-        differ = differences([hop.trace for hop in told.hops], seen)
+        egress = network(settings).egress
+        differ = differences([hop.trace for hop in told.hops], seen, egress)
         if not differ or attempt == ATTEMPTS:
-            return structs.replace(told, live=seen, differences=differ, notes=tuple(_notes(told, seen)))
+            return structs.replace(told, live=seen, differences=differ, notes=tuple(_notes(told, seen, egress)))
         time.sleep(PAUSE)
     raise AssertionError("not reached")
 
@@ -167,7 +171,14 @@ def _no_way(found: Objects, told: Told) -> str:
     return f"{said}\nTo lead it to {told.origin.node}: mooring exec --outside -- ip route replace {address} via {via}"
 
 
-def _notes(told: Told, seen: Seen) -> Iterator[str]:
+def _notes(told: Told, seen: Seen, egress: Egress = KEPT) -> Iterator[str]:
+    for hop, sighting in zip(told.hops, seen.sightings, strict=True):
+        if sighting.tracked and hidden_from_outside(hop.trace, sighting, egress):
+            server, client = sighting.tracked.server, sighting.tracked.client[0]
+            yield (
+                f"{place(server)} is outside of the cluster, from where {hop.node} hides its pods: it sees {client} "
+                f"(table inet {TABLE}, no Service's rule)."
+            )
     last, tracked = told.hops[-1].trace, seen.sightings[-1].tracked
     decided = outcome(seen.sightings[-1], seen.met)
     if decided in (Outcome.FORWARD, Outcome.PASS) and tracked:

@@ -1,7 +1,8 @@
 """Did the kernel do with a packet what was foreseen? What was seen of a probe at each node, and every difference in words.
 
 What counts is what the node's tables decided: forwarded, to whom, and as whom the sender is seen. That an endpoint itself
-refuses or stays silent is told, but is no difference.
+refuses or stays silent is told, but is no difference; nor is it that a node hides its pods from the outside, which is no
+Service's doing.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from enum import Enum
 
 from msgspec import Struct
 
-from mooring.dataplane.trace import Outcome, Source, Trace
+from mooring.dataplane.egress import Egress
+from mooring.dataplane.trace import Choice, Outcome, Source, Trace
 from mooring.services.view import Protocol
 
 Place = tuple[str, int]
@@ -83,16 +85,29 @@ def outcome(sighting: Sighting, met: Met) -> Outcome | None:
     return Outcome.PASS if sighting.untracked else None
 
 
-def differences(foreseen: Sequence[Trace], seen: Seen) -> tuple[str, ...]:
+KEPT = Egress()
+"""Of nodes that hide no pod from anybody, or of which we do not know."""
+
+
+def hidden_from_outside(hop: Trace, sighting: Sighting, egress: Egress = KEPT) -> bool:
+    """Whether the node lent a pod its address because the packet left the cluster, and for no other reason."""
+    tracked = sighting.tracked
+    if tracked is None or not tracked.masqueraded or tracked.client[0] not in sighting.addresses:
+        return False
+    chosen = _chosen(hop, tracked.server)
+    return not (chosen and chosen.masqueraded) and egress.hides(hop.packet.source, tracked.server[0])
+
+
+def differences(foreseen: Sequence[Trace], seen: Seen, egress: Egress = KEPT) -> tuple[str, ...]:
     """Hop by hop, each in a sentence; empty when the kernel did what was foreseen."""
     return tuple(
         f"{sighting.node}: {told}"
         for hop, sighting in zip(foreseen, seen.sightings, strict=True)
-        for told in _differences(hop, sighting, outcome(sighting, seen.met))
+        for told in _differences(hop, sighting, outcome(sighting, seen.met), egress)
     )
 
 
-def _differences(hop: Trace, sighting: Sighting, became: Outcome | None) -> list[str]:
+def _differences(hop: Trace, sighting: Sighting, became: Outcome | None, egress: Egress) -> list[str]:
     if became is None:
         lost = "went through the tables and was lost after them" if sighting.lines else "was never seen here"
         return [f"foreseen {hop.outcome.value}, but the packet {lost}"]
@@ -101,11 +116,17 @@ def _differences(hop: Trace, sighting: Sighting, became: Outcome | None) -> list
     if hop.outcome is not Outcome.FORWARD or sighting.tracked is None:
         return []
     server = sighting.tracked.server
-    chosen = next((each for each in hop.choices if (each.endpoint.address, each.endpoint.port) == server), None)
+    chosen = _chosen(hop, server)
     if chosen is None:
         choices = ", ".join(place((each.endpoint.address, each.endpoint.port)) for each in hop.choices)
         return [f"the kernel chose {place(server)}, which is not foreseen: {choices}"]
+    if hidden_from_outside(hop, sighting, egress):
+        return []
     return _source_differences(hop, sighting, sighting.tracked, chosen.masqueraded)
+
+
+def _chosen(hop: Trace, server: Place) -> Choice | None:
+    return next((each for each in hop.choices if (each.endpoint.address, each.endpoint.port) == server), None)
 
 
 def _source_differences(hop: Trace, sighting: Sighting, tracked: Tracked, masqueraded: bool) -> list[str]:

@@ -1,7 +1,8 @@
 """Which namespaces, links, addresses, routes and kernel settings make the network of a local cluster, and how are they made?
 
     mrg-<cluster>-switch    a bridge, the node network's first address; answers stray packets with `unreachable`
-    mrg-<cluster>-<node>    one per node: eth0 on the bridge, pod addresses behind it, everything unknown to the switch
+    mrg-<cluster>-<node>    one per node: eth0 on the bridge, pod addresses behind it, everything unknown to the switch;
+                            hides its pods from whoever is outside of the cluster (egress.py)
     mrg-<cluster>-outside   the external client: on the node network; service and pod ranges unreachable, all else by the switch
 
 Deciding is pure: `steps` says for each namespace which `ip -batch` lines and which sysctls make it. Veth pairs are created from
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mooring.edges.netlink import flows, namespaces
+from mooring.dataplane.egress import Egress
+from mooring.edges.netlink import egress, flows, namespaces
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
@@ -41,7 +43,9 @@ class NodePlace(Struct, frozen=True):
 
 
 class Topology(Struct, frozen=True):
-    """The whole wish. `ranges` are the service and pod ranges; `dns` the cluster DNS addresses every node holds on lo."""
+    """The whole wish. `ranges` are the service and pod ranges, `pods` the latter alone; `dns` the cluster DNS addresses every
+    node holds on lo.
+    """
 
     cluster: str
     switch: tuple[Interface, ...]
@@ -50,10 +54,17 @@ class Topology(Struct, frozen=True):
     ranges: tuple[str, ...]
     dns: tuple[str, ...]
     node_ports: tuple[int, int] = (30000, 32767)
+    pods: tuple[str, ...] = ()
 
     def namespace(self, place: str) -> str:
         """The namespace of a node, or of 'switch' or 'outside'."""
         return namespace_name(self.cluster, place)
+
+    @property
+    def egress(self) -> Egress:
+        """Nodes and the switch, where the API server is, have routes to pods: they see them as they are."""
+        own = (*self.switch, *(address for node in self.nodes for address in node.addresses))
+        return Egress(self.pods, (*self.ranges, *(str(address.ip) for address in own)))
 
 
 class Step(Struct, frozen=True):
@@ -76,6 +87,7 @@ def topology(
     ranges: Sequence[str],
     dns: Sequence[str],
     node_ports: tuple[int, int] = (30000, 32767),
+    pods: Sequence[str] = (),
 ) -> Topology:
     """Gives out the node networks' addresses: the switch the first, nodes from .11 on, the external client .250."""
     networks = [ipaddress.ip_network(text) for text in node_networks]
@@ -90,6 +102,7 @@ def topology(
         ranges=tuple(ranges),
         dns=tuple(dns),
         node_ports=node_ports,
+        pods=tuple(pods),
     )
 
 
@@ -197,7 +210,9 @@ def ensure(wish: Topology) -> None:
             lines = [line for line in step.lines if not _makes_one_of(line, links[step.namespace])]
             _ip(["-n", step.namespace], lines, step.namespace)
         flows.ensure(wish.namespace("outside"), [str(address.ip) for node in wish.nodes for address in node.addresses])
-    except (NetworkError, flows.FlowError, OSError) as error:
+        for node in wish.nodes:
+            egress.ensure(wish.namespace(node.name), wish.egress)
+    except (NetworkError, flows.FlowError, egress.EgressError, OSError) as error:
         if fresh:
             remove(wish.cluster)
         raise NetworkError(str(error)) from error
