@@ -21,8 +21,8 @@ CASES = {
         DnsSettings(access=("192.0.2.0/24",)),
         TableOptions(((4, 24, bytes((192, 0, 2, 0))),), recursion=True),
     ),
-    "each worker gets its part of the rate": (DnsSettings(rate_limit=RateLimitSetting(5)), limited(3, 25)),
-    "a burst may come to one worker": (DnsSettings(rate_limit=RateLimitSetting(100, 7)), limited(50, 7)),
+    "each worker gets the rate, for one socket meets one worker": (DnsSettings(rate_limit=RateLimitSetting(5)), limited(5, 25)),
+    "a burst may come to one worker": (DnsSettings(rate_limit=RateLimitSetting(100, 7)), limited(100, 7)),
     "the search path is the agent's": (
         DnsSettings(autopath=True),
         TableOptions((*LOOPBACK, PODS), recursion=True, autopath=True),
@@ -40,4 +40,10 @@ CASES = {
 
 @pytest.mark.parametrize(("settings", "expected"), CASES.values(), ids=CASES)
 def test_what_workers_know(settings: DnsSettings, expected: TableOptions) -> None:
-    assert expected == table_options(settings, ("10.244.0.0/16",), 2)
+    assert expected == table_options(settings, ("10.244.0.0/16",))
+
+
+def test_the_nodes_own_addresses_may_always_ask() -> None:
+    told = table_options(DnsSettings(access=("192.0.2.0/24",)), ("10.244.0.0/16",), ("172.30.0.11", "fd00:172:30::11"))
+    assert ((4, 24, bytes((192, 0, 2, 0))), (4, 32, bytes((172, 30, 0, 11)))) == tuple(told.prefixes[:2])
+    assert (6, 128) == told.prefixes[2][:2]

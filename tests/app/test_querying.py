@@ -1,14 +1,18 @@
 """Is what a pod asks for foreseen: each name of its search path, who answers it, and where only others know?"""
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from mooring.app.files import Files
 from mooring.app.objects import Objects
 from mooring.app.places import PlaceError
-from mooring.app.querying import Asked, Live, Names, Said, ask, asker, said_of
+from mooring.app.querying import THE_NODES_OWN, Asked, Live, Names, Naming, Said, ask, asker, resolving, said_of
 from mooring.app.resolver import ResolverOptions, chain_of
+from mooring.app.settings import Settings
+from mooring.cli import trace_query
 from mooring.dns.build import build_zone
 from mooring.dns.names import from_text
 from mooring.dns.records import Rcode, Type
@@ -170,3 +174,34 @@ def test_letters_of_another_case_are_no_difference() -> None:
     known = names()
     [first] = ask(known.chain, asker(known, "client", "default"), "near", Type.A, lambda *_: Live(DNS, upper))
     assert "" == first.difference
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(None, Said("", upstream=THE_NODES_OWN), id="not known here"),
+        pytest.param("nameserver 192.0.2.7\n", Said("", upstream="192.0.2.7:53"), id="one that is known"),
+        pytest.param(f"nameserver {DNS}\n", Said("REFUSED"), id="ourselves alone"),
+        pytest.param("", Said("REFUSED"), id="nobody"),
+    ],
+)
+def test_without_forward_those_of_the_node_are_asked(text: str | None, expected: Said) -> None:
+    known = names()
+    options = resolving(Naming(resolv_conf=text), (DNS,), ("10.244.0.0/16",))
+    chain = chain_of(options, lambda: known.zone, Random(1))
+    last = list(ask(chain, asker(known, "client", "default"), "www.example.org", Type.A))[-1]
+    assert expected == last.foreseen
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        pytest.param(None, "", id="none: nobody"),
+        pytest.param("resolv.conf", "nameserver 192.0.2.7\n", id="a file"),
+        pytest.param("gone", None, id="one that is gone: not known"),
+    ],
+)
+def test_what_is_known_of_whom_the_nodes_ask(path: str | None, expected: str | None, tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.7\n")
+    settings = Settings(resolv_conf=tmp_path / path if path else None)
+    assert expected == trace_query._naming((settings, Files(tmp_path)), "", None).resolv_conf

@@ -146,6 +146,25 @@ async def test_whoever_waits_for_a_while_only_goes_on_without_and_the_work_is_fi
     assert dns.rcode.NOERROR == (await ask(resolver)).rcode()
 
 
+async def test_a_server_is_probed_although_much_goes_on_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would begin it again: the server would be down for ever."""
+    monkeypatch.setattr(module, "BESIDE", 0)
+    alive, probed = False, asyncio.Event()
+
+    async def exchange(asked: Exchange) -> Heard:
+        await asyncio.sleep(0)
+        if asked.query.question.name == ROOT:
+            probed.set()
+        return Heard(WEB, 0.0) if alive else Heard(None, 0.0, "gone", useless=True)
+
+    forward = Forward([Route(ROOT, (Upstream("192.0.2.53"),), max_fails=1)], Random(1))
+    resolver = made(chained([forward], nobody), exchange)
+    assert dns.rcode.SERVFAIL == (await ask(resolver)).rcode()
+    alive = True
+    await asyncio.wait_for(probed.wait(), 5)
+    await resolver.close()
+
+
 async def test_closing_ends_work_that_never_would() -> None:
     closed: list[str] = []
 

@@ -3,6 +3,7 @@
 import pytest
 from chain_lab import CLIENT, FAILED, Answers, Drive, one, query, reply, text
 
+from mooring.dns.chain import Context
 from mooring.dns.handlers.autopath import Autopath
 from mooring.dns.names import from_text
 from mooring.dns.records import Rcode, Reply
@@ -69,3 +70,21 @@ def test_anything_else_is_asked_for_as_it_is(asked: object) -> None:
     known = Answers()
     Drive().ask(one(AUTOPATH, known), asked)  # type: ignore[arg-type]
     assert 1 == len(known.asked)
+
+
+def test_an_alias_leads_to_a_whole_name() -> None:
+    known, context = Answers(www__example__org=OUTSIDE), Context(0.0, followed=(from_text("far.shop.svc.cluster.local"),))
+    assert Rcode.NXDOMAIN == Drive().run(one(AUTOPATH, known)(query(FIRST), context), context).rcode
+    assert [FIRST] == known.names
+
+
+def test_an_address_of_pods_of_several_namespaces_has_no_path() -> None:
+    """The node's own, which pods of the host network share."""
+    zone, known = Zone(ZoneOptions(), {}, {"shop", "sea"}, 1, pods={"shop": {CLIENT}, "sea": {CLIENT}}), Answers()
+    Drive().ask(one(Autopath(lambda: zone), known), query(FIRST))
+    assert [FIRST] == known.names
+
+
+def test_what_an_alias_of_ours_leads_to_is_not_authentic() -> None:
+    signed = Answers(www__example__org=reply("www.example.org. 60 IN A 192.0.2.1", authentic_data=True))
+    assert not Drive().ask(one(AUTOPATH, signed), query(FIRST))[0].authentic_data

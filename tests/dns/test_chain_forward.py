@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 from chain_lab import FAILED, Answers, Drive, query, reply
+from msgspec.structs import replace
 
 from mooring.dns.chain import Beside, Context, Exchange, Heard, Pause, Upstream, chained
 from mooring.dns.handlers.forward import DEADLINE, TIMEOUT, Forward, Policy, Route
@@ -28,7 +29,7 @@ class Lab:
 
     def _heard(self, exchange: Exchange) -> Heard:
         found = self.says.get(exchange.upstream, Heard(WEB, 0.01))
-        return Heard(found.reply, min(found.seconds, exchange.timeout), found.error, found.useless)
+        return replace(found, seconds=min(found.seconds, exchange.timeout))
 
     def ask(self, name: str = "web.example", **more: object) -> Reply:
         return self.drive.ask(chained([self.forward], self.last), query(name, **more))[0]
@@ -116,6 +117,13 @@ def test_where_there_is_no_way_the_question_fails_at_once() -> None:
     assert ([ONE, TWO], 1000.0) == (lab.asked, lab.drive.now)
 
 
+def test_what_is_missing_here_is_no_failure_of_a_server_and_no_other_is_tried() -> None:
+    lab = Lab(route(ONE, TWO), says={ONE: Heard(None, 0.0, "Too many open files", ours=True)})
+    for _ in range(3):
+        assert Rcode.SERVFAIL == lab.ask().rcode
+    assert ([ONE] * 3, 0, []) == (lab.asked, lab.forward.failures[ONE], lab.drive.left)
+
+
 def test_a_server_that_fails_twice_in_a_row_is_down_until_a_probe_is_answered() -> None:
     lab = Lab(route(ONE, TWO), says={ONE: SILENT})
     lab.ask()
@@ -140,6 +148,15 @@ def test_failures_in_a_row_count_alone() -> None:
         lab.ask()
     assert 0 == lab.forward.failures[ONE]
     assert not lab.forward.is_down(lab.forward.routes[0], ONE)
+
+
+def test_an_rcode_of_failover_is_a_sign_of_life() -> None:
+    lab = Lab(route(ONE, TWO, failover=(Rcode.SERVFAIL,)), says={ONE: SILENT})
+    lab.ask()
+    assert 1 == lab.forward.failures[ONE]
+    lab.says[ONE] = Heard(FAILED, 0.0)
+    lab.ask()
+    assert 0 == lab.forward.failures[ONE]
 
 
 def test_a_server_that_fails_again_is_probed_again_but_once_at_a_time() -> None:
@@ -239,3 +256,12 @@ def test_nothing_tells_the_server_who_asked() -> None:
     lab = Lab(route(ONE))
     lab.ask(client="10.244.0.7")
     assert ["", 0] == [lab.drive.exchanges[0].query.client, lab.drive.exchanges[0].query.id]
+
+
+def test_a_question_that_was_given_up_is_not_noted_as_answered() -> None:
+    context = Context(0.0)
+    steps = chained([Forward([route(ONE)], Random(1))], Answers())(query("web.example"), context)
+    assert isinstance(next(steps), Beside)
+    with pytest.raises(StopIteration) as ended:
+        steps.send(None)
+    assert (FAILED, ["failed"]) == (ended.value.value, [each.decision for each in context.notes])

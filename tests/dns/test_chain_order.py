@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from chain_lab import Drive, query, reply, text
 
+from mooring.app.resolver import ResolverOptions, chain_of
 from mooring.dns.chain import Exchange, Heard, Upstream
 from mooring.dns.chain_order import ORDER, Chain, Surroundings, assemble
 from mooring.dns.handlers.forward import Route
@@ -98,6 +99,26 @@ ON_ITS_WAY = ["cache", "forward"]
 )
 def test_who_comes_first(settings: dict[str, object], asked: Query, expected: object) -> None:
     assert expected == ask(chain(**settings), asked)
+
+
+@pytest.mark.parametrize(
+    ("client", "name", "rcode"),
+    [
+        pytest.param("203.0.113.9", WEB, Rcode.NOERROR, id="a secondary asks for a name of our zones"),
+        pytest.param("203.0.113.9", "1.0.96.10.in-addr.arpa", Rcode.REFUSED, id="for one of a range that is not ours"),
+        pytest.param("203.0.113.9", "www.example.org", Rcode.REFUSED, id="for one of others"),
+        pytest.param("203.0.113.10", WEB, Rcode.REFUSED, id="somebody else asks"),
+    ],
+)
+def test_who_may_have_the_zones_may_not_ask_for_other_names(client: str, name: str, rcode: int) -> None:
+    settings = decode({"transfer": {"to": ["203.0.113.9/32"]}, "access": ["10.0.0.0/8"]}, "settings")
+    made = chain_of(ResolverOptions(settings, nameservers=["192.0.2.53"]), lambda: ZONE, Random(1))
+    assert rcode == ask(made, query(name, client=client))[0]
+
+
+def test_less_than_one_question_each_five_seconds_still_lets_one_through() -> None:
+    made = chain(**{"rate-limit": {"per-second": 0.1}})
+    assert (Rcode.NOERROR, ["cluster"]) == ask(made, query(WEB))[::2]
 
 
 def test_limits_count_clients_that_may_ask_only() -> None:

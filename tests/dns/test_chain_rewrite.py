@@ -84,8 +84,43 @@ def test_a_name_that_grows_too_long_fails() -> None:
         pytest.param("(", "x", id="no pattern"),
         pytest.param("(a)", "{2}", id="a group that is not there"),
         pytest.param("a" * 300, "x", id="too long"),
+        pytest.param("a?" * 26 + "a" * 26 + "$", "x", id="many optional letters"),
+        pytest.param(r"(.+)-(.+)-(.+)\.apps$", "x", id="three unbounded repeats behind any start"),
+        pytest.param("^(.+)-(.+)x|y", "x", id="a start that one branch alone has"),
+        pytest.param("a{0,30}" * 5 + "!", "x", id="many bounded repeats"),
+        pytest.param("(aa|a)" * 40 + "!", "x", id="many branches"),
+        pytest.param("(?x)(a+) +$", "x", id="a repeated group behind a space that means nothing"),
+        pytest.param("(?:a+)+$", "x", id="a repeated group without a number"),
     ],
 )
 def test_patterns_that_could_keep_us_busy_are_refused(pattern: str, to: str) -> None:
     with pytest.raises(ValueError):
         check_regex(pattern, to)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param(r"^([a-z]+)-([a-z]+)\.apps$", id="the reference's"),
+        pytest.param(r"^(.+)-(.+)-(.+)\.apps$", id="three repeats behind a start"),
+        pytest.param(r"(.+)-(.+)\.apps$", id="two behind any"),
+        pytest.param(r"[*+?{]+\.apps$", id="signs in a set repeat nothing"),
+        pytest.param(r"\(a\)+\++", id="nor do escaped ones"),
+        pytest.param(r"^(?P<name>web|db|(?:mail|mx)[0-9]{1,2})\.(.*)$", id="a few branches"),
+        pytest.param("https?", id="an optional letter"),
+    ],
+)
+def test_harmless_patterns_are_taken(pattern: str) -> None:
+    check_regex(pattern, "x")
+
+
+def test_texts_longer_than_a_name_without_escapes_fit_no_pattern() -> None:
+    rule = Rule(Match.REGEX, "^a", "x")
+    assert ["x", None] == [rule.rewritten("a" * length) for length in (253, 254)]
+
+
+def test_an_answer_under_another_name_is_not_authentic() -> None:
+    """Its signatures are for the other name (RFC 4035, 3.2.3)."""
+    signed = Answers(web__example=reply("web.example. 60 IN A 192.0.2.1", authentic_data=True))
+    answered, _ = Drive().ask(one(Rewrite([Rule(Match.SUFFIX, ".corp", ".example")]), signed), query("web.corp"))
+    assert (["web.corp. 60 IN A 192.0.2.1"], False) == (text(answered.answer), answered.authentic_data)

@@ -36,6 +36,20 @@ def test_only_clients_within_the_ranges_may_ask(client: str, rcode: int) -> None
     assert rcode == Drive().ask(one(access, NEXT), query("web.example", client=client))[0].rcode
 
 
+@pytest.mark.parametrize(
+    ("client", "name", "rcode"),
+    [
+        pytest.param("192.0.2.9", "Web.Example", Rcode.NOERROR, id="a secondary may ask for our names"),
+        pytest.param("192.0.2.9", "www.example.org", Rcode.REFUSED, id="but for no others"),
+        pytest.param("192.0.2.10", "web.example", Rcode.REFUSED, id="nobody else may"),
+        pytest.param("10.244.0.7", "www.example.org", Rcode.NXDOMAIN, id="clients may ask for all"),
+    ],
+)
+def test_secondaries_may_ask_for_our_names_only(client: str, name: str, rcode: int) -> None:
+    access = Access([ip_network("10.0.0.0/8")], [ip_network("192.0.2.9/32")], lambda asked: asked == from_text("web.example"))
+    assert rcode == Drive().ask(one(access, NEXT), query(name, client=client))[0].rcode
+
+
 def test_a_refusal_is_noted_with_the_client_and_the_setting() -> None:
     _, context = Drive().ask(one(Access([]), NEXT), query("web.example", client="192.0.2.9"))
     assert [Note("access", "refused", "192.0.2.9 is in none of the ranges of access")] == context.notes
@@ -105,6 +119,11 @@ HOSTS = Hosts([hosts.read("192.0.2.7 db.example DB # the old one"), hosts.read("
 def test_lines_of_hosts_are_answered_for_all_types(name: str, kind: str, expected: list[str]) -> None:
     answered, _ = Drive().ask(one(HOSTS, NEXT), query(name, kind))
     assert (Rcode.NOERROR, expected) == (answered.rcode, text(answered.answer))
+
+
+def test_an_address_that_two_lines_give_is_one_record() -> None:
+    twice = Hosts([hosts.read("192.0.2.7 db db"), hosts.read("192.0.2.7 db")], ttl=60)
+    assert ["db. 60 IN A 192.0.2.7"] == text(Drive().ask(one(twice), query("db"))[0].answer)
 
 
 @pytest.mark.parametrize("line", ["", "192.0.2.1", "nonsense db", "192.0.2.1 a..b", "192.0.2.1 " + 64 * "x"])

@@ -117,6 +117,9 @@ def changed(message: dns.message.Message, at: int, octets: bytes) -> bytes:
     return wire[:at] + octets + wire[at + len(octets) :]
 
 
+HEADER_AND_QUESTION = len(SENT.octets())
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -135,7 +138,28 @@ def test_what_is_no_reply_to_us_is_as_if_it_had_not_come(message: bytes) -> None
         believed(message, SENT)
 
 
-HEADER_AND_QUESTION = len(SENT.octets())
+def test_a_type_has_no_case_although_65_and_97_are_one_letter() -> None:
+    sent = Sent(query("web.example", "HTTPS"), 4711)
+    assert Reply(Rcode.NOERROR) == believed(said(sent=sent).to_wire(), sent)
+    with pytest.raises(NotOurs):
+        believed(changed(said(sent=sent), HEADER_AND_QUESTION - 4, b"\0\x61"), sent)
+
+
+def pointing(hops: int) -> bytes:
+    """A reply whose second record is named by a chain of so many pointers, which the first one's data holds."""
+    first = b"\xc0\x0c\0\x10\0\1\0\0\0\0" + (2 * (hops - 1)).to_bytes(2, "big")
+    start = HEADER_AND_QUESTION + len(first)
+    chain = [0xC00C, *(0xC000 | start + 2 * hop for hop in range(hops - 1))]
+    *data, owner = (each.to_bytes(2, "big") for each in chain)
+    answer = owner + b"\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
+    return b"\x12\x67\x81\x80\0\1\0\2\0\0\0\0" + SENT.octets()[12:] + first + b"".join(data) + answer
+
+
+def test_a_name_is_not_followed_through_more_pointers_than_a_name_has_labels() -> None:
+    """Each record costs as many steps: 8,000 pointers and 4,000 records would keep the loop for seconds."""
+    assert [A] == text(believed(pointing(128), SENT).answer)
+    with pytest.raises(Malformed):
+        believed(pointing(129), SENT)
 
 
 @pytest.mark.parametrize(

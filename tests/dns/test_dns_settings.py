@@ -133,6 +133,20 @@ def test_short_forms(document: dict[str, Any], expected: DnsSettings) -> None:
         pytest.param({"rewrite": [{"match": "type", "from": "B", "to": "A"}]}, "'B' is no type of record", id="no type"),
         pytest.param({"hosts": {"entries": ["192.0.2.1"]}}, "hosts.entries: '192.0.2.1'", id="a line without names"),
         pytest.param({"rate-limit": {"per-second": 0}}, "rate-limit.per-second 0", id="no rate"),
+        pytest.param({"rate-limit": {"per-second": 1, "burst": 0.5}}, "rate-limit.burst 0.5: from 1", id="no whole question"),
+        pytest.param({"rate-limit": {"per-second": 1, "burst": -1}}, "rate-limit.burst -1", id="less than no question"),
+        pytest.param({"rate-limit": {"per-second": 1, "burst": 1e30}}, "rate-limit.burst 1e+30", id="more than workers count"),
+        pytest.param(
+            {"forward": [{"to": ["192.0.2.1"], "max-fails": -1}]}, "forward.max-fails -1: from 0 to 1000", id="no failures"
+        ),
+        pytest.param(
+            {"forward": [{"to": ["192.0.2.1"], "max-concurrent": -1}]}, "forward.max-concurrent -1: from 0", id="nobody waits"
+        ),
+        pytest.param(
+            {"forward": [{"to": ["tls://192.0.2.1"], "tls-servername": ".corp"}]},
+            "forward.tls-servername: '.corp'",
+            id="a name that no certificate has",
+        ),
         pytest.param({"transfer": {"notify": ["x"]}}, "transfer.notify: 'x' is no address", id="nobody to tell"),
         pytest.param({"external-zone": "a..b"}, "external-zone: 'a..b'", id="no zone"),
     ],
@@ -167,3 +181,20 @@ def test_the_reference_names_every_key(kind: type) -> None:
 
 def test_the_reference_has_the_handlers_in_their_order() -> None:
     assert list(ORDER) == [name for name in re.findall(r"^\| ([a-z-]+) \|", PAGE, re.M) if name in ORDER]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        pytest.param(RateLimitSetting(100, 7), 7, id="the burst"),
+        pytest.param(RateLimitSetting(100), 500, id="without one, five seconds' worth"),
+        pytest.param(RateLimitSetting(0.1), 1, id="but one question at least"),
+    ],
+)
+def test_as_many_questions_at_once(limit: RateLimitSetting, expected: float) -> None:
+    assert expected == limit.at_once
+
+
+def test_a_final_dot_is_not_part_of_a_certificates_name() -> None:
+    settings = decode({"forward": [{"to": ["tls://192.0.2.1"], "tls-servername": "dns.example."}]}, "file")
+    assert "dns.example" == routes(settings, (), OWN)[0].upstreams[0].tls_name

@@ -79,6 +79,26 @@ def test_read_only_cgroups_are_told_so(fresh: Cluster) -> None:
     assert not fresh.data_dir.exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        pytest.param("forwrad: []", "unknown setting forwrad; the nearest known is forward", id="an unknown key"),
+        pytest.param("forward: [{to: [10.96.0.10]}]", "'10.96.0.10' is this server itself", id="itself as upstream"),
+        pytest.param("external-zone: cluster.local", "the cluster's own names", id="the cluster as the outside"),
+        pytest.param("[", "is not YAML", id="no YAML"),
+    ],
+)
+def test_dns_settings_that_no_node_would_take_are_told_before_anything_is_made(
+    fresh: Cluster, tmp_path: Path, settings: str, wrong: str
+) -> None:
+    file = tmp_path / "dns.yaml"
+    file.write_text(settings)
+    done = fresh.up("--dns-config", str(file), check=False)
+    assert (2, True) == (done.returncode, wrong in done.stderr), done.stderr
+    assert traces(fresh) == NONE
+    assert not fresh.data_dir.exists()
+
+
 def test_a_data_directory_that_is_a_file_is_told_so(fresh: Cluster) -> None:
     fresh.data_dir.write_text("a file")
     done = fresh.up(check=False)

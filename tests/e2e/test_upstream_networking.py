@@ -119,12 +119,15 @@ def test_a_half_closed_connection_is_remembered_for_an_hour(here: Scene) -> None
     assert 3590 <= int(seconds) <= 3600
 
 
+def ours(listing: str) -> list[str]:
+    """The families of our tables."""
+    return [words[1] for words in map(str.split, listing.splitlines()) if words[2] == "mooring"]
+
+
 def test_rules_that_somebody_deletes_come_back(here: Scene) -> None:
     doors = [*at_nodes(here, "web"), cluster_ip(here, "web")]
     until_served([here.one, here.node_one], doors, BOTH)
     for family in ("ip", "ip6"):
         here.cluster.on_node("node-1", "nft", "delete", "table", family, "mooring")
     until_served([here.one, here.node_one], doors, BOTH)
-    until_equal(
-        ["table ip mooring", "table ip6 mooring"], lambda: here.cluster.on_node("node-1", "nft", "list", "tables").splitlines()
-    )
+    until_equal(["ip", "ip6"], lambda: ours(here.cluster.on_node("node-1", "nft", "list", "tables")))

@@ -42,6 +42,8 @@ class Verified(Struct):
 def verified(cluster: Cluster, namespace: str) -> Verified:
     cluster.mooring("apply", "-n", namespace, "-f", "-", stdin=OBJECTS)
     cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/server", "--timeout=50s")
+    # Another test's range goes ten seconds after it was deleted: not while an agent is paused.
+    until(lambda: cluster.kubectl("get", "servicecidrs", "-o", "name").stdout.split(), lambda found: len(found) == 1)
     until(lambda: verify(cluster).returncode == 0)
     address = cluster.mooring("get", "svc", "verified", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}").stdout.strip()
     return Verified(namespace, address)

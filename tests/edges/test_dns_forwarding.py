@@ -8,16 +8,21 @@ from pathlib import Path
 from time import monotonic
 
 import dns.flags
+import dns.message
 import dns.rcode
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from dns_servers import Process, ask, free_port, knotd, lines, ours, served, unbound
+from dns_servers import Lie, Process, ask, free_port, knotd, liar, lines, ours, served, stream_server, unbound
 
+from mooring.app import resolver as module
+from mooring.dns.chain import Exchange, Upstream
 from mooring.dns.names import from_text
+from mooring.dns.records import Query, Question
 from mooring.dns.zone import Zone, ZoneOptions
+from mooring.edges.dns.upstream import Upstreams
 from mooring.services.names import PublishedService
 
 ZONE = Zone(
@@ -223,6 +228,31 @@ async def test_a_loop_is_noticed_and_names_of_the_cluster_are_answered_nonethele
         assert ["web.default.svc.cluster.local. A 10.96.0.9"] == lines(await ask(port, "web.default.svc.cluster.local"))
 
 
+async def test_a_probe_for_loops_that_nobody_answered_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And keeps those of other servers no longer."""
+    monkeypatch.setattr(module, "LOOP_AGAIN", 0.01)
+
+    def told(rcode: int) -> Lie:
+        def lie(asked: bytes) -> list[bytes]:
+            message = dns.message.make_response(dns.message.from_wire(asked))
+            message.set_rcode(rcode)
+            return [message.to_wire()]
+
+        return lie
+
+    async with (
+        liar(told(dns.rcode.SERVFAIL)) as (failing, one),
+        liar(told(dns.rcode.NXDOMAIN)) as (other, two),
+        ours({"forward": [{"to": [f"127.0.0.1:{one}"]}, {"zone": "corp", "to": [f"127.0.0.1:{two}"]}]}, ZONE) as (node, _),
+    ):
+        await until(lambda: len(failing.asked) > 3)
+        failing.lie = told(dns.rcode.NXDOMAIN)
+        watching = node.watching
+        assert watching is not None
+        await until(watching.done)
+        assert 1 == len(other.asked)
+
+
 async def test_this_is_no_open_resolver(tmp_path: Path) -> None:
     async with (
         unbound(tmp_path, LINES) as upstream,
@@ -270,3 +300,33 @@ def test_where_there_is_no_way_out_it_is_known_at_once() -> None:
     done = subprocess.run(["unshare", "-n", sys.executable, "-c", NOWHERE], capture_output=True, text=True, timeout=60)
     assert ["True", "True"] == [line.split()[0] for line in done.stdout.splitlines()], done
     assert all("nreachable" in line for line in done.stdout.splitlines()), done.stdout
+
+
+EXHAUSTED = """
+import asyncio, resource
+from mooring.dns.chain import Exchange, Upstream
+from mooring.dns.names import from_text
+from mooring.dns.records import Query, Question
+from mooring.edges.dns.upstream import Upstreams
+query = Query(1, Question(from_text("a.example"), 1))
+async def main(tcp):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    heard = await Upstreams().exchange(Exchange(Upstream("127.0.0.1", 9), query, 5.0, tcp))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    print(heard.ours, heard.error)
+for tcp in (False, True):
+    asyncio.run(main(tcp))
+"""
+
+
+def test_without_a_descriptor_left_it_is_our_own_failure() -> None:
+    done = subprocess.run([sys.executable, "-c", EXHAUSTED], capture_output=True, text=True, timeout=60)
+    assert ["True", "True"] == [line.split()[0] for line in done.stdout.splitlines()], done
+
+
+async def test_a_name_that_no_tls_takes_is_an_answer_that_did_not_come() -> None:
+    upstreams, query = Upstreams(), Query(1, Question(from_text("a.example"), 1))
+    async with stream_server(lambda reader, writer: writer.close(), port := free_port()):
+        heard = await upstreams.exchange(Exchange(Upstream("127.0.0.1", port, ".corp"), query, 5.0))
+    await upstreams.close()
+    assert (None, False) == (heard.reply, heard.ours)

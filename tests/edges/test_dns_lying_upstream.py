@@ -161,6 +161,48 @@ async def test_what_is_cut_off_without_tcp_is_told_as_cut_off() -> None:
         assert ([], True) == (lines(told), bool(told.flags & dns.flags.TC))
 
 
+async def test_what_is_cut_off_while_tcp_is_silent_is_told_as_cut_off() -> None:
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with (
+        liar(cut_off, port=(upstream := free_port())),
+        stream_server(converse, upstream),
+        ours(settings(upstream), ZONE) as (node, port),
+    ):
+        told = await ask(port, "web.example")
+        assert (dns.rcode.NOERROR, True) == (told.rcode(), bool(told.flags & dns.flags.TC))
+        assert 0 == sum(node.chain.forward.failures.values())
+
+
+async def test_when_a_kept_connection_is_silent_the_others_are_not_tried() -> None:
+    """As after a restart behind a NAT: nobody says that they are gone. Else each would cost a try of its own."""
+    answered: list[asyncio.StreamWriter] = []
+    together = asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Once, when three have asked; a second question on the same connection has no answer."""
+        asked = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+        answered.append(writer)
+        if len(answered) == 3:
+            together.set()
+        await together.wait()
+        for each in true(asked):
+            writer.write(len(each).to_bytes(2, "big") + each)
+        await reader.read()
+        writer.close()
+
+    async with (
+        stream_server(converse, upstream := free_port()),
+        ours(settings(upstream, **{"force-tcp": True, "max-fails": 0}), ZONE) as (_, port),
+    ):
+        kinds = ("A", "AAAA", "TXT")
+        await asyncio.gather(*(ask(port, "web.example", kind) for kind in kinds))
+        assert RIGHT == lines(await ask(port, "web.example"))
+        assert 4 == len(answered)
+
+
 @pytest.mark.parametrize(
     "say",
     [

@@ -155,3 +155,18 @@ async def test_a_burst_of_changes_is_told_as_its_last(monkeypatch: pytest.Monkey
                 await asyncio.sleep(0)
             await until(lambda: len(listener.heard) == 2)
         assert listener.heard == [("cluster.local.", 1), ("cluster.local.", 49)]
+
+
+async def test_a_secondary_of_another_family_than_the_source_does_not_end_it() -> None:
+    async with listening() as (listener, port):
+        zone = Zone(OPTIONS, {}, set(), 1, True)
+        notifier = Notifier(lambda: zone, [Secondary("::1", port), Secondary("127.0.0.1", port)], "127.0.0.1")
+        running = asyncio.create_task(notifier.run())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not running.done() and len(listener.heard) < len(ZONES):
+                    await asyncio.sleep(0.005)
+            assert not running.done()
+        finally:
+            running.cancel()
+            await asyncio.wait({running})

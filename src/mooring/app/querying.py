@@ -32,14 +32,17 @@ from mooring.endpoints.addresses import canonical
 from mooring.model.ingress import ingress
 from mooring.model.kinds import INGRESS, NAMESPACE
 from mooring.model.pod import pod
+from mooring.pods import resolv_conf
 from mooring.pods.resolv_conf import NodeDns, resolver
 from mooring.services.view import Protocol
 
 NODATA = "NODATA"
 """NOERROR without a record of the type: the name exists."""
 OPEN = ""
+THE_NODES_OWN = "a name server of the node's own"
+"""Whom nodes ask where the settings name nobody; which that is, only the node knows."""
 _EFFECTS_LIMIT = 64
-"""Tries of other servers that are looked at; each is left unanswered, so that the chain names them all."""
+"""Steps that are looked at, so that a chain which never ends does not keep us; the first other server ends them anyway."""
 
 
 class Said(Struct, frozen=True):
@@ -156,7 +159,7 @@ def _finished(steps: Steps, upstreams: list[str]) -> Reply | None:
             return reply
         sent = None
         if isinstance(effect, Exchange):
-            upstreams.append(str(effect.upstream))
+            upstreams.append(effect.upstream.address if effect.upstream.address == THE_NODES_OWN else str(effect.upstream))
             return None
         if isinstance(effect, Beside):
             sent = _finished(effect.steps, upstreams)
@@ -208,6 +211,8 @@ class Naming(Struct, frozen=True):
     domain: str = "cluster.local"
     settings: DnsSettings = DnsSettings()
     ranges: tuple[str, ...] = ()
+    resolv_conf: str | None = None
+    """The text of the nodes' own; None: not known here."""
 
 
 class Names(Struct, frozen=True):
@@ -238,8 +243,15 @@ def read_names(connection: Connection, naming: Naming) -> Names:
         decoded(listed(connection, INGRESS), ingress) if options.external else (),
         [(each.namespace, each.addresses) for each in map(pod_addresses, objects.pods)],
     )
-    clients = ResolverOptions(naming.settings, cluster_dns, (*ranges, *_hosts(objects)))
-    return Names(objects, zone, chain_of(clients, lambda: zone, Random(0)), NodeDns(cluster_dns, naming.domain, ""))
+    chain = chain_of(resolving(naming, cluster_dns, (*ranges, *_hosts(objects))), lambda: zone, Random(0))
+    return Names(objects, zone, chain, NodeDns(cluster_dns, naming.domain, naming.resolv_conf or ""))
+
+
+def resolving(naming: Naming, cluster_dns: Sequence[str], ranges: Sequence[str]) -> ResolverOptions:
+    """As the nodes do it, at `cluster_dns` and for clients in `ranges`."""
+    own = resolv_conf.read(naming.resolv_conf or "")
+    servers = (THE_NODES_OWN,) if naming.resolv_conf is None else own.nameservers
+    return ResolverOptions(naming.settings, cluster_dns, ranges, servers, own.searches)
 
 
 def _hosts(objects: Objects) -> Iterator[str]:

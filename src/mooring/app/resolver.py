@@ -22,13 +22,18 @@ from mooring.control.resolver_metrics import ResolverMetrics
 from mooring.dns import cookies
 from mooring.dns.chain import Context, Exchange, Heard, Upstream
 from mooring.dns.chain_order import Chain, Surroundings, assemble
-from mooring.dns.names import BadName, Name, from_text, to_text
+from mooring.dns.names import BadName, Name, below, from_text, to_text
+from mooring.dns.owners import apexes
+from mooring.dns.records import Rcode
 from mooring.dns.settings import LOOPBACK, DnsSettings, DnsSettingsError, Network, decode, networks, routes
+from mooring.dns.table import MAX_ZONES
 from mooring.dns.zone import Zone, ZoneOptions
 from mooring.edges.dns.upstream import Upstreams
 
 log = structlog.get_logger("dns")
 
+TELL_AGAIN = 60.0
+"""Seconds until a server that still does not answer is told of again: whoever asks for slow names must not fill the log."""
 LOOP_AGAIN = 30.0
 """Seconds until the next probe while questions come back."""
 
@@ -75,8 +80,13 @@ def load(path: Path | None) -> DnsSettings:
 
 
 def zone_options(settings: DnsSettings, domain: str, ranges: Sequence[str], own: Sequence[str]) -> ZoneOptions:
-    """The Zone that a node keeps: `ranges` have reverse zones, `own` are the addresses of the cluster's DNS."""
-    return ZoneOptions(
+    """The Zone that a node keeps: `ranges` have reverse zones, `own` are the addresses of the cluster's DNS.
+
+    Raises DnsSettingsError for an outside that is the cluster's own domain, or above it, and for more zones than a table has.
+    """
+    if settings.external_zone and below(from_text(domain).lower(), from_text(settings.external_zone).lower()):
+        raise DnsSettingsError(f"external-zone {settings.external_zone!r}: the cluster's own names ({domain}) are below it")
+    options = ZoneOptions(
         domain,
         settings.ttl,
         settings.pods,
@@ -85,6 +95,9 @@ def zone_options(settings: DnsSettings, domain: str, ranges: Sequence[str], own:
         tuple(own),
         settings.endpoint_pod_names,
     )
+    if (count := len(apexes(options))) > MAX_ZONES:
+        raise DnsSettingsError(f"reverse: {count} zones, at most {MAX_ZONES}; ranges that end at a dot need the fewest")
+    return options
 
 
 def chain_of(options: ResolverOptions, zone: Callable[[], Zone], rng: Rng) -> Chain:
@@ -92,12 +105,14 @@ def chain_of(options: ResolverOptions, zone: Callable[[], Zone], rng: Rng) -> Ch
     settings = options.settings
     surroundings = Surroundings(
         zone=zone,
-        access=(*(networks(settings) or _ranges(options.ranges)), *map(ip_network, settings.transfer.to)),
+        # This node's own addresses always: by them it is seen whether the DNS is well.
+        access=(*(networks(settings) or _ranges(options.ranges)), *map(ip_network, options.own)),
         routes=routes(settings, options.nameservers, options.own),
         rng=rng,
         search=_names(options.search),
         version=f"Mooring {__version__}",
         host=options.host,
+        secondaries=tuple(map(ip_network, settings.transfer.to)),
     )
     return assemble(settings, surroundings)
 
@@ -108,12 +123,14 @@ def resolver(options: ResolverOptions, zone: Callable[[], Zone], registry: Colle
     chain = chain_of(options, zone, SystemRandom())
     metrics = ResolverMetrics(registry or CollectorRegistry(), chain.cache, chain.forward, lambda: upstreams.counts)
 
-    silent: set[Upstream] = set()
+    told: dict[Upstream, float] = {}
 
     async def exchange(effect: Exchange) -> Heard:
         heard = await upstreams.exchange(effect)
         metrics.observe(effect, heard)
-        _tell(effect.upstream, heard, silent)
+        if heard.reply is None and monotonic() >= told.get(effect.upstream, 0.0):
+            told[effect.upstream] = monotonic() + TELL_AGAIN
+            log.warning("a server that is forwarded to does not answer", server=str(effect.upstream), error=heard.error)
         return heard
 
     settled = QueryLog(settings.log).tell if settings.log else lambda _: None
@@ -124,31 +141,28 @@ def resolver(options: ResolverOptions, zone: Callable[[], Zone], registry: Colle
     return found
 
 
-def _tell(upstream: Upstream, heard: Heard, silent: set[Upstream]) -> None:
-    """Of a server that stops answering, and of one that does so again. `silent` are those that were told of."""
-    if heard.reply is None and upstream not in silent:
-        silent.add(upstream)
-        log.warning("a server that is forwarded to does not answer", server=str(upstream), error=heard.error)
-    elif heard.reply is not None and upstream in silent:
-        silent.discard(upstream)
-        log.info("a server that is forwarded to answers again", server=str(upstream))
-
-
 async def _watch_for_loops(found: NodeResolver) -> None:
-    """Each route once, and again and again while one leads back to us."""
-    loop = found.chain.loop
+    """Each route once; again while it leads back to us, and again after the others where nobody has answered."""
+    loop, left = found.chain.loop, list(found.chain.forward.routes)
     assert loop is not None
-    for route in found.chain.forward.routes:
-        while True:
-            context = Context(monotonic())
-            await found.resolver.run(loop.probe(route.zone, context, found.chain.outside), context)
-            if not loop.looping:
-                break
-            log.error(
-                "questions that are forwarded come back: nothing is forwarded until that is mended",
-                zone=to_text(route.zone),
-                upstreams=[str(each) for each in route.upstreams],
-            )
+    while left:
+        silent = []
+        for route in left:
+            while True:
+                context = Context(monotonic())
+                reply = await found.resolver.run(loop.probe(route.zone, context, found.chain.outside), context)
+                if not loop.looping:
+                    break
+                log.error(
+                    "questions that are forwarded come back: nothing is forwarded until that is mended",
+                    zone=to_text(route.zone),
+                    upstreams=[str(each) for each in route.upstreams],
+                )
+                await asyncio.sleep(LOOP_AGAIN)
+            if reply.rcode == Rcode.SERVFAIL:  # nobody's answer: nothing is known
+                silent.append(route)
+        left = silent
+        if left:
             await asyncio.sleep(LOOP_AGAIN)
 
 

@@ -79,7 +79,13 @@ def _naming(cluster: tuple[Settings, Files] | None, domain: str, dns_config: Pat
         return Naming(domain or Naming().domain, load(dns_config))
     settings = cluster[0]
     ranges = (*settings.service_cidrs, *settings.pod_cidrs)
-    return Naming(domain or settings.cluster_domain, load(dns_config or settings.dns_config), ranges)
+    own: str | None = ""
+    if settings.resolv_conf is not None:
+        try:
+            own = settings.resolv_conf.read_text()
+        except (OSError, UnicodeDecodeError):  # gone since the nodes were started: whom they ask is not known here
+            own = None
+    return Naming(domain or settings.cluster_domain, load(dns_config or settings.dns_config), ranges, own)
 
 
 def _asking(cluster: tuple[Settings, Files], asker: Asker) -> querying.Ask:

@@ -9,6 +9,7 @@ import typer
 from mooring.app import settings as configuration
 from mooring.app.files import Files
 from mooring.app.lifecycle import refuse, up, up_detached
+from mooring.cli.main import CommandError
 from mooring.cli.progress import Progress
 from mooring.cli.target import DataDir
 from mooring.edges import preflight
@@ -66,4 +67,20 @@ def command(
     directory = configuration.data_dir(data_dir, os.environ, config)
     stored = Files(directory).stored_settings()
     settings = configuration.load(flags | {"data-dir": directory}, os.environ, config, stored)
+    _check_dns(settings)
     (up_detached if detach else up)(settings, Progress().show)
+
+
+def _check_dns(settings: configuration.Settings) -> None:
+    """Nodes would refuse the same file one by one, each again and again."""
+    if settings.dns_config is None:
+        return
+    from mooring.app.resolver import load, zone_options
+    from mooring.dns.settings import DnsSettingsError, routes
+
+    try:
+        dns = load(settings.dns_config)
+        routes(dns, (), settings.cluster_dns)
+        zone_options(dns, settings.cluster_domain, (*settings.service_cidrs, *settings.pod_cidrs), settings.cluster_dns)
+    except (configuration.SettingsError, DnsSettingsError) as error:
+        raise CommandError(f"--dns-config: {error}", 2) from error

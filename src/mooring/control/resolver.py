@@ -163,7 +163,7 @@ class Resolver:
         task = self._beside.get(effect.key) if effect.key is not None else None
         if task is not None:
             effect.steps.close()
-        elif len(self._beside) >= BESIDE:
+        elif len(self._beside) >= BESIDE and not effect.needed:
             return await self.run(effect.steps, effect.context) if effect.wait else None
         else:
             task = self._started(effect)

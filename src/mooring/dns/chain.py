@@ -72,13 +72,15 @@ class Exchange(Struct, frozen=True):
 class Heard(Struct, frozen=True):
     """What came of an Exchange. `reply` None: `error` says why (timeout, refused, malformed...). `seconds` it took.
 
-    `useless`: asking the same server again at once brings nothing: there is no way to it.
+    `useless`: asking the same server again at once brings nothing: there is no way to it. `ours`: nor would any other, for what
+    is missing is missing here (descriptors, memory); it says nothing about the server.
     """
 
     reply: Reply | None
     seconds: float = 0.0
     error: str = ""
     useless: bool = False
+    ours: bool = False
 
 
 class Beside(Struct, frozen=True):
@@ -91,6 +93,8 @@ class Beside(Struct, frozen=True):
     context: Context
     key: Hashable = None
     wait: float = inf
+    needed: bool = False
+    """Also when there is much beside already: nobody would begin it again."""
 
 
 class Pause(Struct, frozen=True):
@@ -132,9 +136,11 @@ def exchanged(exchange: Exchange) -> Generator[Effect, Sent, Heard]:
     return heard
 
 
-def beside(steps: Steps, context: Context, key: Hashable = None, wait: float = inf) -> Generator[Effect, Sent, Reply | None]:
+def beside(
+    steps: Steps, context: Context, key: Hashable = None, wait: float = inf, *, needed: bool = False
+) -> Generator[Effect, Sent, Reply | None]:
     """One Beside as a step."""
-    reply = yield Beside(steps, context, key, wait)
+    reply = yield Beside(steps, context, key, wait, needed)
     assert not isinstance(reply, Heard)
     return reply
 

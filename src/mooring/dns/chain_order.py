@@ -17,6 +17,7 @@ from mooring.dns.handlers.minimal_any import MinimalAny
 from mooring.dns.handlers.ratelimit import RateLimit
 from mooring.dns.handlers.rewrite import Rewrite
 from mooring.dns.handlers.transfer import Transfer
+from mooring.dns.layout import layout
 from mooring.dns.names import Name
 from mooring.dns.settings import DnsSettings, Network, host_entries, rules
 from mooring.dns.zone import Zone
@@ -64,6 +65,8 @@ class Surroundings(NamedTuple):
     search: Sequence[Name] = ()
     version: str = ""
     host: str = ""
+    secondaries: Sequence[Network] = ()
+    """Who may ask for names of our zones only."""
 
 
 def assemble(settings: DnsSettings, around: Surroundings) -> Chain:
@@ -71,11 +74,14 @@ def assemble(settings: DnsSettings, around: Surroundings) -> Chain:
     limit = settings.rate_limit
     cache = Cache(settings.cache) if settings.cache else None
     loop = Loop(around.rng) if settings.loop and around.routes else None
-    forward, access = Forward(around.routes, around.rng), Access(around.access)
+    forward, access = (
+        Forward(around.routes, around.rng),
+        Access(around.access, around.secondaries, lambda name: layout(around.zone().options).apex(name) is not None),
+    )
     entries = host_entries(settings)
     found: dict[str, Handler | None] = {
         "access": access,
-        "rate-limit": RateLimit(limit.per_second, limit.burst or 5 * limit.per_second) if limit else None,
+        "rate-limit": RateLimit(limit.per_second, limit.at_once) if limit else None,
         "chaos": Chaos(around.version, around.host),
         "transfer": Transfer(),
         "any": MinimalAny() if settings.any else None,

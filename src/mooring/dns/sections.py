@@ -13,6 +13,8 @@ HEADER = 12
 _TTL_LIMIT = 7 * 86400
 _POINTER = 0xC0
 _NAPTR = 35
+_POINTERS = 128
+"""More than a name has labels: a chain of pointers alone costs time, as often as there are records."""
 
 
 class Malformed(Exception):
@@ -79,11 +81,12 @@ def sections(message: bytes) -> Sections:
 
 def name_at(message: bytes, at: int) -> tuple[Name, int]:
     """The whole name that begins at an offset, and the offset after it. Raises Malformed."""
-    found, after, lowest = bytearray(), None, at
+    found, after, lowest, hops = bytearray(), None, at, 0
     while at < len(message) and (length := message[at]):
         if length >= _POINTER:
             target = int.from_bytes(message[at : at + 2], "big") & 0x3FFF
-            if at + 2 > len(message) or target >= lowest:
+            hops += 1
+            if at + 2 > len(message) or target >= lowest or hops > _POINTERS:
                 raise Malformed("a name points nowhere")
             after = at + 2 if after is None else after
             lowest = at = target

@@ -73,7 +73,11 @@ class RateLimitSetting(Struct, frozen=True, rename="kebab"):
 
     per_second: float
     burst: float = 0
-    """0: five seconds' worth."""
+    """0: five seconds' worth, but one at least."""
+
+    @property
+    def at_once(self) -> float:
+        return self.burst or max(1.0, 5 * self.per_second)
 
 
 class TransferSetting(Struct, frozen=True, rename="kebab"):
@@ -195,7 +199,8 @@ def _route(setting: ForwardSetting, own: Sequence[str]) -> Route:
         address, port = server("forward.to", text.removeprefix("tls://").removeprefix("dns://"), TLS_PORT if tls else 53)
         if address in own and port == 53:
             raise DnsSettingsError(f"forward.to: {text!r} is this server itself")
-        name = (setting.tls_servername or address) if tls else ""
+        name = (setting.tls_servername.removesuffix(".") or address) if tls else ""
+        _name("forward.tls-servername", name)
         upstreams.append(Upstream(address, port, name, setting.tls_authority if tls else ""))
     try:
         failover = tuple(rcode_number(word) for word in setting.failover)
@@ -245,6 +250,9 @@ def _check_numbers(settings: DnsSettings) -> None:
         ("cache.capacity", cache.capacity, 1, 1_000_000),
         ("cache.octets", cache.octets, 1, 1 << 32),
         ("rate-limit.per-second", settings.rate_limit.per_second if settings.rate_limit else 1, 0.001, 1e9),
+        ("rate-limit.burst", (settings.rate_limit and settings.rate_limit.burst) or 1, 1, 1e9),
+        *(("forward.max-fails", each.max_fails, 0, 1000) for each in settings.forward or ()),
+        *(("forward.max-concurrent", each.max_concurrent, 0, 1_000_000) for each in settings.forward or ()),
     )
     for key, value, least, most in limits:
         if not least <= value <= most:

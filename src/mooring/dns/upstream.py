@@ -56,7 +56,8 @@ def believed(message: bytes, sent: Sent) -> Reply:
     rcode = flags & 0xF
     if questions == 0 and rcode in (Rcode.FORMERR, Rcode.NOTIMP, Rcode.SERVFAIL, Rcode.REFUSED) and len(message) == HEADER:
         return Reply(rcode)
-    if questions != 1 or message[HEADER : HEADER + len(asked)].lower() != asked.lower():
+    end = HEADER + len(question.name)
+    if questions != 1 or message[HEADER:end].lower() != question.name.lower() or message[end : end + 4] != asked[-4:]:
         raise NotOurs
     if flags & _TC:
         return Reply(rcode, truncated=True)

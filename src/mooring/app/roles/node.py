@@ -35,6 +35,7 @@ from mooring.control.proxy_options import publish
 from mooring.control.reconciler import Report
 from mooring.control.recorder import Recorder
 from mooring.dns.settings import DnsSettings
+from mooring.edges import descriptors
 from mooring.edges.dns.publisher import last_serial
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
@@ -124,6 +125,7 @@ class Options(Struct, frozen=True):
 
 def run(options: Options) -> None:
     """`serve` in a loop of its own, until SIGTERM or SIGINT."""
+    descriptors.take_all()
     uvloop.run(serve(options))
 
 
@@ -290,7 +292,7 @@ async def _answer_names(
         options.cluster_dns,
         options.dns_workers,
         options.dns_sockets,
-        node_names.table_options(dns, ranges, options.dns_workers),
+        node_names.table_options(dns, ranges, own),
     )
     respond = with_secondaries(dns, names, made.resolver.respond, tasks, cleanup)
     await listen(dns, options.addresses, respond, cleanup)

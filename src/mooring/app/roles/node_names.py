@@ -51,18 +51,20 @@ def default_workers() -> int:
     return min(2, len(os.sched_getaffinity(0)))
 
 
-def table_options(settings: DnsSettings, ranges: Sequence[str], workers: int) -> TableOptions:
-    """What workers have to know of the chain's settings. `ranges` may ask where the settings do not say who may.
+def table_options(settings: DnsSettings, ranges: Sequence[str], own: Sequence[str] = ()) -> TableOptions:
+    """What workers have to know of the chain's settings. `ranges` may ask where the settings do not say who
+    may, `own` addresses always. The rate is each worker's: one socket of a client always meets the same one.
 
     What a worker cannot do, the agent does: rewriting and lines of hosts come before the cluster's names, the search path of
     whoever asks comes after them, and the query log misses nothing.
     """
     networks = settings_networks(settings) or [ip_network(text, strict=False) for text in (*LOOPBACK, *ranges)]
+    networks = (*networks, *map(ip_network, own))
     limit = settings.rate_limit
     return TableOptions(
         tuple((each.version, each.prefixlen, each.network_address.packed) for each in networks),
-        ceil(limit.per_second / max(1, workers)) if limit else 0,
-        ceil(limit.burst or 5 * limit.per_second) if limit else 0,
+        ceil(limit.per_second) if limit else 0,
+        ceil(limit.at_once) if limit else 0,
         recursion=True,
         autopath=settings.autopath,
         all_to_agent=bool(settings.log or settings.rewrite or settings.hosts.entries),
@@ -97,6 +99,8 @@ async def answer(
         return
     options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     udp = {number: tuple(each[number] for each in sockets) for number in range(options.workers)}
+    # What only the agent can answer waits in its sockets until there is something to say.
+    await _synced(names)
     slow = SlowPath(options.folder, counting.respond, udp)
     slow.start()
     cleanup.push_async_callback(slow.close)

@@ -24,7 +24,7 @@ class Autopath:
         self._zone, self._search = zone, tuple(search)
 
     def handle(self, query: Query, context: Context, following: Next) -> Steps:
-        path = self._path(query)
+        path = () if context.followed else self._path(query)  # an alias's target is a whole name
         asked = query.question.name
         host = asked[: len(asked) - len(path[0])] if path and below(asked.lower(), path[0].lower()) else b""
         if not host:
@@ -47,16 +47,16 @@ class Autopath:
         if query.question.type not in (Type.A, Type.AAAA) or not query.client:
             return ()
         zone = self._zone()
-        for namespace, addresses in zone.pods.items():
-            if query.client in addresses:
-                domain = zone.options.domain
-                own = (f"{namespace}.svc.{domain}", f"svc.{domain}", domain)
-                return (*map(from_text, own), *self._search)
-        return ()
+        spaces = [namespace for namespace, addresses in zone.pods.items() if query.client in addresses]
+        if len(spaces) != 1:  # the node's own address is that of pods of several Namespaces
+            return ()
+        domain = zone.options.domain
+        own = (f"{spaces[0]}.svc.{domain}", f"svc.{domain}", domain)
+        return (*map(from_text, own), *self._search)
 
 
 def _from(asked: Name, tried: Name, reply: Reply) -> Reply:
     if tried == asked or not reply.answer:
         return reply
     alias = Record(asked, Type.CNAME, reply.answer[0].ttl, tried)
-    return replace(reply, answer=(alias, *reply.answer))
+    return replace(reply, answer=(alias, *reply.answer), authentic_data=False)

@@ -82,7 +82,9 @@ class Forward:
             reply = yield from beside(steps, context, ("forward", key))
         finally:
             self._waiting[route.zone] -= 1
-        if len(context.notes) == noted:
+        if reply is None:
+            context.note(self.name, "failed", "the question broke or was given up")
+        elif len(context.notes) == noted:
             context.note(self.name, "answered", "with the same question of another client")
         return reply or Reply(Rcode.SERVFAIL)
 
@@ -108,14 +110,17 @@ class Forward:
             if deadline - context.now < 0.001:
                 break
             heard = yield from self._exchange(route, upstream, asked, min(TIMEOUT, deadline - context.now))
-            if heard.reply is not None and heard.reply.rcode not in route.failover:
+            if heard.reply is not None:
                 self.failures[upstream] = 0
+            if heard.reply is not None and heard.reply.rcode not in route.failover:
                 context.note(self.name, "answered", f"by {upstream}, for zone {to_text(route.zone)}")
                 return heard.reply
             last = heard.reply or last
             if heard.useless or heard.reply is not None:
                 useless.add(upstream)
             context.note(self.name, "no answer", f"from {upstream}: {heard.error or 'an rcode of failover'}")
+            if heard.ours:
+                break
             if heard.reply is None:
                 yield from self._failed(route, upstream, context)
         return last or Reply(Rcode.SERVFAIL)
@@ -156,7 +161,7 @@ class Forward:
         if route.max_fails and upstream not in self._probed:
             self._probed.add(upstream)
             later = context.beside()
-            yield from beside(self._probe(route, upstream), later, ("probe", upstream), 0)
+            yield from beside(self._probe(route, upstream), later, ("probe", upstream), 0, needed=True)
 
     def _probe(self, route: Route, upstream: Upstream) -> Steps:
         """Until the server answers anything at all. Ends with whoever drives it."""

@@ -27,7 +27,8 @@ class Hosts:
         self._names: defaultdict[Name, list[Name]] = defaultdict(list)
         for text, names in entries:
             for name in names:
-                self._addresses[name.lower()].append(text)
+                if text not in self._addresses[name.lower()]:
+                    self._addresses[name.lower()].append(text)
             self._names[from_text(ip_address(text).reverse_pointer)] += names[:1]
 
     def handle(self, query: Query, context: Context, following: Next) -> Steps:

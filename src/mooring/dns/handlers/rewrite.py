@@ -16,11 +16,17 @@ from mooring.dns.names import BadName, Name, from_text, to_text
 from mooring.dns.records import Query, Rcode, Record, Reply
 
 REGEX_LIMIT = 255
-UNBOUNDED = 3
-"""As many `*`, `+` or `{n,}` a pattern may have: on a name of 255 octets that is tried in milliseconds, whatever the name."""
-_REPEATED_GROUP = re.compile(r"(?<!\\)\)[*+?{]")
-_UNBOUNDED = re.compile(r"(?<!\\)(?:[*+]|\{\d+,\})")
+TEXT_LIMIT = 253
+"""Letters; a longer text is a name with escapes, which no pattern is meant for."""
+WAYS = TEXT_LIMIT**3
+"""To try a pattern on a name, at most: some 20 ms. An unbounded repeat and any start count 253, a bounded one its span, | 3."""
+_REPEATED_GROUP = re.compile(r"\)[*+?{]")
+_ESCAPED_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]")
+_GROUP = re.compile(r"\([^()]*\)")
+_REPEAT = re.compile(r"(?:([*+?])|\{(\d*)(,?)(\d*)\})[?+]?")
 _BACK_REFERENCE = re.compile(r"\\[1-9]|\(\?P=")
+_VERBOSE = re.compile(r"\(\?[a-zA-Z-]*x")
+"""Where spaces mean nothing, a group may be repeated behind one."""
 _PLACE = re.compile(r"\{(\d)\}")
 
 
@@ -55,7 +61,7 @@ class Rule(Struct, frozen=True):
             case Match.SUBSTRING:
                 return name.replace(self.wanted, self.to) if self.wanted in name else None
             case Match.REGEX:
-                found = re.search(self.wanted, name)
+                found = re.search(self.wanted, name) if len(name) <= TEXT_LIMIT else None
                 return None if found is None else _PLACE.sub(lambda place: found[int(place[1])] or "", self.to)
             case Match.TYPE:
                 return None
@@ -67,12 +73,30 @@ def check_regex(pattern: str, to: str) -> None:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-    if len(pattern) > REGEX_LIMIT or len(_UNBOUNDED.findall(pattern)) > UNBOUNDED:
-        raise ValueError(f"{pattern!r}: at most {REGEX_LIMIT} characters and {UNBOUNDED} unbounded repeats")
-    if _REPEATED_GROUP.search(pattern) or _BACK_REFERENCE.search(pattern):
-        raise ValueError(f"{pattern!r}: no repeated groups and no references to groups")
+    bare = _ESCAPED_OR_SET.sub("x", pattern).replace("(?", "(")
+    if len(pattern) > REGEX_LIMIT or _ways(bare) > WAYS:
+        raise ValueError(f"{pattern!r}: at most {REGEX_LIMIT} characters, and two unbounded repeats, or three behind a ^")
+    if _REPEATED_GROUP.search(bare) or _BACK_REFERENCE.search(pattern) or _VERBOSE.search(pattern):
+        raise ValueError(f"{pattern!r}: no repeated groups, no references to groups and no verbose form")
     if any(int(place) > compiled.groups for place in _PLACE.findall(to)):
         raise ValueError(f"{to!r}: {pattern!r} has {compiled.groups} groups")
+
+
+def _ways(bare: str) -> int:
+    outside = bare
+    while _GROUP.search(outside):
+        outside = _GROUP.sub("x", outside)
+    ways = 1 if bare.startswith("^") and "|" not in outside else TEXT_LIMIT
+    for _ in range(bare.count("|")):
+        ways *= 3
+    for sign, least, comma, most in _REPEAT.findall(bare):
+        if sign == "?":
+            ways *= 3
+        elif sign or (comma and not most):
+            ways *= TEXT_LIMIT
+        elif comma:
+            ways *= int(most) - int(least or 0) + 2
+    return ways
 
 
 class Rewrite:
@@ -104,7 +128,7 @@ class Rewrite:
             return Reply(Rcode.SERVFAIL)
         context.note(self.name, "another name", f"{to_text(asked)} to {text}")
         reply = yield from following(replace(query, question=replace(query.question, name=name)), context)
-        return replace(reply, answer=tuple(_back(each, name, asked) for each in reply.answer))
+        return replace(reply, answer=tuple(_back(each, name, asked) for each in reply.answer), authentic_data=False)
 
 
 def _back(record: Record, name: Name, asked: Name) -> Record:

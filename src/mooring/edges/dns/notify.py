@@ -61,7 +61,7 @@ class Notifier:
             self._notices[secondary, apex] = notice = sent(notice, secrets.randbelow(1 << 16), now)
             try:
                 (await self._transport(secondary)).sendto(message(notice))
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: the source is of another family
                 log.warning("a secondary cannot be told", secondary=secondary.address, error=str(error), tries=notice.tries)
 
     async def _wait(self) -> None:

@@ -22,6 +22,7 @@ IDLE_CONNECTIONS = 8
 EXPIRE = 10.0
 """Seconds that an idle connection is kept (CoreDNS's `expire`)."""
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT}
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -35,7 +36,7 @@ class Upstreams:
 
     async def exchange(self, effect: Exchange) -> Heard:
         """Carries out one Exchange within its timeout."""
-        start, error, useless = monotonic(), "", False
+        start, error, useless, ours = monotonic(), "", False, False
         try:
             async with asyncio.timeout(effect.timeout):
                 return Heard(await self._reply(effect), monotonic() - start)
@@ -43,10 +44,11 @@ class Upstreams:
             error = f"nothing within {effect.timeout:.1f} s"
         except Malformed as wrong:
             error = f"malformed: {wrong}"
-        except (OSError, EOFError) as wrong:
+        except (OSError, EOFError, ValueError) as wrong:
             error = str(wrong) or type(wrong).__name__
             useless = isinstance(wrong, OSError) and wrong.errno in _NO_WAY
-        return Heard(None, monotonic() - start, error, useless)
+            ours = isinstance(wrong, OSError) and wrong.errno in _OURS
+        return Heard(None, monotonic() - start, error, useless, ours)
 
     async def close(self) -> None:
         for kept in self._idle.values():
@@ -62,7 +64,9 @@ class Upstreams:
         if not reply.truncated:
             return reply
         try:
-            return await self._by_stream(upstream, effect.query)
+            # Where TCP is swallowed there is still an answer: that it was cut off.
+            async with asyncio.timeout(effect.timeout / 2):
+                return await self._by_stream(upstream, effect.query)
         except (OSError, EOFError):
             return reply
 
@@ -83,9 +87,16 @@ class Upstreams:
         """By a kept connection first: the server may have closed it meanwhile, then by a new one."""
         protocol = "tcp-tls" if upstream.tls_name else "tcp"
         while (kept := self._take(upstream)) is not None:
-            with contextlib.suppress(OSError, EOFError):
-                self.counts["hits", str(upstream), protocol] += 1
+            self.counts["hits", str(upstream), protocol] += 1
+            try:
                 return await self._converse(upstream, kept, query)
+            except (OSError, EOFError):
+                continue
+            except asyncio.CancelledError:
+                # Silent: so are the others, most likely, and the next try is to begin anew.
+                for _, (_, writer) in self._idle.pop(upstream, ()):
+                    writer.transport.abort()
+                raise
         self.counts["misses", str(upstream), protocol] += 1
         tls = self._context(upstream.authority) if upstream.tls_name else None
         stream = await asyncio.open_connection(

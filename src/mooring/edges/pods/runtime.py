@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from mooring.edges import descriptors
 from mooring.edges.pods import cgroups, network, pod_files, run_folder
 from mooring.edges.pods.addresses import Addresses
 from mooring.edges.pods.host import hidden, visible
@@ -222,6 +223,7 @@ class PodRuntime:
                 start_new_session=True,
                 cwd="/",
             )
+        descriptors.give_back(process.pid)
         pod.process = process
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
