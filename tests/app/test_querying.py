@@ -137,9 +137,10 @@ def test_a_node_asks_for_the_very_name() -> None:
     assert [("web", "REFUSED", ())] == told(asked("web", Type.A, "node/a"))
 
 
-def test_somebody_outside_asks_for_no_names_here() -> None:
+@pytest.mark.parametrize("source", ["192.0.2.7/a", "outside", "outside/a"])
+def test_somebody_outside_asks_for_no_names_here(source: str) -> None:
     with pytest.raises(PlaceError, match="names are asked for by a pod or a node"):
-        asker(names(), "192.0.2.7/a", "default")
+        asker(names(), source, "default")
 
 
 def test_a_name_that_cannot_be_is_not_asked_for() -> None:

@@ -130,7 +130,7 @@ def _foreseen(chain: Chain, asker: Asker, candidate: search.Candidate, kind: int
             candidate.name, candidate.because, "", Said(OPEN), (Note("resolver", "not asked", "there is no name server"),)
         )
     if server not in asker.ours:
-        note = Note("resolver", f"asks {server}", "which is not this cluster's DNS")
+        note = Note("resolver", f"asks {server}", "the pod's resolv.conf names it, and it is not this cluster's DNS")
         return Asked(candidate.name, candidate.because, server, Said(OPEN, upstream=server), (note,))
     said, notes = _walked(chain, asker, wire, kind)
     return Asked(candidate.name, candidate.because, server, said, notes)
@@ -264,6 +264,8 @@ def _hosts(objects: Objects) -> Iterator[str]:
 def asker(names: Names, source: str, namespace: str) -> Asker:
     """A pod, whose resolv.conf is foreseen; or a node, which asks the cluster's DNS for the very name. Raises PlaceError."""
     objects, cluster_dns = names.objects, names.dns.cluster
+    if source.partition("/")[0] == "outside":
+        raise PlaceError(f"--from {source}: names are asked for by a pod or a node", usage=True)
     to = Destination(next(iter(cluster_dns), "0.0.0.0"), 53, Protocol.UDP)
     start = origin(source, objects, namespace, to, lambda _: ("", ""))
     document = None if source.startswith("no") and "/" in source else pod_named(objects, namespace, source.rpartition("/")[2])

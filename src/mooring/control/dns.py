@@ -6,6 +6,7 @@ from collections.abc import Callable, Set
 from time import time
 from typing import Any, TypeVar
 
+import structlog
 from msgspec import Struct
 
 from mooring.control.informer import Informer
@@ -23,6 +24,7 @@ from mooring.ports.api import Api
 from mooring.services.names import PublishedService, published
 from mooring.services.view import ServiceName
 
+log = structlog.get_logger("dns")
 T = TypeVar("T", PublishedService, PublishedIngress)
 ENDED = ("Succeeded", "Failed")
 
@@ -176,7 +178,10 @@ class ZoneKeeper:
             self._serial = max(self._serial + 1, int(self._now()))
         change = Change(key, before, after)
         for callback in list(self._subscribers):
-            callback(change)
+            try:
+                callback(change)
+            except Exception:
+                log.exception("a change of a name was not taken in; the Zone and the others go on", key=key)
 
     def _pod_changed(self, before: PodAddresses | None, after: PodAddresses | None) -> None:
         for pod, step in ((after, 1), (before, -1)):

@@ -18,15 +18,16 @@ from mooring.dns.owners import Change
 from mooring.dns.settings import LOOPBACK, DnsSettings
 from mooring.dns.settings import networks as settings_networks
 from mooring.edges.dns.counters import Counting, WorkerMetrics
-from mooring.edges.dns.pool import WorkerPool
-from mooring.edges.dns.publisher import Publisher, TableOptions
+from mooring.edges.dns.pool import OTHERS, WorkerPool, end_found
+from mooring.edges.dns.publisher import Publisher, TableOptions, left_table
 from mooring.edges.dns.server import DnsServer, Sockets, bind, inherited
 from mooring.edges.dns.slow import SlowPath
 from mooring.edges.dns.streams import Responder, Streams
-from mooring.edges.dns.worker import TABLE
 
 log = structlog.get_logger("dns")
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before another try to write a table, doubling."""
 PATIENCE = 5.0
 """Seconds for which queries rather wait than fail after a start, as long as a resolver waits for its first try."""
 
@@ -59,7 +60,7 @@ def table_options(settings: DnsSettings, ranges: Sequence[str], own: Sequence[st
     whoever asks comes after them, and the query log misses nothing.
     """
     networks = settings_networks(settings) or [ip_network(text, strict=False) for text in (*LOOPBACK, *ranges)]
-    networks = (*networks, *map(ip_network, own))
+    networks = [*networks, *map(ip_network, (*own, *settings.transfer.to))]
     limit = settings.rate_limit
     return TableOptions(
         tuple((each.version, each.prefixlen, each.network_address.packed) for each in networks),
@@ -75,7 +76,7 @@ def _sockets(options: NamesOptions) -> list[Sockets]:
     """For each address. Raises OSError."""
     readers = max(1, options.workers)
     if not options.held:
-        return [bind(address, readers=readers) for address in options.addresses]
+        return [bind(address, readers=readers, shared=True) for address in options.addresses]
     return [inherited(options.held[at : at + readers + 1]) for at in range(0, len(options.held), readers + 1)]
 
 
@@ -90,7 +91,9 @@ async def answer(
     """Returns once names are answered; what goes on is in `tasks` and ends with `cleanup`. Workers stay. Raises OSError."""
     sockets, counting = _sockets(options), Counting(respond)
     WorkerMetrics(options.folder, counting, registry)
-    if options.workers == 0:
+    if options.workers == 0 or not sockets:
+        for number in range(OTHERS):
+            end_found(options.folder, number)
         await _synced(names)
         for each in sockets:
             server = DnsServer(counting.respond)
@@ -99,20 +102,27 @@ async def answer(
         return
     options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     udp = {number: tuple(each[number] for each in sockets) for number in range(options.workers)}
-    # What only the agent can answer waits in its sockets until there is something to say.
-    await _synced(names)
     slow = SlowPath(options.folder, counting.respond, udp)
-    slow.start()
+    slow.listen()
     cleanup.push_async_callback(slow.close)
+    # What comes by TCP or was handed over rather waits than fails while the Zone has not been read; no longer than PATIENCE.
+    await _synced(names)
+    slow.read()
     for each in sockets:
         streams = Streams(counting.respond)
         await streams.start(each[-1])
         cleanup.push_async_callback(streams.close)
     following = Following(Publisher(options.folder, options.table), names)
-    await following.start(keep=(options.folder / TABLE).exists())
     cleanup.callback(following.close)
+    pool = WorkerPool(options.folder, udp, options.cgroup)
+    keep = left_table(options.folder)
+    if keep:
+        # Its names are better than none, however long the API is away.
+        tasks.create_task(pool.run(), name="DNS workers")
+    await following.start(keep)
     tasks.create_task(following.run(), name="DNS table")
-    tasks.create_task(WorkerPool(options.folder, udp, options.cgroup).run(), name="DNS workers")
+    if not keep:
+        tasks.create_task(pool.run(), name="DNS workers")
 
 
 class Following:
@@ -121,37 +131,65 @@ class Following:
     def __init__(self, publisher: Publisher, names: ZoneKeeper) -> None:
         self._publisher, self._names = publisher, names
         self._waiting: list[Change] = []
+        self._broken = asyncio.Event()
         self._changed: Callable[[Change], None] = self._ignore
         self._undo = names.subscribe(lambda change: self._changed(change))
 
     async def start(self, keep: bool) -> None:
-        """Writes the first table, once all has been listed, or after PATIENCE. `keep`: an earlier agent's is better than one
-        with half of the names, so wait as long as it takes.
+        """Writes the first table. `keep`: an earlier agent's is better than one with half of the names, so wait until all has
+        been listed, as long as it takes.
         """
         if keep:
             await self._names.wait_synced()
-        else:
-            await _synced(self._names)
         began = monotonic()
-        self._changed = self._waiting.append
-        for _ in self._publisher.replacing(self._names.zone):
-            await asyncio.sleep(0)
-        self._changed = self._put
-        self._publisher.change(self._names.zone, *self._waiting)
-        self._waiting.clear()
+        await self._replace()
         took = round(monotonic() - began, 3)
         log.info("names are published", names=self._publisher.names, synced=self._names.synced, seconds=took)
 
     async def run(self) -> None:
-        """Says in the table when all has been listed."""
+        """Says in the table when all has been listed, and makes it anew after a change that could not be written."""
         await self._names.wait_synced()
-        self._publisher.change(self._names.zone)
+        self._put()
+        pause = FIRST_PAUSE
+        while True:
+            await self._broken.wait()
+            try:
+                await self._replace()
+                log.info("the table of names is whole again", names=self._publisher.names)
+                pause = FIRST_PAUSE
+            except (OSError, ValueError) as error:
+                log.error("the table of names cannot be written: answers grow old", error=str(error), again_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _replace(self) -> None:
+        """Everything anew; what changes meanwhile goes in at the end. Raises OSError."""
+        self._broken.clear()
+        self._waiting.clear()
+        self._changed = self._waiting.append
+        try:
+            for _ in self._publisher.replacing(self._names.zone):
+                await asyncio.sleep(0)
+            self._publisher.change(self._names.zone, *self._waiting)
+        except BaseException:
+            self._broken.set()
+            raise
+        finally:
+            self._waiting.clear()
+            self._changed = self._put
 
     def _ignore(self, change: Change) -> None:
         """It will be in the first table."""
 
-    def _put(self, change: Change) -> None:
-        self._publisher.change(self._names.zone, change)
+    def _put(self, *changes: Change) -> None:
+        """What cannot be written is made good by `run`: a change tells only what differs from the one before."""
+        if self._broken.is_set():
+            return
+        try:
+            self._publisher.change(self._names.zone, *changes)
+        except Exception:
+            log.exception("a change could not be written to the table of names")
+            self._broken.set()
 
     def close(self) -> None:
         self._undo()

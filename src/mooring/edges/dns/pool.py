@@ -55,6 +55,7 @@ class WorkerPool:
         """Until cancelled; the workers go on."""
         if self._cgroup is not None:
             cgroups.create(self._cgroup)
+            self._end_strays(self._cgroup)
         for number in range(OTHERS):
             if number not in self._sockets:
                 end_found(self._folder, number)
@@ -66,6 +67,13 @@ class WorkerPool:
             for worker in self.workers.values():
                 os.close(worker.pidfd)
             self.workers.clear()
+
+    def _end_strays(self, group: Path) -> None:
+        """Workers whose lock files somebody removed: they have our sockets, and nobody would find them by name."""
+        told = [_told(self._folder / lock_file(number)) for number in range(OTHERS)]
+        for pid in set(cgroups.processes(group)) - {each[0] for each in told if each is not None}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     async def _keep(self, number: int) -> None:
         loop = asyncio.get_running_loop()
@@ -133,10 +141,10 @@ def _told(lock: Path) -> tuple[int, str, str] | None:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
     except BlockingIOError:
-        pid, version, inodes = os.read(descriptor, 4096).decode().split()
-        return int(pid), version, inodes
-    except ValueError:
-        return None
+        # It may have the lock, but not yet written who it is.
+        pid, _, rest = os.read(descriptor, 4096).decode(errors="replace").strip().partition(" ")
+        version, _, inodes = rest.partition(" ")
+        return (int(pid), version, inodes) if pid.isdecimal() else None
     finally:
         os.close(descriptor)
 

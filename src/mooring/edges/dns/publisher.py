@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from mooring.dns.compile import Compiler, zones
 from mooring.dns.names import Name, from_text
 from mooring.dns.owners import Change, Given, apexes, changed, everything, zone_owners
-from mooring.dns.table import Flag, Settings, TableFull, TableWriter, is_table, serial_of, size, supersede
+from mooring.dns.table import MAX_ZONES, Flag, Settings, TableFull, TableWriter, is_table, serial_of, size, supersede
 from mooring.dns.zone import Zone
 from mooring.edges.dns.worker import TABLE
 
@@ -79,21 +79,27 @@ class Publisher:
         """
         own = zone_owners(zone)
         options = self._options
-        self._settings = Settings(zones(apexes(zone.options), own), options.prefixes, options.rate, options.burst)
+        # Names in zones beyond what a table can hold are in none of its zones: the agent answers them.
+        kept = zones(apexes(zone.options)[:MAX_ZONES], own)
+        self._settings = Settings(kept, options.prefixes, options.rate, options.burst)
         services = b"\3svc" + from_text(zone.options.domain).lower()
         self._compiler = Compiler(self._settings.zones, services if options.autopath else None)
         still = structs.replace(
             zone, services=dict(zone.services), namespaces=frozenset(zone.namespaces), ingresses=dict(zone.ingresses)
         )
         made = self._create(4 * len(still.services), 512 * len(still.services))
-        for number, (name, given) in enumerate(everything(still)):
-            entry = self._compiler.entry(name, given)
-            if entry is not None:
-                made = self._put(made, entry.name, entry.packed())
-            if number % STEP == STEP - 1:
-                yield
-        self._finish(made, zone)
-        self._install(made)
+        try:
+            for number, (name, given) in enumerate(everything(still)):
+                entry = self._compiler.entry(name, given)
+                if entry is not None:
+                    made = self._put(made, entry.name, entry.packed())
+                if number % STEP == STEP - 1:
+                    yield
+            self._finish(made, zone)
+            self._install(made)
+        except BaseException:
+            made.close()
+            raise
 
     def change(self, zone: Zone, *changes: Change) -> None:
         """What these objects gave before and give now, in the Zone after it. Raises OSError."""
@@ -103,17 +109,22 @@ class Publisher:
         """What names have from now on, all givers together; and the Zone's serial. Raises OSError."""
         assert self._table is not None, "replace comes first"
         table = self._table
-        for name, given in names:
-            entry = self._compiler.entry(name, given) if given else None
-            if entry is None:
-                table.writer.remove(name)
-            else:
-                table = self._put(table, name, entry.packed())
-        if table is self._table and table.writer.worn:
-            table = self._copied(table)
-        self._finish(table, zone)
-        if table is not self._table:
-            self._install(table)
+        try:
+            for name, given in names:
+                entry = self._compiler.entry(name, given) if given else None
+                if entry is None:
+                    table.writer.remove(name)
+                else:
+                    table = self._put(table, name, entry.packed())
+            if table is self._table and table.writer.worn:
+                table = self._copied(table)
+            self._finish(table, zone)
+            if table is not self._table:
+                self._install(table)
+        except BaseException:
+            if table is not self._table:
+                table.close()
+            raise
 
     def _put(self, table: "_File", name: Name, packed: bytes) -> "_File":
         """Into the table, or into a larger copy of it, which is not installed yet."""
@@ -146,11 +157,13 @@ class Publisher:
 
     def _install(self, table: "_File") -> None:
         """In the place of the one before."""
-        before, self._table = self._table, table
         _mark_superseded(self._folder / TABLE)
         os.rename(table.path, self._folder / TABLE)
+        before, self._table = self._table, table
         self.installed += 1
         if before is not None:
+            # Also where somebody removed its file, so that it was not found by its name.
+            before.supersede()
             before.close()
 
     def close(self) -> None:
@@ -161,7 +174,7 @@ class Publisher:
 
 
 class _File:
-    """A table in a file of zeros, which takes room only where it is written."""
+    """A table in a file of zeros, whose room on the disk is taken at once."""
 
     def __init__(self, folder: Path, settings: Settings, names: int, octets: int, generation: int) -> None:
         slots, length = size(settings, names, octets)
@@ -169,11 +182,20 @@ class _File:
         self.path.unlink(missing_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, length)
+            # Not a hole: on a full disk writing to one ends the process (SIGBUS); this raises OSError.
+            os.posix_fallocate(descriptor, 0, length)
             self._map = mmap.mmap(descriptor, length)
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
         finally:
             os.close(descriptor)
         self.writer = TableWriter(memoryview(self._map), slots, settings, generation, store)
+
+    def supersede(self) -> None:
+        """Its readers map the file anew."""
+        with memoryview(self._map) as buffer:
+            supersede(buffer)
 
     def close(self) -> None:
         """What was not installed is removed."""
@@ -185,6 +207,11 @@ class _File:
 def last_serial(folder: Path) -> int:
     """The serial that an earlier agent had reached, 0 for none: the next one must not begin before it."""
     return _of_left_table(folder / TABLE, serial_of) or 0
+
+
+def left_table(folder: Path) -> bool:
+    """Whether an earlier agent left a table from which workers of ours can answer."""
+    return _of_left_table(folder / TABLE, lambda _: True) or False
 
 
 def _mark_superseded(path: Path) -> None:

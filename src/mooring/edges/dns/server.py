@@ -23,20 +23,21 @@ Sockets = tuple[socket.socket, ...]
 """UDP, one for each reader, and TCP listening, all bound to one address and port."""
 
 
-def bind(host: str, port: int = 53, readers: int = 1) -> Sockets:
+def bind(host: str, port: int = 53, readers: int = 1, *, shared: bool = False) -> Sockets:
     """Opens and binds all sockets; port 0 takes one that is free for all of them. Raises OSError: address not there, or taken.
 
     Whoever keeps them open lets queries wait in them while the server that reads them restarts. Several UDP sockets share the
-    address (SO_REUSEPORT): the kernel gives all questions of one client's socket to the same one.
+    address (SO_REUSEPORT): the kernel gives all questions of one client's socket to the same one. `shared`: so may UDP
+    sockets of somebody else, such as a worker that outlived its agent; TCP still tells whether another server is there.
     """
     for _ in range(0 if port else TRIES):
         # A port that is free for TCP may be taken for UDP.
         with contextlib.suppress(OSError):
-            return _bound(host, port, readers)
-    return _bound(host, port, readers)
+            return _bound(host, port, readers, shared)
+    return _bound(host, port, readers, shared)
 
 
-def _bound(host: str, port: int, readers: int) -> Sockets:
+def _bound(host: str, port: int, readers: int, shared: bool) -> Sockets:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     tcp = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     opened = [tcp]
@@ -46,7 +47,7 @@ def _bound(host: str, port: int, readers: int) -> Sockets:
         for _ in range(readers):
             udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             opened.insert(-1, udp)
-            if readers > 1:
+            if readers > 1 or shared:
                 udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             udp.bind((host, tcp.getsockname()[1]))
         tcp.listen(BACKLOG)

@@ -26,6 +26,8 @@ AT_ONCE = 64
 """Messages taken from one worker before other work has its turn."""
 OUTSTANDING = 4096
 BACKLOG = 64
+ACCEPT_PAUSE = 0.1
+"""Seconds after which it is tried again where a worker could not be let in."""
 
 Sockets = Mapping[int, Sequence[socket.socket]]
 """By the number of the worker: its UDP sockets, in their order."""
@@ -42,7 +44,12 @@ class SlowPath:
         self.dropped = 0
 
     def start(self) -> None:
-        """Takes the place of whoever listened before. Raises OSError."""
+        """Raises OSError."""
+        self.listen()
+        self.read()
+
+    def listen(self) -> None:
+        """Takes the place of whoever listened before; what workers hand over waits until `read`. Raises OSError."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -58,7 +65,11 @@ class SlowPath:
         finally:
             os.close(folder)
         self._listening = listening
-        asyncio.get_running_loop().add_reader(listening, self._accept)
+
+    def read(self) -> None:
+        """Begins to take and answer what was handed over."""
+        if self._listening is not None:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
     async def close(self) -> None:
         """Workers look for the next agent from now on."""
@@ -76,7 +87,12 @@ class SlowPath:
         assert self._listening is not None
         try:
             worker, _ = self._listening.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptor is left: not again and again at once
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listening)
+            loop.call_later(ACCEPT_PAUSE, self.read)
             return
         worker.setblocking(False)
         self._workers.add(worker)
