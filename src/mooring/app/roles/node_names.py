@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
 from math import ceil
 from pathlib import Path
@@ -95,10 +95,7 @@ async def answer(
         for number in range(OTHERS):
             end_found(options.folder, number)
         await _synced(names)
-        for each in sockets:
-            server = DnsServer(counting.respond)
-            await server.start(each)
-            cleanup.push_async_callback(server.close)
+        await _serve(sockets, counting.respond, cleanup)
         return
     options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     udp = {number: tuple(each[number] for each in sockets) for number in range(options.workers)}
@@ -115,9 +112,22 @@ async def answer(
     following = Following(Publisher(options.folder, options.table), names)
     cleanup.callback(following.close)
     pool = WorkerPool(options.folder, udp, options.cgroup)
-    keep = left_table(options.folder)
+    await _publish(following, pool, left_table(options.folder), tasks)
+
+
+async def _serve(sockets: Iterable[Sockets], respond: Responder, cleanup: contextlib.AsyncExitStack) -> None:
+    """All by the agent."""
+    for each in sockets:
+        server = DnsServer(respond)
+        await server.start(each)
+        cleanup.push_async_callback(server.close)
+
+
+async def _publish(following: "Following", pool: WorkerPool, keep: bool, tasks: asyncio.TaskGroup) -> None:
+    """Workers answer from the table once it is there. `keep`: from an earlier agent's at once, whose names are better than none
+    however long the API is away.
+    """
     if keep:
-        # Its names are better than none, however long the API is away.
         tasks.create_task(pool.run(), name="DNS workers")
     await following.start(keep)
     tasks.create_task(following.run(), name="DNS table")
