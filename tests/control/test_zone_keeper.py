@@ -218,6 +218,23 @@ async def test_a_namespace_with_services_exists_before_the_namespaces_are_listed
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_subscriber_that_breaks_keeps_the_change_from_nobody_else() -> None:
+    api = await furnished()
+    async with keeping(api) as keeper:
+        seen: list[Told] = []
+
+        def broken(_: Change) -> None:
+            raise RuntimeError("boom")
+
+        keeper.subscribe(broken)
+        keeper.subscribe(lambda _: seen.append(ask(keeper, "away")))
+        targets = ("db1.example.org", "db2.example.org")
+        for target in targets:
+            await api.write("patch", SERVICE, "default", "away", {"spec": {"externalName": target}})
+            await until(lambda target=target: ask(keeper, "away") == (f"CNAME {target}",))
+        assert [(f"CNAME {target}",) for target in targets] == seen
+
+
 class Rewinding:
     """An API whose every watch ends after a few events, and begins anew with what was told long before."""
 

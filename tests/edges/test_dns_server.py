@@ -4,6 +4,7 @@ import asyncio
 
 import dns.asyncquery
 import dns.message
+import pytest
 
 from mooring.dns import wire
 from mooring.dns.records import Rcode, Reply, Transport, address
@@ -86,3 +87,17 @@ async def test_queries_wait_in_kept_sockets_while_the_server_restarts() -> None:
         assert (await asked).answer == (await connected).answer != []
     finally:
         await second.close()
+
+
+def test_a_shared_address_is_bound_beside_a_worker_that_outlived_its_agent_but_not_beside_a_server() -> None:
+    udp, tcp = bind("127.0.0.1", 0, shared=True)
+    port = udp.getsockname()[1]
+    with pytest.raises(OSError, match="in use"):
+        bind("127.0.0.1", port, shared=True)
+    tcp.close()
+    with pytest.raises(OSError, match="in use"):
+        bind("127.0.0.1", port)
+    again = bind("127.0.0.1", port, shared=True)
+    assert [port, port] == [each.getsockname()[1] for each in again]
+    for each in (udp, *again):
+        each.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -20,9 +21,10 @@ from prometheus_client import CollectorRegistry
 
 from mooring.dns.owners import Change
 from mooring.dns.records import Transport
+from mooring.dns.table import MAGIC
 from mooring.dns.zone import Zone, ZoneOptions
 from mooring.edges.dns import counters, hotpath, plainpath
-from mooring.edges.dns.pool import WorkerPool
+from mooring.edges.dns.pool import WorkerPool, adopted, end_found
 from mooring.edges.dns.publisher import Publisher, TableOptions
 from mooring.edges.dns.server import bind
 from mooring.edges.dns.slow import SlowPath
@@ -74,14 +76,18 @@ async def agent(
     held: Held,
     now: Zone | None = None,
     options: TableOptions | None = None,
+    *,
+    reading: bool = True,
 ) -> AsyncIterator[Lab]:
-    """With a worker for each UDP socket."""
+    """With a worker for each UDP socket. `reading`: at once, what they hand over."""
     sockets = {number: (each,) for number, each in enumerate(held[:-1])}
     publisher = Publisher(folder, options)
     publisher.replace(now or zone())
     counting = counters.Counting(echo)
     slow = SlowPath(folder, counting.respond, sockets)
-    slow.start()
+    slow.listen()
+    if reading:
+        slow.read()
     pool = WorkerPool(folder, sockets, None)
     running = asyncio.create_task(pool.run())
     try:
@@ -241,6 +247,41 @@ async def test_a_burst_waits_for_a_busy_agent_and_nothing_of_it_is_lost(tmp_path
             async with asyncio.timeout(DEADLINE):
                 replies = [await loop.sock_recv(client, 512) for _ in range(200)]
         assert {dns.rcode.NOTAUTH} == {dns.message.from_wire(reply).rcode() for reply in replies}
+
+
+async def test_what_is_handed_over_before_the_agent_can_answer_waits_for_it(tmp_path: Path, held: Held) -> None:
+    async with agent(tmp_path, held, reading=False) as lab:
+        asked = asyncio.create_task(lab.ask("example.com"))
+        async with asyncio.timeout(DEADLINE):
+            while not counters.read(tmp_path)[plainpath.HANDED]:
+                await asyncio.sleep(0.001)
+        await asyncio.wait({asked}, timeout=0.05)
+        assert not asked.done()
+        lab.slow.read()
+        assert dns.rcode.NOTAUTH == (await asked).rcode()
+
+
+LOCKS = {
+    "nobody has written who it is yet": ("", False),
+    "a worker without sockets": (f"{os.getpid()} {MAGIC} \n", True),
+    "a worker with sockets that are not ours": (f"{os.getpid()} {MAGIC} 7,8\n", False),
+    "a worker of another version": (f"{os.getpid()} 7 \n", False),
+}
+
+
+@pytest.mark.parametrize(("told", "expected"), LOCKS.values(), ids=LOCKS)
+def test_whom_a_held_lock_tells(tmp_path: Path, told: str, expected: bool) -> None:
+    lock = tmp_path / "worker-0.lock"
+    lock.write_text(told)
+    with lock.open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        found = adopted(tmp_path, 0, ())
+        assert expected == (found is not None)
+        if found is not None:
+            assert os.getpid() == found.pid
+            os.close(found.pidfd)
+        if not told:
+            end_found(tmp_path, 0)
 
 
 async def test_their_counters_become_metrics_with_coredns_names(tmp_path: Path, held: Held) -> None:
