@@ -1,0 +1,1 @@
+"""Ingress v1 and the annotations of ingress-nginx, as a RouteTable."""

@@ -1,0 +1,355 @@
+"""What is served for one host? The paths of all Ingresses that name it, merged, and what holds for the host as a whole.
+
+A path that several claim is the most senior Ingress's; the others are told. Where an Ingress has a default backend, that gets
+what no path of the host matches, and of hosts that nobody names what no rule without a host matches: before others that of an
+Ingress without rules. Else it is 404: a request never falls through to a less specific host.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct, structs
+
+from mooring.routing.finding import Finding, Level
+from mooring.routing.ingress import actions, canary
+from mooring.routing.ingress.backends import Target, cluster_of
+from mooring.routing.ingress.objects import SetOf
+from mooring.routing.ingress.paths import (
+    MOST_INSTRUCTIONS_OF_HOST,
+    BadPattern,
+    compiled,
+    guarded,
+    has_patterns,
+    path_match,
+)
+from mooring.routing.ingress.precedence import precedence
+from mooring.routing.ingress.reading import EFFECT_OFF, EVERY_HOST, Candidate, Reading
+from mooring.routing.ingress.redirects import app_root, https, missing_slash, other_name, wants_https
+from mooring.routing.ingress.wishes import PLAIN, Canary, Wishes
+from mooring.routing.table import (
+    ANY_PATH,
+    NO_FILTERS,
+    Action,
+    Answer,
+    ClientCertificates,
+    Cluster,
+    Filters,
+    Forward,
+    Match,
+    PathKind,
+    PathMatch,
+    Route,
+    Speaks,
+    VirtualHost,
+    WeightedCluster,
+)
+
+
+class HostOptions(Struct, frozen=True, gc=False):
+    """`default_certificate`: whether there is one. `believes`: whether some X-Forwarded-Proto is believed."""
+
+    default_certificate: bool
+    believes: bool
+
+
+class HostView(Struct, frozen=True, gc=False, eq=False):
+    """`plain` and `secure` are the same object where TLS makes no difference. `certificate` is the key of its own, '' for the
+    default one. `aliases` are wanted: whether they are free is not known here. `www`: the host that redirects here.
+    `is_served`: whether anybody but canaries names it."""
+
+    plain: VirtualHost
+    secure: VirtualHost
+    certificate: str = ""
+    clients: ClientCertificates | None = None
+    ciphers: str = ""
+    passthrough: str = ""
+    aliases: tuple[tuple[str, Reading], ...] = ()
+    www: VirtualHost | None = None
+    source: str = ""
+    is_served: bool = True
+    findings: tuple[Finding, ...] = ()
+    clusters: Mapping[str, Cluster] = {}
+    sets: Mapping[str, SetOf] = {}
+
+
+class _Claim(Struct):
+    """A path with its owner."""
+
+    reading: Reading
+    candidate: Candidate
+    match: PathMatch
+    broken: str = ""
+    canary: tuple[Wishes, Target, Canary] | None = None
+    canary_source: str = ""
+
+    @property
+    def wishes(self) -> Wishes:
+        return self.reading.wishes
+
+    @property
+    def source(self) -> str:
+        return f"{self.reading.about} {self.candidate.field}"
+
+
+def merge(host: str, readings: Sequence[Reading], options: HostOptions) -> HostView:
+    """`readings` are of all Ingresses that name the host, the most senior first."""
+    return _Merger(host, readings, options).view()
+
+
+class _Merger:
+    """Collects findings, clusters and endpoint sets on the way."""
+
+    def __init__(self, host: str, readings: Sequence[Reading], options: HostOptions) -> None:
+        self.host, self.options = host, options
+        self.primaries = [each for each in readings if each.wishes.canary is None]
+        self.canaries = [each for each in readings if each.wishes.canary is not None]
+        self.patterns = has_patterns(self.primaries, host)
+        self._instructions = 0
+        self.findings: list[Finding] = []
+        self.clusters: dict[str, Cluster] = {}
+        self.sets: dict[str, SetOf] = {}
+        self.claims: dict[PathMatch, _Claim] = {}
+        self.default: _Claim | None = None
+
+    def tell(self, reading: Reading, reason: str, field: str, message: str, effect: str) -> None:
+        self.findings.append(Finding(reading.about, Level.WARNING, reason, field, message, effect))
+
+    def view(self) -> HostView:
+        for reading in self.primaries:
+            for candidate in reading.paths.get(self.host, ()):
+                if not candidate.is_default:
+                    self._claim(reading, candidate)
+        self._tell_shadowed()
+        self._choose_default()
+        for reading in self.canaries:
+            for candidate in reading.paths.get(self.host, ()):
+                self._attach(reading, candidate)
+        return self._view()
+
+    # --- Whose a path is
+
+    def _claim(self, reading: Reading, candidate: Candidate) -> None:
+        match, broken = self._match(reading, candidate)
+        if match is None:
+            return
+        winner = self.claims.setdefault(match, _Claim(reading, candidate, match, broken))
+        if winner.candidate is not candidate:
+            self._tell_conflict(reading, candidate, winner, f"{candidate.field}.path", EFFECT_OFF)
+
+    def _match(self, reading: Reading, candidate: Candidate) -> tuple[PathMatch | None, str]:
+        try:
+            return self._bounded(path_match(candidate, self.patterns)), ""
+        except BadPattern as error:
+            broken = f"the regular expression cannot be used: {error}"
+            match = guarded(candidate.path)
+            effect = (
+                f"everything that begins with {match.value} and matches nothing longer answers 503" if match else EFFECT_OFF
+            )
+            self.tell(reading, "BadPattern", f"{candidate.field}.path", broken, effect)
+            return match, broken
+
+    def _bounded(self, match: PathMatch) -> PathMatch:
+        """Raises BadPattern once the host has more regular expressions than a proxy should hold."""
+        if match.kind is PathKind.REGEX_PREFIX:
+            self._instructions += compiled(match.value)[1]
+            if self._instructions > MOST_INSTRUCTIONS_OF_HOST:
+                raise BadPattern(f"those of {self.host} have more than {MOST_INSTRUCTIONS_OF_HOST} instructions in all")
+        return match
+
+    def _tell_conflict(self, reading: Reading, candidate: Candidate, winner: _Claim, field: str, effect: str) -> None:
+        where = "hosts that no rule names" if self.host == EVERY_HOST else self.host
+        message = f"{candidate.path} of {where} is already {winner.source}"
+        if winner.candidate.path != candidate.path or winner.candidate.path_type != candidate.path_type:
+            message += f", whose {winner.candidate.path} ({winner.candidate.path_type}) is the same"
+        self.tell(reading, "Conflict", field, message, effect)
+
+    def _tell_shadowed(self) -> None:
+        """The only way in which others that are not the same leave nothing of a path."""
+        for match, claim in self.claims.items():
+            exact = self.claims.get(PathMatch(PathKind.EXACT, match.value))
+            below = self.claims.get(PathMatch(PathKind.STRING_PREFIX, match.value + "/"))
+            if match.kind is PathKind.PREFIX and exact and below:
+                message = f"{exact.source} and {below.source} leave nothing of {match.value} of {self.host}"
+                self.tell(claim.reading, "Shadowed", f"{claim.candidate.field}.path", message, "it gets no requests")
+
+    def _choose_default(self) -> None:
+        found = [
+            _Claim(reading, candidate, ANY_PATH)
+            for reading in self.primaries
+            for candidate in reading.paths.get(self.host, ())
+            if candidate.is_default
+        ]
+        if self.host == EVERY_HOST:
+            found.sort(key=lambda claim: claim.reading.has_rules)
+        if not found:
+            return
+        self.default, *others = found
+        for other in others:
+            quiet = self.host == EVERY_HOST and other.reading.has_rules
+            if not quiet and other.candidate.target != self.default.candidate.target:
+                where = "hosts that no rule names" if self.host == EVERY_HOST else self.host
+                message = f"what matches no path of {where} already goes to that of {self.default.reading.about}"
+                self.tell(other.reading, "Conflict", other.candidate.field, message, "it gets none of that")
+
+    def _attach(self, reading: Reading, candidate: Candidate) -> None:
+        match, _ = self._match(reading, candidate)
+        claim = self.default if candidate.is_default else self.claims.get(match) if match else None
+        field, wish = candidate.field, reading.wishes.canary
+        if claim is None:
+            alone = self.host == EVERY_HOST and not reading.has_rules
+            if match is not None and (alone or not candidate.is_default):
+                path = f"{candidate.path} ({candidate.path_type}) of {self.host}"
+                message = f"no other Ingress has {path}, of which it would be the canary"
+                self.tell(reading, "NoPrimary", field, message, EFFECT_OFF)
+        elif claim.canary is not None:
+            message = f"{claim.source} already has a canary: {claim.canary_source}"
+            self.tell(reading, "Conflict", field, message, EFFECT_OFF)
+        elif candidate.target is not None and wish is not None:
+            claim.canary = reading.wishes, candidate.target, wish
+            claim.canary_source = f"{reading.about} {field}"
+
+    # --- Routes
+
+    def _view(self) -> HostView:
+        has_tls = self._certificate() is not None
+        clients = self._clients()
+        claims = sorted(self.claims.values(), key=lambda claim: precedence(claim.match, False))
+        if self.default is not None:
+            claims.append(self.default)
+        plain: list[Route] = []
+        secure: list[Route] = []
+        for root in self._app_roots():
+            plain.append(root)
+            secure.append(root)
+        for claim in claims:
+            routes = self._routes(claim)
+            slash = missing_slash(claim.match, claim.candidate.name, claim.source, self.claims)
+            secure += routes + slash
+            if wants_https(claim.wishes, clients, has_tls and self.host != EVERY_HOST, claim.candidate):
+                redirect = https(claim.match, claim.candidate.name, claim.source, self.options.believes)
+                plain += [redirect, *(routes if self.options.believes else ())]
+            else:
+                plain += routes
+            plain += slash
+        return self._finished(tuple(plain), tuple(secure), clients)
+
+    def _finished(self, plain: tuple[Route, ...], secure: tuple[Route, ...], clients: ClientCertificates | None) -> HostView:
+        first = self.primaries[0] if self.primaries else None
+        source = str(first.about) if first else ""
+        over_tls = VirtualHost(self.host, (self.host,), secure, source=source)
+        same = len(plain) == len(secure) and all(one is other for one, other in zip(plain, secure, strict=True))
+        return HostView(
+            over_tls if same else VirtualHost(self.host, (self.host,), plain, source=source),
+            over_tls,
+            self._certificate() or "",
+            clients,
+            next((each.wishes.ssl_ciphers for each in self.primaries if each.wishes.ssl_ciphers), ""),
+            self._passthrough(),
+            tuple((alias.lower(), each) for each in self.primaries for alias in each.wishes.aliases),
+            other_name(self.host, self.primaries),
+            source,
+            bool(self.primaries),
+            tuple(self.findings),
+            self.clusters,
+            self.sets,
+        )
+
+    def _routes(self, claim: _Claim) -> list[Route]:
+        """In order: those that a canary's conditions decide, then the one for all."""
+        action = self._action(claim)
+        through = self._filters(claim) if isinstance(action, Forward) else self._answer_filters(claim, action)
+        last = Route(claim.candidate.name, Match(claim.match), action, through, claim.wishes.policy, claim.source)
+        if claim.canary is None or not isinstance(action, Forward):
+            return [last]
+        own, target, wish = claim.canary
+        wishes = canary.wishes(claim.wishes, own)
+        (primary,) = action.to
+        other = self._keep(*cluster_of(target, wishes))
+        to_other = self._forward(wishes, claim, WeightedCluster(other))
+        branches = [
+            structs.replace(
+                last,
+                name=f"{last.name}/canary-{word}",
+                match=Match(claim.match, (condition,)),
+                action=to_other if to_canary else action,
+                source=claim.canary_source,
+            )
+            for word, condition, to_canary in canary.branches(wish)
+        ]
+        shared = self._forward(claim.wishes, claim, *canary.shares(wish, primary.cluster, other))
+        return [*branches, structs.replace(last, action=shared)]
+
+    def _action(self, claim: _Claim) -> Action:
+        wishes, candidate = claim.wishes, claim.candidate
+        if wishes.refused:
+            return Answer(503, because=wishes.refused)
+        if claim.broken:
+            return Answer(503, because=claim.broken)
+        if wishes.redirect is not None and not candidate.is_default:
+            return wishes.redirect
+        if candidate.target is not None:
+            return self._forward(wishes, claim, WeightedCluster(self._cluster(candidate.target, claim)))
+        if claim.reading.fallback is not None:
+            return self._forward(wishes, claim, WeightedCluster(self._page_cluster(claim.reading.fallback)))
+        return Answer(503, because=candidate.broken)
+
+    def _forward(self, wishes: Wishes, claim: _Claim, *to: WeightedCluster) -> Forward:
+        return actions.forward(wishes, claim.candidate.path, self.patterns, *to)
+
+    def _filters(self, claim: _Claim) -> Filters:
+        pages = claim.reading.fallback if claim.wishes.error_statuses else None
+        cluster = self._page_cluster(pages) if pages else ""
+        return actions.filters(claim.wishes, claim.candidate, claim.reading.about, cluster)
+
+    def _answer_filters(self, claim: _Claim, action: Action) -> Filters:
+        """A redirect or a broken rule is answered before anything is asked, as ingress-nginx does; error pages apply."""
+        if isinstance(action, Answer) and claim.wishes.error_statuses:
+            return Filters(error_pages=self._filters(claim).error_pages)
+        return NO_FILTERS
+
+    def _cluster(self, target: Target, claim: _Claim) -> str:
+        return self._keep(*cluster_of(target, claim.wishes, claim.reading.fallback))
+
+    def _page_cluster(self, target: Target) -> str:
+        return self._keep(*cluster_of(target, PLAIN))
+
+    def _keep(self, cluster: Cluster, members: SetOf | None) -> str:
+        self.clusters[cluster.name] = cluster
+        if members is not None:
+            self.sets[cluster.where.set] = members  # type: ignore[union-attr]
+        return cluster.name
+
+    def _app_roots(self) -> list[Route]:
+        """Of the Ingress that has the host's `/`, or of the first one if nobody has."""
+        owner = self.claims.get(PathMatch(PathKind.EXACT, "/")) or self.claims.get(ANY_PATH)
+        wanted = [owner.reading] if owner else self.primaries
+        first = next((each for each in wanted if each.wishes.app_root), None)
+        return [app_root(first, self.host)] if first else []
+
+    # --- The host as a whole
+
+    def _certificate(self) -> str | None:
+        """The key of its certificate, '' for the default one, None for no TLS: as the most senior says that has any."""
+        keys = [(each, each.tls[self.host]) for each in self.primaries if self.host in each.tls]
+        return keys[0][1] if keys and (keys[0][1] or self.options.default_certificate) else None
+
+    def _clients(self) -> ClientCertificates | None:
+        """Client certificates are asked for before anything is known of the path: they are one thing for a host."""
+        wanted = [each for each in self.primaries if each.wishes.clients is not None]
+        for other in wanted[1:]:
+            if other.wishes.clients != wanted[0].wishes.clients:
+                field = "metadata.annotations[nginx.ingress.kubernetes.io/auth-tls-secret]"
+                message = f"client certificates of {self.host} are already as {wanted[0].about} says"
+                self.tell(other, "Conflict", field, message, "that one's hold")
+        return wanted[0].wishes.clients if wanted else None
+
+    def _passthrough(self) -> str:
+        first = self.primaries[0] if self.primaries else None
+        if first is None or not first.wishes.passthrough:
+            return ""
+        root = self.claims.get(ANY_PATH) or self.default
+        field = "metadata.annotations[nginx.ingress.kubernetes.io/ssl-passthrough]"
+        if self.host == EVERY_HOST or root is None or root.candidate.target is None:
+            self.tell(first, "NoPassthrough", field, f"no working rule for / of {self.host} says where to", "TLS ends here")
+            return ""
+        opaque = Wishes(speaks=Speaks.OPAQUE, policy=root.wishes.policy, service_upstream=root.wishes.service_upstream)
+        return self._keep(*cluster_of(root.candidate.target, opaque))

@@ -1,0 +1,61 @@
+"""Who gets to the canary, by which rule, and in which order?"""
+
+import pytest
+
+from mooring.routing.ingress.canary import branches, shares
+from mooring.routing.ingress.wishes import Canary
+from mooring.routing.table import Condition, How, Part, WeightedCluster
+
+HEADER = Condition(Part.HEADER, How.EXACT, "x-canary", "always")
+NOT_BY_HEADER = Condition(Part.HEADER, How.EXACT, "x-canary", "never")
+COOKIE = Condition(Part.COOKIE, How.EXACT, "Canary", "always")
+NOT_BY_COOKIE = Condition(Part.COOKIE, How.EXACT, "Canary", "never")
+
+BRANCHES: dict[str, tuple[Canary, list[tuple[Condition, bool]]]] = {
+    "nothing is decided before the weight": (Canary(weight=10), []),
+    "a header says always or never": (Canary(header="X-Canary"), [(HEADER, True), (NOT_BY_HEADER, False)]),
+    "only one value does, and there is no never": (
+        Canary(header="X-Canary", value="blue"),
+        [(Condition(Part.HEADER, How.EXACT, "x-canary", "blue"), True)],
+    ),
+    "a value is more than a pattern": (
+        Canary(header="X-Canary", value="blue", pattern="red"),
+        [(Condition(Part.HEADER, How.EXACT, "x-canary", "blue"), True)],
+    ),
+    "a pattern": (
+        Canary(header="X-Canary", pattern="(?s:.*)red"),
+        [(Condition(Part.HEADER, How.REGEX, "x-canary", "(?s:.*)red"), True)],
+    ),
+    "a pattern without a header is none": (Canary(pattern="red"), []),
+    "a cookie, whose name has its letter case": (Canary(cookie="Canary"), [(COOKIE, True), (NOT_BY_COOKIE, False)]),
+    "the header comes before the cookie": (
+        Canary(header="X-Canary", cookie="Canary"),
+        [(HEADER, True), (NOT_BY_HEADER, False), (COOKIE, True), (NOT_BY_COOKIE, False)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("canary", "expected"), BRANCHES.values(), ids=list(BRANCHES))
+def test_conditions_come_in_order(canary: Canary, expected: list[tuple[Condition, bool]]) -> None:
+    assert expected == [(condition, to_canary) for _, condition, to_canary in branches(canary)]
+
+
+SHARES: dict[str, tuple[Canary, list[int]]] = {
+    "percent": (Canary(weight=30), [70, 30]),
+    "of another total": (Canary(weight=30, total=1000), [970, 30]),
+    "a total below 100 is 100, as upstream has it": (Canary(weight=25, total=50), [75, 25]),
+    "nothing": (Canary(), [100]),
+    "everything": (Canary(weight=100), [100]),
+    "more than everything": (Canary(weight=300, total=200), [200]),
+    "less than nothing": (Canary(weight=-1), [100]),
+}
+
+
+@pytest.mark.parametrize(("canary", "expected"), SHARES.values(), ids=list(SHARES))
+def test_the_rest_is_shared_by_weight(canary: Canary, expected: list[int]) -> None:
+    assert expected == [each.weight for each in shares(canary, "main", "next")]
+
+
+def test_whoever_gets_nothing_is_left_out() -> None:
+    assert (WeightedCluster("main", 100),) == shares(Canary(), "main", "next")
+    assert (WeightedCluster("next", 100),) == shares(Canary(weight=100), "main", "next")
