@@ -4,6 +4,8 @@ Front ends (ingress/) turn API objects into this frozen value; emitters (xds/, n
 the simulator answers from it; people read it. It names nothing of Kubernetes, Envoy or NGINX. Order is decided by the front
 end: virtual hosts are looked up by host (an exact name, then the longest wildcard, then `*`) and of a virtual host's routes the
 first that matches wins; emitters never reorder. `source` says, for people, where in which object something was written.
+
+Long because it is one vocabulary: who reads a route reads all its words in one place.
 """
 
 from collections.abc import Mapping
@@ -250,8 +252,8 @@ class BasicAuth(Struct, frozen=True, gc=False):
 
 
 class ExternalAuth(Struct, frozen=True, gc=False, cache_hash=True):
-    """Another server is asked first, without the body: 2xx lets the request on, 401 and 403 are handed to the client, or turned
-    into a redirect to `sign_in`; anything else is 500.
+    """Another server is asked first, without the body: 2xx lets the request on, 401 and 403 are handed to the client (a 401 as
+    a redirect to `sign_in` where there is one); anything else is 500.
 
     `take` are headers of its answer that go on to the backend; cookies it sets go to the client. `give` are headers set on the
     question. `method` '' is the request's own.
@@ -291,7 +293,8 @@ class ErrorPages(Struct, frozen=True, gc=False, cache_hash=True):
 
 
 class Filters(Struct, frozen=True, gc=False):
-    """Each at most once. Their order is one for all proxies: access, rate, auth, cors, rewrites and headers, mirrors."""
+    """Each at most once. Their order is one for all proxies: cors (a preflight carries no credentials), access, rate, auth,
+    rewrites and headers, mirrors."""
 
     access: Access | None = None
     rate: RateLimit | None = None

@@ -1,0 +1,1 @@
+"""The RouteTable as Envoy's xDS resources."""

@@ -1,0 +1,60 @@
+"""What is written of each request? One line of JSON on standard output; the fields are the same for every proxy."""
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+
+from mooring.routing.xds.wire import packed
+
+_NOTHING = "%CONNECTION_TERMINATION_DETAILS%"
+"""Behind a value that may be absent: what has two parts is a string, '' and not null. Of a request it is never there."""
+
+_FIELDS = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%" + _NOTHING,
+    "scheme": "%REQ(X-FORWARDED-PROTO)%" + _NOTHING,
+    "authority": "%REQ(X-FORWARDED-HOST?:AUTHORITY)%" + _NOTHING,
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%" + _NOTHING,
+    "protocol": "%PROTOCOL%" + _NOTHING,
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%" + _NOTHING,
+    "bytes_received": "%DOWNSTREAM_WIRE_BYTES_RECEIVED%",
+    "bytes_sent": "%DOWNSTREAM_WIRE_BYTES_SENT%",
+    "duration": "%DURATION%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%" + _NOTHING,
+    "forwarded_for": "%REQ(X-FORWARDED-FOR)%" + _NOTHING,
+    "request_id": "%REQ(X-REQUEST-ID)%" + _NOTHING,
+    "traceparent": "%REQ(TRACEPARENT)%" + _NOTHING,
+    "route": "%ROUTE_NAME%" + _NOTHING,
+    "cluster": "%UPSTREAM_CLUSTER_RAW%" + _NOTHING,
+    "upstream": "%UPSTREAM_HOST%" + _NOTHING,
+    "user_agent": "%REQ(USER-AGENT)%" + _NOTHING,
+}
+"""`duration` in milliseconds, `time` in UTC (RFC 3339)."""
+
+
+def to_stdout() -> AccessLog:
+    out = StdoutAccessLog()
+    out.log_format.omit_empty_values = True
+    out.log_format.json_format.update(_FIELDS)
+    return AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(out))
+
+
+def of_connections() -> AccessLog:
+    """For TLS that passes through: there is no request to be seen."""
+    out = StdoutAccessLog()
+    out.log_format.json_format.update(
+        {
+            "time": "%START_TIME%",
+            "protocol": "TLS",
+            "authority": "%REQUESTED_SERVER_NAME%",
+            "flags": "%RESPONSE_FLAGS%",
+            "bytes_received": "%BYTES_RECEIVED%",
+            "bytes_sent": "%BYTES_SENT%",
+            "duration": "%DURATION%",
+            "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+            "cluster": "%UPSTREAM_CLUSTER_RAW%",
+            "upstream": "%UPSTREAM_HOST%",
+        }
+    )
+    return AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(out))

@@ -1,0 +1,75 @@
+"""When is a request tried again? A Retry as Envoy's policy, for requests that may be sent twice and for those that may not.
+
+Envoy knows one policy for each route, whatever the method, but it adds to it what a header of the request says. So the policy
+is the one that is safe for all, and the header is set for methods that may be sent twice (RFC 9110, 9.2.2).
+"""
+
+from functools import lru_cache
+
+from envoy.config.route.v3.route_components_pb2 import RetryPolicy
+
+from mooring.routing.table import DEFAULT_POLICY, Condition, How, Part, Policy, Retry, RetryOn
+from mooring.routing.xds.wire import seconds
+
+HEADER = "x-envoy-retry-on"
+"""Envoy takes it away before the request goes on."""
+
+FOR_IDEMPOTENT = '%CEL(request.method in ["POST", "PATCH", "LOCK"] ? "" : "reset")%'
+"""Its value, as a format."""
+
+CAREFUL = Condition(Part.METHOD, How.REGEX, value="POST|PATCH|LOCK")
+"""Where the header cannot say what differs, these methods have a route of their own."""
+
+_UNSENT = ("connect-failure", "refused-stream", "reset-before-request")
+"""Nothing of the request has reached a backend."""
+
+_BROKEN = frozenset({RetryOn.ERROR, RetryOn.TIMEOUT, RetryOn.INVALID})
+"""For Envoy they are all a `reset`."""
+
+
+def needs_two(retry: Retry, conditions: tuple[Condition, ...]) -> bool:
+    """Whether requests that are not idempotent want a route of their own: answers with some status are tried again."""
+    if retry.attempts < 2 or retry.non_idempotent or RetryOn.STATUS not in retry.on:
+        return False
+    methods = {each.value for each in conditions if each.part is Part.METHOD and each.how is How.EXACT and not each.invert}
+    return not methods or bool(methods & set(CAREFUL.value.split("|")))
+
+
+def heeds_header(policy: Policy) -> bool:
+    """Whether the header may add to the route's policy."""
+    retry = policy.retry
+    return retry.attempts > 1 and not retry.non_idempotent and bool(_BROKEN & {*retry.on})
+
+
+def retry_on(retry: Retry, is_idempotent: bool) -> tuple[str, ...]:
+    """Envoy's words, sorted. `is_idempotent` tells of a route that the careful one stands before."""
+    words = {*_UNSENT} if {RetryOn.CONNECT, RetryOn.ERROR} & {*retry.on} else set()
+    if retry.non_idempotent and _BROKEN & {*retry.on}:
+        words.add("reset")
+    if RetryOn.STATUS in retry.on and (is_idempotent or retry.non_idempotent):
+        words.add("retriable-status-codes")
+    return tuple(sorted(words))
+
+
+@lru_cache(1024)
+def wished(policy: Policy, is_idempotent: bool) -> RetryPolicy:
+    """An empty one if it is not tried again. Each try may be as silent as the policy's `read` allows."""
+    retry = policy.retry
+    if retry.attempts < 2 or not retry.on:
+        return RetryPolicy()
+    out = RetryPolicy(retry_on=",".join(retry_on(retry, is_idempotent)), retriable_status_codes=retry.statuses)
+    out.num_retries.value = retry.attempts - 1
+    # Another endpoint than the one that failed, if there is one.
+    previous = out.retry_host_predicate.add(name="envoy.retry_host_predicates.previous_hosts")
+    previous.typed_config.type_url = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    out.host_selection_retry_max_attempts = 5
+    out.retry_back_off.base_interval.CopyFrom(seconds(0.005))
+    out.retry_back_off.max_interval.CopyFrom(seconds(0.05))
+    if policy.read and RetryOn.TIMEOUT in retry.on:
+        out.per_try_idle_timeout.CopyFrom(seconds(policy.read))
+    return out
+
+
+def usual() -> RetryPolicy:
+    """Of a virtual host: its routes that ask for nothing else have this one, so that thousands of them stay short."""
+    return wished(DEFAULT_POLICY, True)
