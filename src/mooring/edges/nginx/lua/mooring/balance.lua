@@ -1,0 +1,150 @@
+-- Which endpoint gets this request? By the cluster's balance, or by a route's cookie or hash.
+
+local _M = {}
+
+local state = require "mooring.state"
+local balancer = require "ngx.balancer"
+
+local set_current_peer, set_more_tries, get_last_failure =
+    balancer.set_current_peer, balancer.set_more_tries, balancer.get_last_failure
+local members = state.members
+
+local turns = {}
+local open = {}     -- of this worker: requests in flight by set and member
+
+-- No endpoint: 502 for NGINX, and 503 for the client (failed.lua), who can tell by the empty $upstream_addr.
+local BUSY = -3
+
+local function none()
+    return ngx.exit(BUSY)
+end
+
+local function to(member)
+    local ok, why = set_current_peer(member[1], member[2])
+    if not ok then
+        ngx.log(ngx.ERR, "endpoint ", member[3], ": ", why)
+        return none()
+    end
+end
+
+function _M.round_robin(set)
+    local list = members(set)
+    local count = #list
+    if count == 0 then
+        return none()
+    end
+    if not get_last_failure() then
+        set_more_tries(9)
+    end
+    local turn = turns[set]
+    if not turn then
+        turn = math.random(count)     -- so that workers do not begin with the same one
+    end
+    turn = turn % count + 1
+    turns[set] = turn
+    return to(list[turn])
+end
+
+-- Of two taken at random the one with fewer requests in flight in this worker.
+function _M.least(set)
+    local list = members(set)
+    local count = #list
+    if count == 0 then
+        return none()
+    end
+    if not get_last_failure() then
+        set_more_tries(9)
+    end
+    local one = list[math.random(count)]
+    if count > 1 then
+        local other = list[math.random(count)]
+        if (open[other[3]] or 0) < (open[one[3]] or 0) then
+            one = other
+        end
+    end
+    local context = ngx.ctx
+    if context.least then
+        open[context.least] = open[context.least] - 1
+    end
+    context.least = one[3]
+    open[one[3]] = (open[one[3]] or 0) + 1
+    return to(one)
+end
+
+function _M.done()
+    local id = ngx.ctx.least
+    if id then
+        local left = open[id] - 1
+        open[id] = left > 0 and left or nil
+    end
+end
+
+-- The member that wins for this key (rendezvous): when one goes, only its keys move.
+local function by_hash(list, key, rank)
+    local crc = ngx.crc32_long
+    if rank > 0 then
+        key = key .. "\n" .. rank
+    end
+    local best, most = nil, -1
+    for _, member in ipairs(list) do
+        local score = crc(key .. "\n" .. member[3])
+        -- crc32 is linear: alike inputs score alike, so it is stirred once more
+        score = (score * 2654435761) % 4294967296
+        score = crc(tostring(score))
+        if score > most then
+            best, most = member, score
+        end
+    end
+    return best
+end
+
+local function hash_key(keys)
+    local parts, any = {}, false
+    for i, key in ipairs(keys) do
+        local value = ngx.var[key] or ""
+        if value ~= "" then
+            any = true
+        end
+        parts[i] = value
+    end
+    return any and table.concat(parts, "\n") or nil
+end
+
+-- A route with a cookie or a hash: `leaf` is its data.
+function _M.sticky(leaf, set)
+    local list = members(set)
+    local count = #list
+    if count == 0 then
+        return none()
+    end
+    local failed = get_last_failure()
+    local context = ngx.ctx
+    if not failed then
+        set_more_tries(9)
+        context.tried = 0
+    else
+        context.tried = (context.tried or 0) + 1
+    end
+    local affinity, chosen = leaf.affinity, nil
+    if affinity then
+        local had = ngx.var["cookie_" .. affinity.name]
+        chosen = had and state.by_name(list, had)
+        if chosen and failed then
+            chosen = nil
+            context.moved = true
+        end
+    end
+    if not chosen and leaf.hash then
+        local key = hash_key(leaf.hash)
+        chosen = key and by_hash(list, key, context.tried)
+    end
+    if not chosen then
+        local turn = (turns[set] or math.random(count)) % count + 1
+        turns[set] = turn
+        chosen = list[turn]
+    end
+    context.chosen = chosen
+    return to(chosen)
+end
+
+return _M

@@ -1,0 +1,107 @@
+-- What is changed about a request before it goes on?
+
+local _M = {}
+
+local template = require "mooring.template"
+local cors = require "mooring.cors"
+
+-- Sets path (decoded) and, if the text has a `?`, puts its query before the request's.
+local function set_target(text)
+    local path, query = text:match("^([^?]*)%?(.*)$")
+    path = path or text
+    if path:sub(1, 1) ~= "/" then
+        path = "/" .. path
+    end
+    ngx.req.set_uri(path)
+    if query then
+        local had = ngx.var.args
+        ngx.req.set_uri_args(had and had ~= "" and query .. "&" .. had or query)
+    end
+end
+
+-- The matched prefix replaced, one slash in between.
+function _M.replaced(change, uri)
+    if change.whole then
+        return change.value
+    end
+    local prefix = change.prefix:gsub("/+$", "")
+    local rest = uri:sub(#prefix + 1)
+    if rest == "" and change.value ~= "" then
+        return change.value
+    end
+    local value = change.value:gsub("/+$", "")
+    if rest:sub(1, 1) ~= "/" then
+        rest = "/" .. rest
+    end
+    local whole = value .. rest
+    return whole == "" and "/" or whole
+end
+
+local function rewritten(change, uri)
+    if not change.pattern then
+        return (_M.replaced(change, uri))
+    end
+    local groups, why = ngx.re.match(uri, change.pattern, change.ignore_case and "joi" or "jo")
+    if why then
+        ngx.log(ngx.ERR, "pattern ", change.pattern, ": ", why)
+        return ngx.exit(500)
+    end
+    if not groups then
+        return uri
+    end
+    local texts = {}
+    for i, part in ipairs(change.substitution) do
+        texts[i] = type(part) == "number" and (groups[part] or "") or part
+    end
+    return table.concat(texts)
+end
+
+function _M.change(leaf)
+    if leaf.cors then
+        cors.preflight(leaf.cors)
+    end
+    if leaf.add then
+        local had = ngx.req.get_headers(0)
+        for _, one in ipairs(leaf.add) do
+            local values = had[one[1]]
+            values = type(values) == "table" and values or values and { values } or {}
+            values[#values + 1] = template(one[2])
+            ngx.req.set_header(one[1], values)
+        end
+    end
+    if leaf.rewrite then
+        set_target(rewritten(leaf.rewrite, ngx.var.uri))
+    end
+end
+
+-- The question to the authentication server.
+function _M.question(leaf)
+    local path, query = template(leaf.question):match("^([^?]*)%??(.*)$")
+    ngx.req.set_uri(path ~= "" and ngx.unescape_uri((path:gsub("%+", "%%2B"))) or "/")
+    ngx.req.set_uri_args(query)
+end
+
+function _M.mirror(mirror)
+    if mirror.percent < 100 and math.random() * 100 >= mirror.percent then
+        return ngx.exit(204)
+    end
+    local target = mirror.path and template(mirror.path) or ngx.var.request_uri
+    local path, query = target:match("^([^?]*)%??(.*)$")
+    ngx.req.set_uri(path ~= "" and ngx.unescape_uri((path:gsub("%+", "%%2B"))) or "/")
+    ngx.req.set_uri_args(query)
+end
+
+-- Where a request with an unclean path, or one whose connection is to end, goes first: `close` is a location without keep-alive.
+function _M.detour()
+    local unclean = ngx.var.m_unclean
+    local uri = ngx.var.m_uri
+    if unclean == "bad" or uri == "/:mooring:/said" then
+        return _M.said(400)
+    end
+    if uri:sub(1, 11) == "/:mooring:/" and not ngx.is_subrequest then
+        return ngx.exit(404)     -- after a rewrite NGINX takes a request for an internal one
+    end
+    ngx.req.set_uri(uri, true)
+end
+
+return _M

@@ -1,0 +1,1 @@
+"""The RouteTable as NGINX's configuration."""

@@ -1,0 +1,127 @@
+"""What comes of a RouteTable for NGINX, and what is gathered on the way to it."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct, field
+
+from mooring.routing.nginx.config import Bare, Call, Directive, Value, directive, lua
+from mooring.routing.nginx.locations import INTERNAL
+from mooring.routing.placement import Placement
+from mooring.routing.table import Certificate, Endpoints, Fixed, RouteTable
+
+
+class NginxConfig(Struct, frozen=True):
+    """`text` and `files` (by name in the folder) take a reload; the rest does not.
+
+    `sources`: for each line that is somebody's, the name of its route or `host NAME`; `whose`: the source of such a name;
+    `users`: for each file the names that need it. `state`: weights, and the names of `certificates` by server
+    name, as the Lua module reads them from its shared dict. `sets`: where the members of each set come
+    from. `patterns`: those that Lua compiles, (pattern, ignore case), with the names that need them. `refused`: names that
+    answer 500 because of what they hold, with the reason.
+    """
+
+    text: str
+    files: Mapping[str, bytes]
+    sources: Mapping[int, str]
+    whose: Mapping[str, str]
+    users: Mapping[str, frozenset[str]]
+    state: Mapping[str, str]
+    certificates: Mapping[str, Certificate]
+    sets: Mapping[str, Endpoints | Fixed]
+    patterns: Mapping[tuple[str, bool], frozenset[str]]
+    refused: Mapping[str, str]
+    generation: str
+
+
+class Emission(Struct):
+    """The gathering. Numbers of leaves and choices are counted from 1, as Lua's tables are."""
+
+    table: RouteTable
+    placement: Placement
+    quarantined: Mapping[str, str]
+    """By name, with the proxy's words: these answer 500."""
+    leaves: list[Mapping[str, object]] = field(default_factory=list)
+    choices: list[object] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    users: dict[str, set[str]] = field(default_factory=dict)
+    whose: dict[str, str] = field(default_factory=dict)
+    zones: dict[str, tuple[Directive, ...]] = field(default_factory=dict)
+    """What the http block must hold, by a name that says all of it."""
+    upstreams: dict[str, Directive] = field(default_factory=dict)
+    state: dict[str, str] = field(default_factory=dict)
+    sets: dict[str, Endpoints | Fixed] = field(default_factory=dict)
+    patterns: dict[tuple[str, bool], set[str]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, Value | str] = field(default_factory=dict)
+    """What every request gets on the way to a backend."""
+
+    def file(self, content: bytes, suffix: str, name: str) -> str:
+        """Its absolute path."""
+        relative = f"files/{digest(content)}{suffix}"
+        self.files[relative] = content
+        self.users.setdefault(relative, set()).add(name)
+        return f"{self.placement.folder}/{relative}"
+
+    def pattern(self, pattern: str, ignore_case: bool, name: str) -> str:
+        self.patterns.setdefault((pattern, ignore_case), set()).add(name)
+        return pattern
+
+    def leaf(self, data: Mapping[str, object]) -> int:
+        self.leaves.append(data)
+        return len(self.leaves)
+
+    def choice(self, data: object) -> int:
+        self.choices.append(data)
+        return len(self.choices)
+
+    def data(self, chains: Mapping[str, Mapping[str, int]]) -> bytes:
+        """The Lua file that NGINX loads. Each value has a function of its own: one may have 65,536 constants."""
+        lines = ['mooring = require "mooring.gateway"', "local data = mooring.data", f"data.chains = {lua(chains)}"]
+        lines.append(f"data.server = {lua(self.table.front_door.server_header)}")
+        for table, values in (("leaves", self.leaves), ("choices", self.choices)):
+            lines += (
+                f"data.{table}[{n}] = (function() return {lua(value)} end)()" for n, value in enumerate(values, 1) if value
+            )
+        return ("\n".join(lines) + "\n").encode()
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:20]
+
+
+def set_name(where: Endpoints | Fixed) -> str:
+    """The name of its members in the shared dict."""
+    return where.set if isinstance(where, Endpoints) else f"fixed {where.host} {where.port}"
+
+
+def milliseconds(seconds: float) -> str:
+    """0 is no limit: as long as NGINX can count."""
+    return f"{round(seconds * 1000)}ms" if seconds else "20d"
+
+
+def named(name: str) -> str:
+    """A zone's or variable's part that stands for this text."""
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+NOT_FOUND = directive("return", "404")
+_UNREAD = (400, 414, 505)
+"""A request that was not understood may have no path yet, and NGINX finds a named location only for one that has."""
+_ERRORS = (*range(401, 407), *range(408, 414), *range(415, 418), 421, 429, 500, 501, 503, 504, 507)
+
+
+def own_errors() -> Iterable[Directive]:
+    """What NGINX answers by itself has no body and does not name it. A location's own error pages replace the server's, so such a
+    location says these again."""
+    yield directive("error_page", *map(str, _UNREAD), Bare(f"{INTERNAL}said"))
+    yield directive("error_page", *map(str, _ERRORS), Bare("@said"))
+    yield directive("error_page", "494", "=431", Bare("@said"))
+    yield directive("error_page", "502", "=", Bare("@failed"))
+
+
+def error_locations() -> Iterable[Directive]:
+    said = directive("content_by_lua_block", Call("said"))
+    yield directive("location", Bare("@said"), block=(said,))
+    yield directive("location", "=", Bare(f"{INTERNAL}said"), block=(directive("internal"), said))
+    yield directive("location", Bare("@failed"), block=(directive("content_by_lua_block", Call("failed")),))

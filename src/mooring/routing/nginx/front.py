@@ -1,0 +1,277 @@
+"""What holds for all of NGINX? Processes, limits, the access log, who the client is, readiness and the control socket."""
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, directive, variable
+from mooring.routing.nginx.emission import NOT_FOUND, milliseconds
+from mooring.routing.placement import Placement
+from mooring.routing.table import FrontDoor, RouteTable
+
+MODULES = "/usr/lib/nginx/modules"
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+_SET = (
+    "m_route",
+    "m_cluster",
+    "m_flags",
+    "m_leaf",
+    "m_uri",
+    *(f"m_client_{each}" for each in ("verify", "subject", "issuer", "certificate")),
+)
+"""Variables that servers and locations set; of one that nobody sets NGINX knows nothing."""
+CONTROL = "private/control.sock"
+"""NGINX lets everybody write to its Unix sockets: only the folder keeps others out."""
+CLOSING = "closing"
+"""While this file is in the folder every answer ends its connection."""
+DUMMY = "dummy.pem"
+"""Certificate and key that NGINX wants to see; the real ones come from Lua."""
+
+_LOG = (
+    ("time", "time_iso8601", True),
+    ("method", "request_method", True),
+    ("scheme", "m_forwarded_proto", True),
+    ("authority", "m_log_authority", True),
+    ("path", "m_log_path", True),
+    ("protocol", "server_protocol", True),
+    ("status", "status", False),
+    ("flags", "m_no_flags", True),
+    ("details", "m_flags", True),
+    ("bytes_received", "request_length", False),
+    ("bytes_sent", "bytes_sent", False),
+    ("duration", "m_milliseconds", False),
+    ("client", "remote_addr", True),
+    ("forwarded_for", "m_forwarded_for", True),
+    ("request_id", "m_request_id", True),
+    ("traceparent", "m_log_traceparent", True),
+    ("route", "m_route", True),
+    ("cluster", "m_cluster", True),
+    ("upstream", "upstream_addr", True),
+    ("user_agent", "m_log_user_agent", True),
+)
+"""The keys are those of Envoy's, in whose words there are neither flags nor details."""
+_SAID = {"authority": "http_host", "path": "request_uri", "traceparent": "http_traceparent", "user_agent": "http_user_agent"}
+"""By clients. JSON is UTF-8, so a value with octets of anything else is logged as `?`."""
+_UTF8 = (
+    r"~^(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    r"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})+$"
+)
+
+
+def main_block(placement: Placement, http: Iterable[Directive], front: FrontDoor, open_files: int) -> tuple[Directive, ...]:
+    return (
+        directive("load_module", Bare(f"{MODULES}/ndk_http_module.so")),
+        directive("load_module", Bare(f"{MODULES}/ngx_http_lua_module.so")),
+        directive("daemon", "off"),
+        directive("pid", Bare(f"{placement.folder}/nginx.pid")),
+        directive("error_log", "stderr", "warn"),
+        # Old workers of a reload keep long exchanges (WebSocket) so long.
+        directive("worker_shutdown_timeout", "240s"),
+        directive("events", block=(directive("worker_connections", str(max(512, min(front.connections * 2, open_files)))),)),
+        directive("http", block=http),
+    )
+
+
+def http_block(table: RouteTable, placement: Placement, data: str) -> Iterable[Directive]:
+    """Long because it is a list: every setting once, in groups."""
+    front, folder = table.front_door, placement.folder
+    yield directive("lua_package_path", Bare(f"{folder}/lua/?.lua;;"))
+    yield directive("init_by_lua_file", Bare(f"{folder}/{data}"))
+    yield directive("lua_shared_dict", "mooring", "64m")
+    yield directive("lua_shared_dict", "mooring_certificates", "64m")
+    yield directive("lua_regex_match_limit", "100000")
+    for each in TEMPORARY:
+        yield directive(f"{each}_temp_path", Bare(f"{folder}/tmp/{each}"))
+    yield directive("default_type", "text/plain")
+    yield directive("server_tokens", "off")
+    yield directive("uninitialized_variable_warn", "off")
+    yield directive("variables_hash_max_size", "8192")
+    yield directive("map_hash_max_size", "65536")
+    yield directive("map_hash_bucket_size", "512")
+    yield directive("server_names_hash_max_size", "131072")
+    yield directive("server_names_hash_bucket_size", "512")
+    yield directive("proxy_headers_hash_max_size", "2048")
+    yield directive("proxy_headers_hash_bucket_size", "256")
+    yield directive("geo", Bare("$dollar"), block=(directive("default", Bare("$")),))
+    # What NGINX reads: as slow and as large as the front door allows.
+    yield directive("client_header_timeout", milliseconds(front.header_timeout))
+    yield directive("client_body_timeout", milliseconds(front.body_timeout))
+    yield directive("send_timeout", milliseconds(front.body_timeout))
+    yield directive("keepalive_timeout", milliseconds(front.idle_timeout))
+    yield directive("keepalive_requests", "1000000")
+    yield directive("large_client_header_buffers", "4", str(max(1024, front.header_octets // 4)))
+    yield directive("http2_max_concurrent_streams", str(front.streams))
+    yield directive("reset_timedout_connection", "on")
+    yield directive("tcp_nodelay", "on")
+    yield directive("ignore_invalid_headers", "on")
+    yield directive("underscores_in_headers", "off")
+    yield directive("merge_slashes", "on")
+    # Towards backends.
+    yield directive("proxy_http_version", "1.1")
+    yield directive("proxy_buffer_size", "16k")
+    yield directive("proxy_buffers", "8", "16k")
+    yield directive("proxy_busy_buffers_size", "32k")
+    yield directive("grpc_buffer_size", "16k")
+    yield directive("proxy_ssl_server_name", "on")
+    yield directive("grpc_ssl_server_name", "on")
+    yield directive("proxy_redirect", "off")
+    if front.server_header:
+        yield directive("header_filter_by_lua_block", Call("server"))
+    else:
+        yield directive("proxy_pass_header", "Server")
+        yield directive("grpc_pass_header", "Server")
+    yield from _tls(front, folder)
+    yield from _client(front)
+    yield from _variables(placement)
+    yield from _log(front)
+    yield from _own_servers(placement)
+
+
+def _tls(front: FrontDoor, folder: str) -> Iterable[Directive]:
+    yield directive("ssl_certificate", Bare(f"{folder}/{DUMMY}"))
+    yield directive("ssl_certificate_key", Bare(f"{folder}/{DUMMY}"))
+    versions = ("TLSv1.3",) if front.tls_minimum == "1.3" else ("TLSv1.2", "TLSv1.3")
+    yield directive("ssl_protocols", *versions)
+    yield directive("ssl_ciphers", Bare(front.ciphers))
+    yield directive("ssl_prefer_server_ciphers", "off")
+    yield directive("ssl_session_cache", Bare("shared:mooring_sessions:10m"))
+    yield directive("ssl_session_timeout", "1h")
+    yield directive("ssl_session_tickets", "off")
+
+
+def _client(front: FrontDoor) -> Iterable[Directive]:
+    """Who the client is, and what is believed about it."""
+    believed = front.trusted_proxies or (("0.0.0.0/0", "::/0") if front.trusted_hops == 1 else ())
+    if front.proxy_protocol:
+        yield directive("set_real_ip_from", "0.0.0.0/0")
+        yield directive("set_real_ip_from", "::/0")
+        yield directive("real_ip_header", "proxy_protocol")
+    elif believed:
+        for one in believed:
+            yield directive("set_real_ip_from", str(ip_network(one, strict=False)))
+        yield directive("real_ip_header", "X-Forwarded-For")
+        yield directive("real_ip_recursive", "on" if front.trusted_proxies else "off")
+    yield from _forwarded(believed, "proxy_protocol_addr" if front.proxy_protocol else "realip_remote_addr")
+
+
+def _forwarded(believed: Iterable[str], peer: str) -> Iterable[Directive]:
+    """What backends are told: from a peer that is believed its own words, continued; else what is seen here."""
+    yield directive(
+        "geo",
+        Bare(f"${peer}"),
+        Bare("$m_trusted"),
+        block=(directive("default", "0"), *(directive(str(ip_network(one, strict=False)), "1") for one in believed)),
+    )
+    sent = Value((Name("m_trusted"), ":", Name("http_x_forwarded_for")))
+    yield directive(
+        "map",
+        sent,
+        Bare("$m_forwarded_for"),
+        block=(
+            directive("default", variable(peer)),
+            directive("~^1:(?<m_before>.+)$", Value((Name("m_before"), ", ", Name(peer)))),
+        ),
+    )
+    given = Value((Name("m_trusted"), ":", Name("http_forwarded")))
+    believable = directive("~^1:(?<m_rfc_7239>.+)$", variable("m_rfc_7239"))
+    yield directive("map", given, Bare("$m_forwarded"), block=(directive("default", ""), believable))
+    for name, own, form in (
+        ("proto", "scheme", "https?"),
+        ("host", "m_authority", "[A-Za-z0-9._:-]+"),
+        ("port", "m_public_port", "[0-9]+"),
+    ):
+        believable = directive(f"~^1:(?<m_given_{name}>{form})$", variable(f"m_given_{name}"))
+        given = Value((Name("m_trusted"), ":", Name(f"http_x_forwarded_{name}")))
+        yield directive("map", given, Bare(f"$m_forwarded_{name}"), block=(directive("default", variable(own)), believable))
+
+
+def _variables(placement: Placement) -> Iterable[Directive]:
+    """Long because it is a list."""
+
+    def mapped(of: Value, name: str, default: Value | str, *cases: tuple[str, Value | str]) -> Directive:
+        lines = (directive("default", default), *(directive(case, value) for case, value in cases))
+        return directive("map", of, Bare(f"${name}"), block=lines)
+
+    yield mapped(
+        variable("http_x_request_id"),
+        "m_request_id",
+        variable("request_id"),
+        (r"~^(?<m_given_id>[A-Za-z0-9._:-]{1,128})$", variable("m_given_id")),
+    )
+    # No other protocol is switched to: h2c would carry requests past all rules.
+    yield mapped(variable("http_upgrade"), "m_connection", "", ("~*^websocket$", "upgrade"))
+    yield mapped(variable("http_upgrade"), "m_upgrade", "", ("~*^websocket$", "websocket"))
+    # The host that was routed by, with the port that the client wrote: another one never reaches a backend.
+    yield mapped(
+        variable("http_host"),
+        "m_authority",
+        variable("host"),
+        (r"~:(?<m_port>\d+)$", Value((Name("host"), ":", Name("m_port")))),
+    )
+    yield mapped(
+        variable("server_port"),
+        "m_public_port",
+        variable("server_port"),
+        *((str(to), str(of)) for of, to in placement.ports.items()),
+    )
+    yield mapped(
+        variable("request_uri"),
+        "m_unclean",
+        "",
+        (r"~*^[^?]*(?:%(?:2f|5c|[01][0-9a-f]|7f)|\\|/(?:\.|%2e){1,2}(?:;|%3b))|#", "bad"),
+        (r"~*^[^?]*(?://|/\.|%2e)", "unclean"),
+    )
+    yield mapped(
+        variable("request_time"),
+        "m_milliseconds",
+        "0",
+        (r"~^0\.0*(?<m_fraction>[1-9]\d*)$", variable("m_fraction")),
+        (r"~^(?<m_whole>[1-9]\d*)\.(?<m_rest>\d+)$", Value((Name("m_whole"), Name("m_rest")))),
+    )
+
+
+def _log(front: FrontDoor) -> Iterable[Directive]:
+    parts: list[str | Name] = ["{"]
+    for index, (key, name, is_text) in enumerate(_LOG):
+        quote = '"' if is_text else ""
+        parts += (f'{"," if index else ""}"{key}":{quote}', Name(name), quote)
+    for key, name in _SAID.items():
+        cases = (directive("default", "?"), directive("~^[\\x00-\\x7f]*$", variable(name)), directive(_UTF8, variable(name)))
+        yield directive("map", variable(name), Bare(f"$m_log_{key}"), block=cases)
+    yield directive("map", "", Bare("$m_no_flags"), block=(directive("default", "-"),))
+    yield directive("log_format", "mooring", "escape=json", Value((*parts, "}")))
+    if front.access_log:
+        yield directive("access_log", Bare("/dev/stdout"), "mooring", "buffer=64k", "flush=1s")
+    else:
+        yield directive("access_log", "off")
+
+
+def _own_servers(placement: Placement) -> Iterable[Directive]:
+    yield directive(
+        "server",
+        block=(
+            *(directive("listen", Bare(address)) for address in listens(placement, placement.ready_port)),
+            directive("server_name", Bare("")),
+            directive("access_log", "off"),
+            directive("location", "=", "/readyz", block=(directive("content_by_lua_block", Call("ready")),)),
+            directive("location", "/", block=(NOT_FOUND,)),
+        ),
+    )
+    yield directive(
+        "server",
+        block=(
+            directive("listen", Bare(f"unix:{placement.folder}/{CONTROL}")),
+            directive("access_log", "off"),
+            directive("client_max_body_size", "0"),
+            directive("client_body_buffer_size", "1m"),
+            # These are known in the log of every server because one sets them.
+            *(directive("set", Bare(f"${each}"), "") for each in _SET),
+            directive("location", "/", block=(directive("content_by_lua_block", Call("control")),)),
+        ),
+    )
+
+
+def listens(placement: Placement, port: int) -> tuple[str, ...]:
+    """`::` takes IPv4 too. NGINX wants that said with one `listen` of each port and no other, so 0.0.0.0 is named beside it."""
+    families = (("::", "0.0.0.0") if each == "::" else (each,) for each in placement.addresses)
+    addresses = dict.fromkeys(each for both in families for each in both)
+    return tuple(f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in addresses)
