@@ -23,13 +23,14 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Objects": {
         "get": "Show objects",
         "describe": "Show one object with what belongs to it and its events",
-        "explain": "What a Service is, who reaches what through it, and what is wrong",
+        "explain": "What a Service or an Ingress is, who reaches what, what is wrong",
         "apply": "Create or change objects as manifests say",
         "plan": "What manifests would change and cut off, before they are applied",
+        "convert": "What becomes of Ingresses for ingress-nginx here, and as Gateway API",
         "delete": "Delete objects",
         "logs": "Show what a container wrote",
         "exec": "Run a command in a pod, on a node, or outside",
-        "trace": "What becomes of a packet or a name, and why",
+        "trace": "What becomes of a packet, a name or a request, and why",
         "verify": "Is every node's kernel as the API wishes, and what is not?",
     },
     "Measuring": {
@@ -39,6 +40,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "apiserver": "Serve the Kubernetes API",
         "controllers": "Run the controllers and the scheduler",
         "node": "Run pods, the dataplane and DNS of one node",
+        "gateway": "Serve the Ingresses of one class by Envoy or NGINX",
     },
 }
 

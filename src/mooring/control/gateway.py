@@ -1,0 +1,202 @@
+"""What does a gateway do all day? Follows the API and keeps its proxy true: tables after a hold-off, endpoints at once.
+
+The first change is built at once but for a moment in which its companions arrive; those that follow within HOLD_OFF are built
+together. Building runs in a thread, so that endpoint changes, which need no table, never wait for it.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from mooring.control.gateway_metrics import GatewayMetrics
+from mooring.control.gateway_objects import GatewayObjects
+from mooring.control.reconciler import Document, Report
+from mooring.control.recorder import Recorder
+from mooring.model.discovery import EndpointSlice
+from mooring.ports.api import Api
+from mooring.ports.proxy import Proxy, Rejection
+from mooring.routing.ingress.members import members_of
+from mooring.routing.ingress.objects import Name, Objects, SetOf, Translation
+from mooring.routing.table import Certificate, Member
+
+Build = Callable[[Objects, datetime], Translation]
+COMPANIONS = 0.005
+"""Seconds in which what was changed together arrives."""
+HOLD_OFF = 0.1
+"""Seconds between two tables."""
+REJECTED, TAKEN = "ProxyRejected", "ProxyAccepted"
+"""Reasons of Events."""
+_SOURCE = re.compile(r"(ingress) ([^/ ]+)/([^ ]+)")
+
+log = structlog.get_logger("gateway")
+
+
+class Gateway:
+    """`build` makes what the Ingresses mean for the proxy of one class."""
+
+    def __init__(
+        self,
+        api: Api,
+        build: Build,
+        proxy: Proxy,
+        recorder: Recorder,
+        metrics: GatewayMetrics,
+        *,
+        default_certificate: Certificate | None = None,
+        hold_off: float = HOLD_OFF,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.built = asyncio.Event()
+        """Set once the proxy has its first table."""
+        self._objects = GatewayObjects(api, default_certificate)
+        self._build, self._proxy, self._recorder, self._metrics = build, proxy, recorder, metrics
+        self._hold_off, self._now = hold_off, now
+        self._sets: Mapping[str, SetOf] = {}
+        self._of_service: dict[Name, list[str]] = {}
+        self._members: dict[str, tuple[Member, ...]] = {}
+        self._moved: dict[Name, float] = {}
+        self._moving = asyncio.Event()
+        self._rejections: tuple[Rejection, ...] = ()
+        self._objects.slices.subscribe(self._slice_changed)
+        proxy.subscribe(self._rejected)
+
+    def missing(self) -> str:
+        """What the first table waits for; '' once it was handed over."""
+        return self._objects.missing() or ("" if self.built.is_set() else "the first table")
+
+    async def run(self) -> None:
+        """Works until cancelled. The proxy is handed nothing before every kind has been listed."""
+        async with asyncio.TaskGroup() as tasks:
+            for informer in self._objects.informers:
+                tasks.create_task(informer.run())
+            tasks.create_task(self._proxy.run())
+            tasks.create_task(self._recorder.run())
+            for informer in self._objects.informers:
+                await informer.synced.wait()
+            self._objects.changed.set()
+            tasks.create_task(self._follow_objects())
+            tasks.create_task(self._follow_slices())
+
+    # --- Tables
+
+    async def _follow_objects(self) -> None:
+        clock = asyncio.get_running_loop().time
+        last = float("-inf")
+        while True:
+            await self._objects.changed.wait()
+            await asyncio.sleep(max(COMPANIONS, last + self._hold_off - clock()))
+            last = clock()
+            await self._rebuild()
+
+    async def _rebuild(self) -> None:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        objects = self._objects.take()
+        try:
+            translation = await asyncio.to_thread(self._build, objects, self._now())
+            self._take(translation)
+        except Exception:
+            # A mistake of ours; the proxy goes on with what it has, and the next change is another try.
+            log.exception("no table can be made of the objects; the one before goes on")
+            self._metrics.rebuilds.labels("error").inc()
+            return
+        self._metrics.rebuilds.labels("success").inc()
+        self._metrics.rebuild.observe(clock() - begun)
+        self.built.set()
+
+    def _take(self, translation: Translation) -> None:
+        """Endpoints first: a table names no set that the proxy has not heard of."""
+        before, self._sets = self._sets, translation.sets
+        fresh = [name for name, each in translation.sets.items() if before.get(name) != each]
+        gone = before.keys() - translation.sets.keys()
+        if fresh or gone:
+            self._of_service = {}
+            for name, each in translation.sets.items():
+                for service in services_of(each):
+                    self._of_service.setdefault(service, []).append(name)
+        self._hand_over(fresh)
+        for name in gone:
+            self._members.pop(name, None)
+        self._proxy.apply(translation.table)
+        self._metrics.show(translation.table)
+
+    # --- Endpoints
+
+    def _slice_changed(self, before: EndpointSlice | None, after: EndpointSlice | None) -> None:
+        for service in {each.service for each in (before, after) if each is not None}:
+            if service in self._of_service:
+                self._moved.setdefault(service, asyncio.get_running_loop().time())
+                self._moving.set()
+
+    async def _follow_slices(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._moving.wait()
+            self._moving.clear()
+            moved, self._moved = self._moved, {}
+            names = dict.fromkeys(name for service in moved for name in self._of_service.get(service, ()))
+            try:
+                self._hand_over(names)
+            except Exception:
+                log.exception("endpoints cannot be handed over", services=["/".join(each) for each in moved])
+                continue
+            for since in moved.values():
+                self._metrics.endpoint_update.observe(clock() - since)
+
+    def _hand_over(self, names: Iterable[str]) -> None:
+        """Those of these sets whose members have changed. A set that no table names is not emptied: the last table's requests
+        may still be on their way to it."""
+        changed = {}
+        for name in names:
+            found = self._members_of(self._sets[name])
+            if self._members.get(name) != found:
+                self._members[name] = changed[name] = found
+        if changed:
+            self._proxy.endpoints(changed)
+            self._metrics.endpoint_updates.inc(len(changed))
+            self._metrics.endpoints.set(sum(map(len, self._members.values())))
+
+    def _members_of(self, wanted: SetOf) -> tuple[Member, ...]:
+        slices = self._objects.slices.cache
+        return members_of(wanted, {each: tuple(slices.indexed("service", "/".join(each))) for each in services_of(wanted)})
+
+    # --- What the proxy does not take
+
+    def _rejected(self, rejections: tuple[Rejection, ...]) -> None:
+        before, self._rejections = self._rejections, rejections
+        self._metrics.rejections.set(len(rejections))
+        for each in rejections:
+            if each not in before:
+                log.warning("the proxy refuses a part of the table", source=each.source, reason=each.reason)
+                self._report(
+                    each.source, "Warning", REJECTED, f"{each.source or 'a part'}: the proxy refuses it: {each.reason}"
+                )
+        there = {each.source for each in rejections}
+        for source in dict.fromkeys(each.source for each in before if each.source not in there):
+            log.info("the proxy refuses it no longer", source=source)
+            self._report(source, "Normal", TAKEN, f"{source}: the proxy refuses it no longer")
+
+    def _report(self, source: str, type_: Any, reason: str, message: str) -> None:
+        regarding = self._object(source)
+        if regarding is not None:
+            self._recorder.record(Report(regarding, type_, reason, message))
+
+    def _object(self, source: str) -> Document | None:
+        """The Ingress that a table's `source` begins with, as far as an Event needs it; None if there is none."""
+        found = _SOURCE.match(source)
+        held = self._objects.ingress((found[2], found[3])) if found else None
+        if held is None:
+            return None
+        meta = held.metadata
+        about = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version}
+        return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": about}
+
+
+def services_of(wanted: SetOf) -> list[Name]:
+    """The Services whose endpoints a set may have."""
+    found = [(wanted.namespace, wanted.service)]
+    return found + services_of(wanted.fallback) if wanted.fallback else found

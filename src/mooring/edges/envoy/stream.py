@@ -1,0 +1,263 @@
+"""What is one xDS client told next? One delta stream: what it asked for, what it was sent, what it said of it; no I/O.
+
+https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol (incremental variant). Of each type one response is on its
+way at a time: what changes meanwhile is told by the next one, the last state only. Make before break: routes and listeners wait
+until the clusters they may name have been taken together with their endpoints, and a cluster is taken away when listeners and
+routes have been accepted without it and LINGER has passed, for requests that chose it before.
+
+A route configuration is large, and Envoy takes its time over it: each is sent alone, so that endpoints come in between.
+
+A rejected response of several resources is sent again in halves, until the one that is not taken stands alone: everything else
+gets in. A resource that is wanted no more and was asked for by its name is not taken away: whoever still asks for it drains.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from msgspec import Struct, field
+
+from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, repeated
+
+ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET)
+LISTED = frozenset({CLUSTER, LISTENER})
+"""Who asks for these without naming any gets all."""
+LINGER = 5.0
+"""Seconds that a cluster stays after the last route to it."""
+PATIENCE = 1.0
+"""Seconds that routes wait for clusters and endpoints which the client does not take or ask for."""
+EVERYTHING = "*"
+ABSENT = ""
+"""The version of what the client was told is not there."""
+
+
+class Resource(Struct, frozen=True, gc=False):
+    """`version` is a hash of `data`, the serialised message."""
+
+    version: str
+    data: bytes
+
+
+class Snapshot(Struct, frozen=True):
+    """All that is wished, by type URL and name. `assignments`: by cluster, the endpoints it needs before it can be used."""
+
+    resources: Mapping[str, Mapping[str, Resource]]
+    assignments: Mapping[str, str] = {}
+
+
+class Verdict(Struct, frozen=True):
+    """What the client said of resources of one type, by name with version. `reason` '': accepted; a rejection is of one."""
+
+    type_url: str
+    versions: Mapping[str, str]
+    reason: str = ""
+
+
+class Sent(Struct):
+    """The response that the client has not answered yet."""
+
+    nonce: str
+    versions: dict[str, str]
+
+
+class Talk(Struct):
+    """What was said about one type. `sent`: by name the last version sent, or that the client says it has."""
+
+    everything: bool = False
+    subscribed: set[str] = field(default_factory=set)
+    sent: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    """What the client has accepted in some version, and need not be waited for."""
+    rejected: dict[str, str] = field(default_factory=dict)
+    on_its_way: Sent | None = None
+    suspects: deque[list[str]] = field(default_factory=deque)
+    owes: bool = False
+    """An answer is due even if there is nothing to tell."""
+
+
+class Stream:
+    """`receive` what the client says, then send `responses`; ask again at `again_at`, in the clock's seconds."""
+
+    def __init__(self, linger: float = LINGER, patience: float = PATIENCE) -> None:
+        self.again_at: float | None = None
+        self._linger, self._patience = linger, patience
+        self._talks: dict[str, Talk] = {}
+        self._nonce = 0
+        self._blocked_since: float | None = None
+        self._gone: dict[str, float] = {}
+
+    def receive(self, request: DeltaDiscoveryRequest) -> Verdict | None:
+        """The client subscribes, accepts or rejects; what it thinks of the last response, if it says so."""
+        url = request.type_url
+        talk = self._talks.get(url)
+        if talk is None:
+            talk = self._talks[url] = Talk(sent=dict(request.initial_resource_versions))
+            talk.everything = url in LISTED and not request.resource_names_subscribe
+            talk.owes, talk.taken = not talk.sent, set(talk.sent)
+        else:
+            # Asked again on the same stream: the client has forgotten it, whatever we remember.
+            for name in request.resource_names_subscribe:
+                talk.sent.pop(name, None)
+        talk.subscribed.update(request.resource_names_subscribe)
+        for name in request.resource_names_unsubscribe:
+            talk.subscribed.discard(name)
+            if name == EVERYTHING:
+                talk.everything = False
+            elif not talk.everything:
+                talk.sent.pop(name, None)
+                talk.taken.discard(name)
+        if EVERYTHING in talk.subscribed:
+            talk.subscribed.discard(EVERYTHING)
+            talk.everything = True
+        if talk.on_its_way is None or request.response_nonce != talk.on_its_way.nonce:
+            return None
+        return self._answered(url, talk, request.error_detail.message if request.HasField("error_detail") else None)
+
+    def responses(self, snapshot: Snapshot, now: float) -> Iterator[bytes]:
+        """What to send now, serialised, in order."""
+        self.again_at = None
+        for url in dict.fromkeys((*ORDER, *self._talks)):
+            talk = self._talks.get(url)
+            if talk is None or talk.on_its_way or self._must_wait(url, snapshot, now):
+                continue
+            there = snapshot.resources.get(url, {})
+            names = self._next(talk, there)
+            if url == ROUTES:
+                del names[1:]
+            removed = list(self._removed(url, talk, snapshot, now))
+            if names or removed or talk.owes:
+                yield self._response(url, talk, {name: there[name] for name in names}, removed)
+                if url == CLUSTER:
+                    self._renew_endpoints(names, snapshot)
+
+    def _answered(self, url: str, talk: Talk, reason: str | None) -> Verdict | None:
+        sent, talk.on_its_way = talk.on_its_way, None
+        versions = {name: version for name, version in (sent.versions if sent else {}).items() if version != ABSENT}
+        if reason is None:
+            talk.taken.update(versions)
+            for name in versions:
+                talk.rejected.pop(name, None)
+            return Verdict(url, versions)
+        if len(versions) == 1:
+            talk.rejected.update(versions)
+            return Verdict(url, versions, reason or "rejected without a reason")
+        names = list(versions)
+        for name in names:
+            talk.sent.pop(name, None)
+        middle = len(names) // 2
+        talk.suspects.extendleft(half for half in (names[middle:], names[:middle]) if half)
+        return None
+
+    def _next(self, talk: Talk, there: Mapping[str, Resource]) -> list[str]:
+        """Which resources the client must be sent: those that differ, of suspects one group alone."""
+        different = self._different(talk, there)
+        while talk.suspects and different:
+            group = set(talk.suspects.popleft())
+            if named := [name for name in different if name in group]:
+                return named
+        return different
+
+    @staticmethod
+    def _different(talk: Talk, there: Mapping[str, Resource]) -> list[str]:
+        sent = talk.sent.get
+        wanted: Iterable[str] = there if talk.everything else [name for name in talk.subscribed if name in there]
+        return [name for name in wanted if sent(name) != there[name].version]
+
+    def _removed(self, url: str, talk: Talk, snapshot: Snapshot, now: float) -> Iterator[str]:
+        there = snapshot.resources.get(url, {})
+        for name in talk.subscribed:
+            if name not in there and name not in talk.sent:
+                yield name
+        if not talk.everything:
+            return
+        gone = [name for name, version in talk.sent.items() if name not in there and version != ABSENT]
+        yield from self._ripe(gone, snapshot, now) if url == CLUSTER else gone
+
+    def _ripe(self, gone: list[str], snapshot: Snapshot, now: float) -> Iterator[str]:
+        """Clusters that nothing has named for long enough."""
+        unsettled = any(self._unsettled(url, snapshot) for url in (LISTENER, ROUTES))
+        self._gone = {name: now if unsettled else self._gone.get(name, now) for name in gone}
+        for name, since in self._gone.items():
+            if unsettled:
+                continue
+            if now - since >= self._linger:
+                yield name
+            else:
+                self._ask_again(since + self._linger)
+
+    def _must_wait(self, url: str, snapshot: Snapshot, now: float) -> bool:
+        if url not in (LISTENER, ROUTES):
+            return False
+        if not self._clusters_unready(snapshot):
+            self._blocked_since = None
+            return url == ROUTES and self._unsettled(LISTENER, snapshot)
+        self._blocked_since = now if self._blocked_since is None else self._blocked_since
+        if now - self._blocked_since >= self._patience:
+            return False
+        self._ask_again(self._blocked_since + self._patience)
+        return True
+
+    def _clusters_unready(self, snapshot: Snapshot) -> bool:
+        if self._unsettled(CLUSTER, snapshot):
+            return True
+        clusters, endpoints = self._talks.get(CLUSTER), self._talks.get(ENDPOINTS)
+        if clusters is None:
+            return False
+        there = snapshot.resources.get(ENDPOINTS, {})
+        taken = endpoints.taken if endpoints else set()
+        return any(
+            name in there and name not in taken
+            for cluster, name in snapshot.assignments.items()
+            if cluster in clusters.sent and cluster not in clusters.rejected
+        )
+
+    def _unsettled(self, url: str, snapshot: Snapshot) -> bool:
+        """The client has not answered, or not been told, the last state of a type that it asked for."""
+        talk = self._talks.get(url)
+        if talk is None:
+            return False
+        return talk.on_its_way is not None or bool(self._different(talk, snapshot.resources.get(url, {})))
+
+    def _renew_endpoints(self, clusters: list[str], snapshot: Snapshot) -> None:
+        """A cluster that was changed waits for its endpoints, without asking for them: they are sent again, unchanged or not.
+
+        https://github.com/envoyproxy/envoy/issues/13009
+        """
+        endpoints = self._talks.get(ENDPOINTS)
+        if endpoints is not None:
+            for cluster in clusters:
+                name = snapshot.assignments.get(cluster, "")
+                if endpoints.sent.get(name, ABSENT) != ABSENT:
+                    del endpoints.sent[name]
+                    endpoints.taken.discard(name)
+
+    def _response(self, url: str, talk: Talk, resources: Mapping[str, Resource], removed: list[str]) -> bytes:
+        self._nonce += 1
+        versions = {name: resource.version for name, resource in resources.items()}
+        talk.sent.update(versions)
+        for name in removed:
+            if name in talk.subscribed:
+                talk.sent[name] = ABSENT
+            else:
+                talk.sent.pop(name, None)
+                self._gone.pop(name, None)
+        talk.owes = False
+        talk.on_its_way = Sent(str(self._nonce), versions)
+        # DeltaDiscoveryResponse by hand, as the resources are serialised already: 4 type_url, 2 resources, 6 removed, 5 nonce.
+        return b"".join(
+            (
+                repeated(4, (url.encode(),)),
+                repeated(2, (_resource(url, name, resource) for name, resource in resources.items())),
+                repeated(6, (name.encode() for name in removed)),
+                repeated(5, (talk.on_its_way.nonce.encode(),)),
+            )
+        )
+
+    def _ask_again(self, moment: float) -> None:
+        self.again_at = moment if self.again_at is None else min(self.again_at, moment)
+
+
+def _resource(url: str, name: str, resource: Resource) -> bytes:
+    """discovery.v3.Resource: 3 name, 1 version, 2 resource (Any: 1 type_url, 2 value)."""
+    value = repeated(1, (url.encode(),)) + repeated(2, (resource.data,))
+    return repeated(3, (name.encode(),)) + repeated(1, (resource.version.encode(),)) + repeated(2, (value,))

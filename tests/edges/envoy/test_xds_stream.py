@@ -1,0 +1,227 @@
+"""What is an xDS client told, in which order, and what never?"""
+
+from collections.abc import Mapping
+
+import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from mooring.edges.envoy.stream import Resource, Snapshot, Stream, Verdict
+from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+
+SHORT = {CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", ROUTES: "routes", SECRET: "secret"}
+URLS = {short: url for url, short in SHORT.items()}
+Texts = Mapping[str, str]
+NOTHING: Texts = {}
+"""`type/name` -> version"""
+
+
+def snapshot(texts: Texts, assignments: Mapping[str, str] = {}) -> Snapshot:
+    resources: dict[str, dict[str, Resource]] = {}
+    for text, version in texts.items():
+        kind, _, name = text.partition("/")
+        resources.setdefault(URLS[kind], {})[name] = Resource(version, f"{text}@{version}".encode())
+    return Snapshot(resources, assignments)
+
+
+class Client:
+    """Talks to a Stream as Envoy does; `told` is `type/name@version` and `-type/name`, in order."""
+
+    def __init__(self, linger: float = 5.0) -> None:
+        self.stream, self.now = Stream(linger=linger), 0.0
+        self.nonces: dict[str, str] = {}
+
+    def ask(self, kind: str, *names: str, drop: tuple[str, ...] = (), has: Texts = NOTHING) -> None:
+        request = DeltaDiscoveryRequest(
+            type_url=URLS.get(kind, kind), resource_names_subscribe=names, resource_names_unsubscribe=drop
+        )
+        request.initial_resource_versions.update(has)
+        self.stream.receive(request)
+
+    def told(self, now: Snapshot) -> list[str]:
+        found = []
+        for data in self.stream.responses(now, self.now):
+            response = DeltaDiscoveryResponse.FromString(data)
+            kind = SHORT.get(response.type_url, response.type_url)
+            self.nonces[kind] = response.nonce
+            found += [f"{kind}/{each.name}@{each.version}" for each in response.resources]
+            found += [f"-{kind}/{name}" for name in response.removed_resources]
+            if not response.resources and not response.removed_resources:
+                found.append(f"{kind}: nothing")
+            for each in response.resources:
+                assert (response.type_url, f"{kind}/{each.name}@{each.version}".encode()) == (
+                    each.resource.type_url,
+                    each.resource.value,
+                )
+        return found
+
+    def accept(self, kind: str) -> Verdict | None:
+        return self.stream.receive(DeltaDiscoveryRequest(type_url=URLS[kind], response_nonce=self.nonces[kind]))
+
+    def reject(self, kind: str, reason: str) -> Verdict | None:
+        request = DeltaDiscoveryRequest(type_url=URLS[kind], response_nonce=self.nonces[kind])
+        request.error_detail.message = reason
+        return self.stream.receive(request)
+
+    def settle(self, now: Snapshot) -> list[str]:
+        """Takes everything; what was told, in order."""
+        found: list[str] = []
+        while told := self.told(now):
+            found += told
+            for kind in dict.fromkeys(text.lstrip("-").partition("/")[0].partition(":")[0] for text in told):
+                self.accept(kind)
+        return found
+
+
+WHOLE = {"cluster/c": "1", "endpoints/c": "1", "listener/l": "1", "routes/r": "1", "secret/s": "1"}
+
+
+def settled(texts: Texts = WHOLE, **given: float) -> Client:
+    client = Client(**given)
+    client.ask("cluster")
+    client.settle(snapshot(texts, {"c": "c"}))
+    client.ask("endpoints", "c")
+    client.settle(snapshot(texts, {"c": "c"}))
+    client.ask("listener")
+    client.ask("routes", "r")
+    client.ask("secret", "s")
+    client.settle(snapshot(texts, {"c": "c"}))
+    return client
+
+
+def test_a_new_client_is_told_all_it_asks_for_and_then_nothing_more() -> None:
+    now = snapshot(WHOLE, {"c": "c"})
+    client = Client()
+    for kind, names in (("cluster", ()), ("endpoints", ("c",)), ("listener", ()), ("routes", ("r",)), ("secret", ("s",))):
+        client.ask(kind, *names)
+    first = client.settle(now)
+    assert ["cluster/c@1", "endpoints/c@1", "secret/s@1", "listener/l@1", "routes/r@1"] == first
+    assert [] == client.settle(now)
+
+
+def test_routes_wait_until_new_clusters_have_their_endpoints() -> None:
+    client = settled()
+    now = snapshot(WHOLE | {"cluster/d": "1", "endpoints/d": "1", "routes/r": "2"}, {"c": "c", "d": "d"})
+    assert ["cluster/d@1"] == client.told(now)
+    client.accept("cluster")
+    assert [] == client.told(now)
+    client.ask("endpoints", "d")
+    assert ["endpoints/d@1"] == client.told(now)
+    assert [] == client.told(now)
+    client.accept("endpoints")
+    assert ["routes/r@2"] == client.told(now)
+
+
+def test_routes_do_not_wait_for_ever_for_a_client_that_asks_for_no_endpoints() -> None:
+    client = settled()
+    now = snapshot(WHOLE | {"cluster/d": "1", "endpoints/d": "1", "routes/r": "2"}, {"c": "c", "d": "d"})
+    assert ["cluster/d@1"] == client.settle(now)
+    assert 1.0 == client.stream.again_at
+    client.now = 1.0
+    assert ["routes/r@2"] == client.settle(now)
+
+
+def test_a_flood_of_endpoint_changes_does_not_hold_routes_up() -> None:
+    client = settled()
+    told = client.told(snapshot(WHOLE | {"endpoints/c": "2", "routes/r": "2"}, {"c": "c"}))
+    assert ["endpoints/c@2", "routes/r@2"] == told
+
+
+def test_a_changed_cluster_is_followed_by_its_endpoints_unchanged() -> None:
+    client = settled()
+    assert ["cluster/c@2", "endpoints/c@1"] == client.told(snapshot(WHOLE | {"cluster/c": "2"}, {"c": "c"}))
+
+
+def test_a_cluster_goes_only_after_the_routes_and_a_while() -> None:
+    client = settled(WHOLE | {"cluster/old": "1"}, linger=5.0)
+    now = snapshot(WHOLE | {"routes/r": "2"}, {"c": "c"})
+    client.now = 10.0
+    assert ["routes/r@2"] == client.told(now)
+    client.now = 100.0
+    assert [] == client.told(now)
+    client.accept("routes")
+    assert [] == client.told(now)
+    assert 105.0 == client.stream.again_at
+    client.now = 105.0
+    assert ["-cluster/old"] == client.told(now)
+
+
+def test_a_cluster_that_comes_back_meanwhile_is_never_taken_away() -> None:
+    client = settled(WHOLE | {"cluster/old": "1"}, linger=5.0)
+    assert [] == client.settle(snapshot(WHOLE, {"c": "c"}))
+    client.now = 4.0
+    assert [] == client.settle(snapshot(WHOLE | {"cluster/old": "1"}, {"c": "c"}))
+    client.now = 6.0
+    assert [] == client.settle(snapshot(WHOLE, {"c": "c"}))
+    client.now = 11.0
+    assert ["-cluster/old"] == client.settle(snapshot(WHOLE, {"c": "c"}))
+
+
+def test_who_comes_back_is_told_only_what_differs() -> None:
+    now = snapshot(WHOLE | {"endpoints/c": "2", "listener/l": "2"}, {"c": "c"})
+    client = Client(linger=0)
+    client.ask("cluster", has={"c": "1", "gone": "1"})
+    client.ask("endpoints", "c", has={"c": "1"})
+    client.ask("listener", has={"l": "1", "gone": "1"})
+    client.ask("routes", "r", has={"r": "1"})
+    client.ask("secret", "s", has={"s": "1"})
+    assert ["endpoints/c@2", "listener/l@2", "-listener/gone", "-cluster/gone"] == client.settle(now)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "expected"),
+    [
+        pytest.param("cluster", (), ["cluster: nothing"], id="all of nothing"),
+        pytest.param("routes", ("x",), ["-routes/x"], id="a name that is not there"),
+        pytest.param("type.googleapis.com/unheard.Of", ("x",), ["-type.googleapis.com/unheard.Of/x"], id="an unknown type"),
+    ],
+)
+def test_there_is_always_an_answer(kind: str, names: tuple[str, ...], expected: list[str]) -> None:
+    client = Client()
+    client.ask(kind, *names)
+    assert expected == client.told(snapshot({}))
+    assert [] == client.told(snapshot({}))
+
+
+def test_what_was_absent_comes_when_it_is_there_and_what_is_asked_again_is_told_again() -> None:
+    client = Client()
+    client.ask("routes", "x")
+    client.settle(snapshot({}))
+    now = snapshot({"routes/x": "1"})
+    assert ["routes/x@1"] == client.settle(now)
+    client.ask("routes", "x")
+    assert ["routes/x@1"] == client.settle(now)
+    client.ask("routes", drop=("x",))
+    assert [] == client.settle(snapshot({"routes/x": "2"}))
+    client.ask("routes", "*")
+    assert ["routes/x@2", "routes/y@1"] == client.settle(snapshot({"routes/x": "2", "routes/y": "1"}))
+
+
+def test_one_response_is_on_its_way_and_the_next_tells_the_last_state() -> None:
+    client = Client()
+    client.ask("secret", "s")
+    assert ["secret/s@1"] == client.told(snapshot({"secret/s": "1"}))
+    assert [] == client.told(snapshot({"secret/s": "2"}))
+    client.accept("secret")
+    assert ["secret/s@3"] == client.told(snapshot({"secret/s": "3"}))
+
+
+def test_a_rejected_response_is_sent_again_in_halves_until_the_bad_one_stands_alone() -> None:
+    now = snapshot({f"cluster/{name}": "1" for name in "abcdefgh"})
+    client = Client()
+    client.ask("cluster")
+    sent, verdicts = [], []
+    while told := client.told(now):
+        names = "".join(text[len("cluster/")] for text in told)
+        sent.append(names)
+        verdicts.append(client.reject("cluster", "no f") if "f" in names else client.accept("cluster"))
+    assert ["abcdefgh", "abcd", "efgh", "ef", "e", "f", "gh"] == sent
+    assert [Verdict(CLUSTER, {"f": "1"}, "no f")] == [each for each in verdicts if each and each.reason]
+    assert ["cluster/f@2"] == client.told(snapshot({f"cluster/{name}": "2" if name == "f" else "1" for name in "abcdefgh"}))
+
+
+def test_an_answer_with_an_old_nonce_is_no_verdict() -> None:
+    client = Client()
+    client.ask("secret", "s")
+    client.told(snapshot({"secret/s": "1"}))
+    assert None is client.stream.receive(DeltaDiscoveryRequest(type_url=SECRET, response_nonce="99"))
+    assert Verdict(SECRET, {"s": "1"}) == client.accept("secret")
