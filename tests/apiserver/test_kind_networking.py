@@ -1,5 +1,7 @@
 """Ingress, IngressClass, ServiceCIDR, IPAddress and Event: rules and rows."""
 
+from datetime import timedelta
+
 import pytest
 from direct import NOW, Direct, Refused
 
@@ -37,12 +39,81 @@ def ingress(backend=BACKEND, host="a.example.com", **path):
             "spec.rules[0].http.paths[0].backend",
             id="service and resource",
         ),
+        pytest.param(ingress({}), "spec.rules[0].http.paths[0].backend", id="a backend of nothing"),
+        pytest.param(
+            ingress({"resource": {"kind": "K/L", "name": "n"}}),
+            "spec.rules[0].http.paths[0].backend.resource.kind",
+            id="a resource whose kind is no path segment",
+        ),
+        pytest.param(
+            ingress() | {"metadata": {"name": "a", "annotations": {"kubernetes.io/ingress.class": "x"}}, "class": "y"},
+            "annotations.kubernetes.io/ingress.class",
+            id="two classes",
+        ),
     ],
 )
 def test_a_broken_ingress_is_refused(document, field):
+    if named := document.pop("class", ""):
+        document["spec"]["ingressClassName"] = named
     with pytest.raises(Refused) as refusal:
         Direct().create(INGRESS, document)
     assert [field] == list(refusal.value.causes)
+
+
+def marked(api, name, value="true"):
+    metadata = {"name": name, "annotations": {"ingressclass.kubernetes.io/is-default-class": value}}
+    api.create(INGRESS_CLASS, {"metadata": metadata, "spec": {"controller": "a.io/b"}})
+
+
+@pytest.mark.parametrize(
+    ("classes", "given", "expected"),
+    [
+        pytest.param([], {}, None, id="there is no default"),
+        pytest.param([("plain", "false", 0)], {}, None, id="a class that is marked false"),
+        pytest.param([("plain", "false", 0), ("best", "true", 0)], {}, "best", id="one default"),
+        pytest.param([("b", "true", 0), ("a", "true", 5)], {}, "a", id="of two defaults the newest"),
+        pytest.param([("b", "true", 5), ("a", "true", 0)], {}, "b", id="of two defaults the newest, whatever its name"),
+        pytest.param([("b", "true", 0), ("a", "true", 0)], {}, "a", id="of two as old as each other the first by name"),
+        pytest.param([("best", "true", 0)], {"name": "mine"}, "mine", id="a class of its own"),
+        pytest.param([("best", "true", 0)], {"annotation": "old"}, None, id="a class by annotation"),
+    ],
+)
+def test_an_ingress_without_class_gets_the_default(classes, given, expected):
+    api = Direct()
+    for name, value, age in classes:
+        api.env = Env(NOW + timedelta(seconds=age), api.env.rng, api.settings)
+        marked(api, name, value)
+    document = ingress()
+    if "name" in given:
+        document["spec"]["ingressClassName"] = given["name"]
+    if "annotation" in given:
+        document["metadata"]["annotations"] = {"kubernetes.io/ingress.class": given["annotation"]}
+    assert expected == api.create(INGRESS, document, dryRun="All")["spec"].get("ingressClassName")
+    assert expected == api.create(INGRESS, document)["spec"].get("ingressClassName")
+    assert expected == api.get(INGRESS, "a")["spec"].get("ingressClassName")
+
+
+def test_the_default_class_is_given_on_create_alone():
+    api = Direct()
+    api.create(INGRESS, ingress())
+    marked(api, "late")
+    assert "ingressClassName" not in api.patch(INGRESS, "a", {"metadata": {"labels": {"a": "b"}}})["spec"]
+
+
+def test_the_status_of_an_ingress():
+    api, ports = Direct(), [{"port": 80, "protocol": "TCP"}, {"port": 443, "protocol": "TCP", "error": "NoCertificate"}]
+    api.create(INGRESS, ingress())
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.7", "ports": ports}, {"hostname": "lb.example.com"}]}}
+    assert status == api.patch(INGRESS, "a", {"status": status}, "status")["status"]
+    assert status == api.patch(INGRESS, "a", {"status": {"loadBalancer": {}}, "metadata": {"labels": {"a": "b"}}})["status"]
+    for broken in (
+        {"ip": "192.0.2.007"},
+        {"hostname": "192.0.2.7"},
+        {"hostname": "_"},
+    ):
+        with pytest.raises(Refused) as refusal:
+            api.patch(INGRESS, "a", {"status": {"loadBalancer": {"ingress": [broken]}}}, "status")
+        assert [f"status.loadBalancer.ingress[0].{next(iter(broken))}"] == list(refusal.value.causes)
 
 
 @pytest.mark.parametrize("host", ["a.example.com", "*.example.com", ""])

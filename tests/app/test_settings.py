@@ -57,6 +57,12 @@ def test_foreign_variables_are_none_of_our_business() -> None:
             "",
             "load-balancer-pool: '172.30.1.9-172.30.1.1': the first address",
         ),
+        (
+            {"ingress-classes": "mooring-envoy,nginx"},
+            {},
+            "",
+            "ingress-classes 'mooring-envoy,nginx': mooring-envoy and mooring-nginx",
+        ),
         ({"load-balancer-pool": "fd00:9::/64"}, {}, "", "load-balancer-pool fd00:9::/64: this cluster has no IPv6"),
         ({"load-balancer-pool": "10.244.9.1-10.244.9.9"}, {}, "", "10.244.9.1-10.244.9.9 overlaps pod-cidr 10.244.0.0/16"),
         (

@@ -10,12 +10,16 @@ from workloads import LABELS, deployment, document, namespace, node, pod, replic
 
 from mooring.alloc.pool import parse
 from mooring.control import reconcilers
+from mooring.control.ingress_class import labels
 from mooring.control.reconciler import Change
 from mooring.control.reconcilers.deployments import Deployments
 from mooring.control.reconcilers.endpoint_slice_mirror import EndpointSliceMirror
 from mooring.control.reconcilers.endpoint_slices import EndpointSlices
 from mooring.control.reconcilers.endpoints import Endpoints
 from mooring.control.reconcilers.garbage_collector import GarbageCollector
+from mooring.control.reconcilers.ingress_classes import IngressClasses
+from mooring.control.reconcilers.ingress_proxies import IngressProxies
+from mooring.control.reconcilers.ingress_status import IngressStatus
 from mooring.control.reconcilers.ip_addresses import IpAddresses
 from mooring.control.reconcilers.kubernetes_service import KubernetesService
 from mooring.control.reconcilers.load_balancers import LoadBalancers
@@ -29,7 +33,18 @@ from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.reconcilers.service_accounts import ServiceAccounts
 from mooring.control.reconcilers.service_cidrs import ServiceCidrs
 from mooring.control.reconcilers.service_problems import ServiceProblems
-from mooring.model.kinds import CONFIG_MAP, ENDPOINTS, IP_ADDRESS, KINDS, LEASE, SERVICE_CIDR
+from mooring.model.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    ENDPOINTS,
+    INGRESS,
+    INGRESS_CLASS,
+    IP_ADDRESS,
+    KINDS,
+    LEASE,
+    SERVICE,
+    SERVICE_CIDR,
+)
 from mooring.testing.world import EPOCH, MemoryWorld
 
 EVERY = (
@@ -38,6 +53,9 @@ EVERY = (
     EndpointSlices(),
     Endpoints(),
     GarbageCollector(),
+    IngressClasses(("mooring-envoy", "mooring-nginx")),
+    IngressProxies(),
+    IngressStatus(grace=0),
     IpAddresses(),
     KubernetesService(("10.96.0.0/16",), ("172.30.0.1",)),
     LoadBalancers(parse("172.30.1.0/31")),
@@ -61,6 +79,8 @@ def eventful_world() -> MemoryWorld:
     keeper["metadata"]["uid"] = "here"
     here = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "here", "uid": "here", "controller": True}
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    address = {"loadBalancer": {"ingress": [{"ip": "192.0.2.80"}]}}
     parent = {"group": "", "resource": "services", "namespace": "default", "name": "nobody"}
     ipam = {"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}
     renewed = (EPOCH + timedelta(seconds=95)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
@@ -93,6 +113,24 @@ def eventful_world() -> MemoryWorld:
             service("manual", ["10.96.0.8"], ipFamilies=["IPv4"], type="ClusterIP", selector=None),
             document(ENDPOINTS, "manual", subsets=[{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]),
             document(SERVICE_CIDR, "kubernetes", spec={"cidrs": ["10.96.0.0/16"]}),
+            document(INGRESS_CLASS, "mooring-envoy", spec={"controller": "mooring.dev/envoy"}),
+            document(
+                DEPLOYMENT,
+                "ingress-mooring-envoy",
+                "mooring-system",
+                metadata={"labels": labels("mooring-envoy")},
+                spec=deployment(replicas=0)["spec"],
+                status={"readyReplicas": 1},
+            ),
+            document(INGRESS, "front", spec={"ingressClassName": "mooring-envoy", "defaultBackend": backend}),
+            document(
+                SERVICE,
+                "ingress-mooring-envoy",
+                "mooring-system",
+                metadata={"labels": labels("mooring-envoy")},
+                spec={},
+                status=address,
+            ),
             document(IP_ADDRESS, "10.96.0.9", metadata={"labels": ipam}, spec={"parentRef": parent}),
         ]
     )

@@ -1,12 +1,14 @@
 """What does this place get for an answer? Runs inside a pod or on a node, the standard library alone: a JSON line in, one out.
 
 In:  {"transport": "tcp"|"udp", "host", "port", "payload" (hex), "source" (a port, 0: any), "timeout",
-      "reads": "datagram" | "stream" (until it ends) | "frame" (RFC 1035 4.2.2)}
+      "reads": "datagram" | "stream" (until it ends) | "frame" (RFC 1035 4.2.2), "tls": the name to ask for, '': no TLS}
      or {"name", "family" (4, 6, 0: both)} to ask the resolver that the place is configured with.
-Out: {"payload": hex} or {"addresses": [...]}, else {"failed": "refused"|"silence"|"unreachable"|words}.
+Out: {"payload": hex, "certificate": the SHA-256 of the server's, '' without TLS} or {"addresses": [...]},
+     else {"failed": "refused"|"silence"|"unreachable"|words}.
 """
 
 import contextlib
+import hashlib
 import json
 import socket
 import sys
@@ -19,22 +21,39 @@ def resolve(name, family):
     return {"addresses": sorted({entry[4][0] for entry in found})}
 
 
-def exchange(transport, host, port, payload, source, timeout, reads):
+@contextlib.contextmanager
+def secured(connection, name):
+    """The connection itself without a name. Whose certificate it is, the asker looks at."""
+    if not name:
+        yield connection
+        return
+    import ssl
+
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(connection, server_hostname=name) as made:
+        yield made
+
+
+def exchange(transport, host, port, payload, source, timeout, reads, tls=""):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM) as made:
-        made.settimeout(timeout)
+    with socket.socket(family, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM) as plain:
+        plain.settimeout(timeout)
         if source:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(("", source))
-        made.connect((host, port))
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            plain.bind(("", source))
+        plain.connect((host, port))
         data = bytes.fromhex(payload)
-        with contextlib.suppress(PermissionError):
-            # A node's own datagram that is rejected or dropped: the kernel says so at once, a rejection's ICMP error follows.
-            made.sendall(len(data).to_bytes(2, "big") + data if reads == "frame" else data)
-        if reads == "datagram":
-            return {"payload": made.recv(65536).hex()}
-        with made.makefile("rb") as stream:
-            return {"payload": READERS[reads](stream).hex()}
+        with secured(plain, tls) as made:
+            with contextlib.suppress(PermissionError):
+                # A node's own datagram that is rejected or dropped: the kernel says so at once, a rejection's ICMP follows.
+                made.sendall(len(data).to_bytes(2, "big") + data if reads == "frame" else data)
+            if reads == "datagram":
+                return {"payload": made.recv(65536).hex()}
+            with made.makefile("rb") as stream:
+                answered = READERS[reads](stream).hex()
+            certificate = hashlib.sha256(made.getpeercert(binary_form=True)).hexdigest() if tls else ""
+            return {"payload": answered, "certificate": certificate}
 
 
 READERS = {

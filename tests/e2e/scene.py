@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import dns.message
 import dns.name
@@ -32,9 +32,13 @@ API = {
     "Endpoints": "/api/v1/namespaces/{}/endpoints",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+    "Event": "/api/v1/namespaces/{}/events",
     "IPAddress": "/apis/networking.k8s.io/v1/ipaddresses",
+    "Ingress": "/apis/networking.k8s.io/v1/namespaces/{}/ingresses",
+    "IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
     "Node": "/api/v1/nodes",
     "Pod": "/api/v1/namespaces/{}/pods",
+    "Secret": "/api/v1/namespaces/{}/secrets",
     "Service": "/api/v1/namespaces/{}/services",
     "ServiceCIDR": "/apis/networking.k8s.io/v1/servicecidrs",
 }
@@ -56,6 +60,15 @@ def until_equal(expected: Value, what: Callable[[], Value]) -> None:
     while (got := what()) != expected and time.monotonic() < end:
         time.sleep(0.03)
     assert expected == got
+
+
+class Web(NamedTuple):
+    """`certificate` is the SHA-256 of the server's."""
+
+    status: int
+    body: str
+    head: str = ""
+    certificate: str = ""
 
 
 class Place:
@@ -113,6 +126,25 @@ class Place:
         """The body of a GET, or refused, silence, unreachable. `/hostname` answers with the pod's name."""
         answer = self._exchange("tcp", "stream", host, port, f"GET {path} HTTP/1.0\r\n\r\n".encode(), timeout)
         return answer if isinstance(answer, str) else answer.decode().partition("\r\n\r\n")[2].strip()
+
+    def web(self, address: str, name: str, path: str = "/hostname", *, tls: bool = False, **headers: str) -> Web:
+        """A GET of a host by HTTP/1.1 at an address, 443 with `tls`, else 80. Status 0: no answer, its reason is the body."""
+        lines = [f"GET {path} HTTP/1.1", f"Host: {name}", "Connection: close", *(f"{key}: {headers[key]}" for key in headers)]
+        payload = "".join(f"{line}\r\n" for line in lines) + "\r\n"
+        told = self._ask(
+            transport="tcp",
+            host=address,
+            port=443 if tls else 80,
+            payload=payload.encode().hex(),
+            source=0,
+            timeout=ANSWER,
+            reads="stream",
+            tls=name if tls else "",
+        )
+        if "failed" in told:
+            return Web(0, told["failed"])
+        head, _, body = bytes.fromhex(told["payload"]).decode().partition("\r\n\r\n")
+        return Web(int((head.split() or ("", "0"))[1]), body.strip(), head, told["certificate"])
 
     def code(self, host: str, port: int, path: str) -> str:
         """The status code of a GET, or refused, silence, unreachable."""

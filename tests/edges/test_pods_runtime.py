@@ -16,8 +16,9 @@ from pods_lab import NodeLab, collected, node_lab, until
 from pods_wishes import ROOT, container, sandbox
 
 from mooring.edges.pods.assembly import Pods
+from mooring.edges.pods.host import closed
 from mooring.pods.observed import PodSeen, Run
-from mooring.pods.security import CAPABILITIES
+from mooring.pods.security import CAPABILITIES, Identity
 from mooring.pods.wishes import ContainerWish, ExecCheck, File, HttpCheck, Mount, TcpCheck, Volume
 from mooring.ports.pods import LogOptions, RuntimeFailure
 
@@ -137,9 +138,37 @@ async def test_the_security_context(node: Pods) -> None:
     somebody = structs.replace(ROOT, user=1000, group=2000, groups=(3000,), read_only_root=True)
     assert "1000 2000 2000 3000\n" == await said(node, "echo $(id -u) $(id -g) $(id -G)", identity=somebody)
     assert "refused\n" == await said(node, "touch /x 2>/dev/null || echo refused", identity=somebody)
+    # What images need may lie below: only its owner may enter the host's own.
+    assert "entered\n" == await said(node, "cd /root && echo entered", identity=somebody)
     bare = structs.replace(ROOT, capabilities=(CAPABILITIES["NET_BIND_SERVICE"],))
     wanted = "CapPrm: 0000000000000400 CapEff: 0000000000000400 CapBnd: 0000000000000400 NoNewPrivs: 1\n"
     assert wanted == await said(node, "echo $(grep -E 'Cap(Prm|Eff|Bnd)|NoNew' /proc/self/status)", identity=bare)
+
+
+async def test_mooring_and_its_proxies_run_as_anybody_wherever_they_lie(lab: NodeLab) -> None:
+    """With the clone hidden but for what images need, read-only, without capabilities."""
+    node = lab.pods(hidden=(str(Path(sys.prefix).parent),))
+    await node.runtime.adopt(lambda seen: None)
+    await node.runtime.sandbox(sandbox("p", volumes=(Volume("run", "memory", group=65532),)))
+    nobody = Identity(65532, 65532, (65532,), (), True)
+    script = (
+        "id -u; envoy --version | grep -c version; nginx -v 2>&1 | grep -c version; echo it > /dev/stdout; "
+        "touch /run/gateway/x && stat -c %g /run/gateway/x; touch /x 2>/dev/null || echo refused"
+    )
+    command, mounts = ("/bin/sh", "-c", script), (Mount("run", "/run/gateway"),)
+    wish = container("shell", image="mooring.dev/gateway", command=command, identity=nobody, mounts_=mounts)
+    assert (0, "65532\n1\n1\nit\n65532\nrefused\n") == await outcome(node, "p", wish)
+    code, text = await outcome(node, "p", container("itself", image="mooring.dev/gateway", args=("--help",), identity=nobody))
+    assert (0, True) == (code, "Usage: " in text), text
+    node.runtime.close()
+
+
+def test_what_only_its_owner_may_enter_is_hidden_on_the_way_to_what_images_need(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b" / "c"
+    inner.mkdir(parents=True)
+    (tmp_path / "a").chmod(0o700)
+    own = [each for each in closed((str(inner),)) if Path(each).is_relative_to(tmp_path)]
+    assert str(tmp_path / "a") in own and str(tmp_path / "a" / "b") not in own
 
 
 async def test_volumes_are_shared_live_and_bounded(node: Pods) -> None:

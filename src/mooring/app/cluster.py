@@ -71,6 +71,7 @@ def followers(settings: Settings, files: Files, running: Running, group: Path, h
         *("--advertise", settings.switch_addresses[0]),
         *("--advertise-port", str(NODE_NETWORK_PORT)),
         *("--load-balancer-pool", settings.pool_ranges),
+        *("--ingress-classes", ",".join(settings.ingress_class_names)),
     ]
     places = zip(network(settings).nodes, settings.node_zones, strict=True)
     return [

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from mooring.alloc.pool import Pool, parse
+from mooring.control.ingress_class import CLASSES
 from mooring.services.locality import ALL, LOCALHOST, PRIMARY
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -31,8 +32,9 @@ _DEFAULTS = {
     "node-network": ("172.30.0.0/24", "fd00:172:30::/64"),
     "load-balancer-pool": ("172.30.1.0/24", "fd00:172:30:1::/64"),
 }
-NO_POOL = "none"
+NONE = "none"
 _POD_PREFIX = {4: 24, 6: 64}
+_NAME = r"[a-z][a-z0-9]{0,19}"
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _LABEL_VALUE = r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 
@@ -67,6 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     masquerade_all: bool = False
     load_balancer_pool: str = ""
     """CIDRs or FIRST-LAST, joined by commas, in no order; 'none' for no pool."""
+    ingress_classes: str = "mooring-envoy,mooring-nginx"
+    """IngressClasses that the cluster has from the start, joined by commas, the first is the default one; 'none' for none."""
     cluster_domain: str = "cluster.local"
     resolv_conf: Path | None = None
     """An absolute path of a file like resolv.conf: whom the nodes ask for other names. None: nobody."""
@@ -105,9 +109,13 @@ class Settings(Struct, frozen=True, kw_only=True, rename="kebab"):
     @property
     def pool_ranges(self) -> str:
         """The load balancers' pool as the controllers take it; '' for none."""
-        if self.load_balancer_pool == NO_POOL:
+        if self.load_balancer_pool == NONE:
             return ""
         return ",".join(self._ranges("load-balancer-pool", self.load_balancer_pool))
+
+    @property
+    def ingress_class_names(self) -> tuple[str, ...]:
+        return () if self.ingress_classes == NONE else _parts(self.ingress_classes)
 
     @property
     def node_ports(self) -> tuple[int, int]:
@@ -231,15 +239,11 @@ def _nearest(key: str) -> str:
 def _check(settings: Settings) -> None:
     """Raises SettingsError for the first setting that makes no sense."""
     rules = (
-        (
-            re.fullmatch(r"[a-z][a-z0-9]{0,19}", settings.name),
-            f"name {settings.name!r}: lower-case letters and digits, at most 20",
-        ),
+        (re.fullmatch(_NAME, settings.name), f"name {settings.name!r}: lower-case letters and digits, at most 20"),
         (1 <= settings.nodes <= 200, f"nodes {settings.nodes}: from 1 to 200"),
-        (0 <= settings.api_port < 65536, f"api-port {settings.api_port}: from 0 (any free port) to 65535"),
-        (
-            0 <= settings.controllers_port < 65536,
-            f"controllers-port {settings.controllers_port}: from 0 (any free port) to 65535",
+        *(
+            (0 <= port < 65536, f"{key} {port}: from 0 (any free port) to 65535")
+            for key, port in (("api-port", settings.api_port), ("controllers-port", settings.controllers_port))
         ),
         (not (settings.dual_stack and settings.ipv6), "dual-stack and ipv6: choose one"),
         (settings.log_format in ("text", "json"), f"log-format {settings.log_format!r}: text or json"),
@@ -260,6 +264,10 @@ def _check(settings: Settings) -> None:
         (
             all(part in (PRIMARY, ALL, LOCALHOST) or _is_network(part) for part in _parts(settings.nodeport_addresses)),
             f"nodeport-addresses {settings.nodeport_addresses!r}: {PRIMARY}, {ALL}, {LOCALHOST} or CIDRs, joined by commas",
+        ),
+        (
+            set(settings.ingress_class_names) <= set(CLASSES),
+            f"ingress-classes {settings.ingress_classes!r}: {' and '.join(CLASSES)}, joined by commas, or {NONE}",
         ),
     )
     for holds, complaint in rules:

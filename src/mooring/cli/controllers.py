@@ -8,6 +8,11 @@ from mooring.alloc.pool import Pool, parse
 from mooring.app.roles import controllers
 from mooring.cli.main import CommandError
 from mooring.cli.roles import LogFormat, RoleKubeconfig, addresses, log_to_stdout, ranges
+from mooring.control.ingress_pods import IMAGE
+
+Classes = Annotated[
+    str, typer.Option(help="IngressClasses to make where they are not there, joined by commas, the first as the default.")
+]
 
 
 def command(
@@ -24,6 +29,8 @@ def command(
     load_balancer_pool: Annotated[
         str, typer.Option(help="CIDR or FIRST-LAST, joined by commas: addresses for Services of type LoadBalancer; '': none.")
     ] = "",
+    ingress_classes: Classes = "",
+    gateway_image: Annotated[str, typer.Option(help="Of the proxies that serve Ingresses.")] = IMAGE,
     chosen: Annotated[str, typer.Option("--controllers", help="'*' is all, 'name' one, '-name' all but it.")] = "*",
     log_format: LogFormat = "text",
 ) -> None:
@@ -39,6 +46,8 @@ def command(
         advertised=addresses(advertise, "--advertise"),
         advertised_port=advertise_port,
         load_balancer_pool=_pool(load_balancer_pool),
+        ingress_classes=tuple(name.strip() for name in ingress_classes.split(",") if name.strip()),
+        gateway_image=gateway_image,
         controllers=tuple(name.strip() for name in chosen.split(",")),
     )
     try:

@@ -20,6 +20,9 @@ NodePorts = Annotated[
 ]
 Pool = Annotated[str | None, typer.Option(help="CIDRs, FIRST-LAST, or none [default: 172.30.1.0/24, fd00:172:30:1::/64].")]
 
+Classes = Annotated[
+    str | None, typer.Option(help="IngressClasses, the default one first, or none [default: mooring-envoy,mooring-nginx].")
+]
 ResolvConf = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, resolve_path=True, help="The nodes' own name servers [default: none]."),
@@ -49,6 +52,7 @@ def command(
     nodeport_addresses: NodePorts = None,
     masquerade_all: Annotated[bool | None, typer.Option("--masquerade-all", help="Hide every client of a cluster IP.")] = None,
     load_balancer_pool: Pool = None,
+    ingress_classes: Classes = None,
     cluster_domain: Annotated[str | None, typer.Option(help="[default: cluster.local].")] = None,
     resolv_conf: ResolvConf = None,
     dns_config: DnsConfig = None,

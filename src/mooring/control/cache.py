@@ -9,9 +9,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+from mooring.control.ingress_class import class_of
 from mooring.control.reconciler import Document, Key
 from mooring.model.discovery import SERVICE_NAME_LABEL
-from mooring.model.kinds import ENDPOINT_SLICE, POD, REPLICA_SET, SERVICE, Kind
+from mooring.model.kinds import ENDPOINT_SLICE, INGRESS, POD, REPLICA_SET, SERVICE, Kind
 
 T = TypeVar("T")
 Step = tuple[T | None, T | None]
@@ -72,6 +73,11 @@ def address(service: Document) -> Iterable[str]:
     return dict.fromkeys((*external, *(each["ip"] for each in ingress if each.get("ip"))))
 
 
+def ingress_class(ingress: Document) -> Iterable[str]:
+    """The class that an Ingress names, '' for none."""
+    return (class_of(ingress),)
+
+
 INDEXES: Mapping[str, Callable[[Document], Iterable[str]]] = {
     "owner": owner,
     "co_owner": co_owner,
@@ -80,6 +86,7 @@ INDEXES: Mapping[str, Callable[[Document], Iterable[str]]] = {
     "label": label,
     "selector": selector,
     "address": address,
+    "ingress_class": ingress_class,
 }
 """Every index there is, by the name that World.indexed takes."""
 
@@ -88,6 +95,7 @@ BY_KIND: Mapping[Kind, tuple[str, ...]] = {
     SERVICE: ("owner", "co_owner", "selector", "address"),
     ENDPOINT_SLICE: ("owner", "co_owner", "service"),
     REPLICA_SET: ("owner", "co_owner", "label"),
+    INGRESS: ("owner", "co_owner", "ingress_class"),
 }
 """Which indexes a kind has; any other kind has the two of owners alone."""
 

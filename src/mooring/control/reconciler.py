@@ -83,7 +83,7 @@ class World(Protocol):
     def indexed(self, kind: Kind, index: str, value: str) -> Iterable[Document]:
         """Objects by a named index of the informer: 'owner' (controller ownerReference's uid), 'co_owner' (the other owners'
         uids), 'node' (a Pod's spec.nodeName, '' while it has none), 'service' (a slice's kubernetes.io/service-name as
-        'namespace/name'); all of them in control/cache.py."""
+        'namespace/name'), 'ingress_class' (of an Ingress, '' for none); all of them in control/cache.py."""
 
 
 class Reconciler(Protocol):

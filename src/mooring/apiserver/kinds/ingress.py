@@ -1,4 +1,7 @@
-"""networking.k8s.io/v1 Ingress and IngressClass: stored and validated."""
+"""networking.k8s.io/v1 Ingress and IngressClass: stored and validated, an Ingress of no class given the default one.
+
+Upstream: pkg/apis/networking/validation, plugin/pkg/admission/network/defaultingressclass.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,13 +9,17 @@ from typing import Any
 
 from mooring.apiserver.contract import Env
 from mooring.apiserver.kinds import formats, printing
-from mooring.apiserver.kinds.plain import AGE, NAME, Plain
+from mooring.apiserver.kinds.metadata import path_segment
+from mooring.apiserver.kinds.plain import AGE, NAME, NOTHING, Plain
 from mooring.apiserver.kinds.problems import IMMUTABLE, each, forbidden, invalid, required, unsupported
-from mooring.apiserver.strategy import Column, Document, FieldError
+from mooring.apiserver.strategy import Claim, Column, Document, FieldError
+from mooring.model import codec
 from mooring.model.kinds import INGRESS, INGRESS_CLASS
+from mooring.store.snapshot import Snapshot
 
 PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+DEFAULT_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
 BAD_SEQUENCES = ("//", "/./", "/../", "%2f", "%2F")
 BAD_SUFFIXES = ("/..", "/.")
 ONE_BACKEND = "cannot set both resource and service backends"
@@ -32,29 +39,31 @@ class Ingress(Plain):
 
     def check(self, document: Document, old: Document | None, subresource: str) -> list[FieldError]:
         if subresource == "status":
-            return _check_status(document)
+            return _check_status(document, old)
         spec = document["spec"]
         found: list[FieldError] = []
         annotations = document["metadata"].get("annotations") or {}
         class_name = spec.get("ingressClassName")
-        if old is None and class_name is not None and CLASS_ANNOTATION in annotations:
-            detail = "can not be set when the class field is also set"
-            found.append(invalid(f"metadata.annotations.{CLASS_ANNOTATION}", annotations[CLASS_ANNOTATION], detail))
         if not spec.get("rules") and not spec.get("defaultBackend"):
             found.append(invalid("spec", spec.get("rules") or [], "either `defaultBackend` or `rules` must be specified"))
-        for place, tls in enumerate(spec.get("tls") or ()):
-            for at, host in enumerate(tls.get("hosts") or ()):
-                rule = formats.wildcard_subdomain if "*" in host else formats.subdomain
-                found += each(f"spec.tls[{place}].hosts[{at}]", host, rule(host))
-            if name := tls.get("secretName"):
-                found += each(f"spec.tls[{place}].secretName", name, formats.subdomain(name))
-        for place, rule_document in enumerate(spec.get("rules") or ()):
-            found += _check_rule(rule_document, f"spec.rules[{place}]")
-        if backend := spec.get("defaultBackend"):
+        if (backend := spec.get("defaultBackend")) is not None:
             found += _check_backend(backend, "spec.defaultBackend")
+        for place, rule in enumerate(spec.get("rules") or ()):
+            found += _check_rule(rule, f"spec.rules[{place}]")
+        for place, tls in enumerate(spec.get("tls") or ()):
+            found += _check_tls(tls, f"spec.tls[{place}]")
         if class_name is not None:
             found += each("spec.ingressClassName", class_name, formats.subdomain(class_name))
+        if old is None and class_name is not None and annotations.get(CLASS_ANNOTATION, class_name) != class_name:
+            detail = "must match `ingressClassName` when both are specified"
+            found.append(invalid(f"annotations.{CLASS_ANNOTATION}", annotations[CLASS_ANNOTATION], detail))
         return found
+
+    def claim(self, document: Document | None, old: Document | None, snapshot: Snapshot, env: Env) -> Claim:
+        """Nothing is allocated; an Ingress that is created without a class gets the default one."""
+        if document is not None and old is None and not _names_class(document) and (name := _default_class(snapshot)):
+            document["spec"]["ingressClassName"] = name
+        return NOTHING
 
     def warnings(self, document: Document, old: Document | None) -> Sequence[str]:
         if CLASS_ANNOTATION in (document["metadata"].get("annotations") or {}) and old is None:
@@ -65,7 +74,7 @@ class Ingress(Plain):
         spec = document.get("spec") or {}
         hosts = [rule["host"] for rule in spec.get("rules") or () if rule.get("host")]
         annotations = document["metadata"].get("annotations") or {}
-        ingresses = ((document.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        ingresses = _balancers(document)
         return [
             document["metadata"].get("name", ""),
             spec.get("ingressClassName") or annotations.get(CLASS_ANNOTATION) or printing.NONE,
@@ -74,6 +83,29 @@ class Ingress(Plain):
             "80, 443" if spec.get("tls") else "80",
             printing.age(document, env),
         ]
+
+
+def _names_class(document: Document) -> bool:
+    annotations = document["metadata"].get("annotations") or {}
+    return document["spec"].get("ingressClassName") is not None or CLASS_ANNOTATION in annotations
+
+
+def _default_class(snapshot: Snapshot) -> str:
+    """The name of the class annotated as default, of several the newest, of those as old the first by name; '' without any."""
+    classes = (codec.decode(record.value)["metadata"] for record in snapshot.scan(INGRESS_CLASS.prefix))
+    marked = [each for each in classes if (each.get("annotations") or {}).get(DEFAULT_ANNOTATION) == "true"]
+    newest = max((each.get("creationTimestamp", "") for each in marked), default="")
+    return min((each["name"] for each in marked if each.get("creationTimestamp", "") == newest), default="")
+
+
+def _check_tls(tls: Document, field: str) -> list[FieldError]:
+    found: list[FieldError] = []
+    for place, host in enumerate(tls.get("hosts") or ()):
+        rule = formats.wildcard_subdomain if "*" in host else formats.subdomain
+        found += each(f"{field}.hosts[{place}]", host, rule(host))
+    if name := tls.get("secretName"):
+        found += each(f"{field}.secretName", name, formats.subdomain(name))
+    return found
 
 
 def _check_rule(rule: Document, field: str) -> list[FieldError]:
@@ -120,7 +152,7 @@ def _check_backend(backend: Document, field: str) -> list[FieldError]:
     if resource is not None:
         return _check_reference(resource, f"{field}.resource")
     if service is None:
-        return [required(field, "port name or number is required for service backends")] if backend else [required(field)]
+        return [invalid(field, "", "resource or service backend is required")]
     found: list[FieldError] = []
     if name := service.get("name"):
         found += each(f"{field}.service.name", name, formats.label(name))
@@ -143,16 +175,25 @@ def _check_reference(reference: Document, field: str) -> list[FieldError]:
     found: list[FieldError] = []
     if group := reference.get("apiGroup"):
         found += each(f"{field}.apiGroup", group, formats.subdomain(group))
-    return found + [required(f"{field}.{name}", f"{name} is required") for name in ("kind", "name") if not reference.get(name)]
+    for name in ("kind", "name"):
+        if value := reference.get(name):
+            found += each(f"{field}.{name}", value, path_segment(value))
+        else:
+            found.append(required(f"{field}.{name}"))
+    return found
 
 
-def _check_status(document: Document) -> list[FieldError]:
+def _balancers(document: Document | None) -> Sequence[Document]:
+    return (((document or {}).get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+
+
+def _check_status(document: Document, old: Document | None) -> list[FieldError]:
     found: list[FieldError] = []
-    ingresses = ((document.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    for place, ingress in enumerate(ingresses):
+    known = {balancer.get("ip") for balancer in _balancers(old)}
+    for place, ingress in enumerate(_balancers(document)):
         field = f"status.loadBalancer.ingress[{place}]"
         if address := ingress.get("ip"):
-            found += each(f"{field}.ip", address, formats.ip(address))
+            found += each(f"{field}.ip", address, (formats.loose_ip if address in known else formats.ip)(address))
         if hostname := ingress.get("hostname"):
             found += each(f"{field}.hostname", hostname, formats.subdomain(hostname))
             if formats.parse_ip(hostname):

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from mooring.alloc.pool import Pool
 from mooring.control.endpoint_slice_metrics import EndpointSliceMetrics
 from mooring.control.informer import Informer
+from mooring.control.ingress_pods import IMAGE
 from mooring.control.loop import Loop
 from mooring.control.queue import QueueMetrics
 from mooring.control.reconciler import Document, Reconciler
@@ -23,6 +24,9 @@ from mooring.control.reconcilers.endpoint_slice_mirror import EndpointSliceMirro
 from mooring.control.reconcilers.endpoint_slices import EndpointSlices
 from mooring.control.reconcilers.endpoints import Endpoints
 from mooring.control.reconcilers.garbage_collector import GarbageCollector
+from mooring.control.reconcilers.ingress_classes import IngressClasses
+from mooring.control.reconcilers.ingress_proxies import IngressProxies
+from mooring.control.reconcilers.ingress_status import IngressStatus
 from mooring.control.reconcilers.ip_addresses import IpAddresses
 from mooring.control.reconcilers.kubernetes_service import KubernetesService
 from mooring.control.reconcilers.load_balancers import NO_POOL, LoadBalancers
@@ -51,6 +55,8 @@ ALL = "*"
 COMPONENTS = {
     "endpointslice": "endpoint-slice-controller",
     "endpointslicemirroring": "endpoint-slice-mirroring-controller",
+    "ingress-proxies": "mooring-ingress-controller",
+    "ingress-status": "mooring-ingress-controller",
     "ip-address-repair": "ipallocator-repair-controller",
     "load-balancers": "service-controller",
     "node-lifecycle": "node-controller",
@@ -64,8 +70,9 @@ class Options(Struct, frozen=True):
 
     `advertised` are the addresses at which the API server stands behind the Service default/kubernetes; without them that
     Service is left to the server itself. Without `pod_cidrs`, nodes bring their own. Without a `load_balancer_pool`, load
-    balancers are left to others. `controllers` chooses as upstream's flag does: '*' is all, 'name' one of them, '-name' all but
-    it; where others run some of them already, leave those out.
+    balancers are left to others. `ingress_classes` are made where they are not there, the first as the default one;
+    `gateway_image` is that of the proxies. `controllers` chooses as upstream's flag does: '*' is all, 'name' one of them,
+    '-name' all but it; where others run some of them already, leave those out.
     """
 
     kubeconfig: Path | None = None
@@ -77,6 +84,8 @@ class Options(Struct, frozen=True):
     advertised: tuple[str, ...] = ()
     advertised_port: int = 6443
     load_balancer_pool: Pool = NO_POOL
+    ingress_classes: tuple[str, ...] = ()
+    gateway_image: str = IMAGE
     controllers: tuple[str, ...] = (ALL,)
 
 
@@ -127,11 +136,15 @@ def reconcilers(options: Options, access: Access, registry: CollectorRegistry) -
         LoadBalancers(options.load_balancer_pool),
         ServiceAccounts(),
         ServiceProblems(),
+        IngressProxies(options.gateway_image),
+        IngressStatus(),
     ]
     if access.authority:
         known.append(RootCa(access.authority.decode()))
     if options.pod_cidrs:
         known.append(PodCidrs(options.pod_cidrs))
+    if options.ingress_classes:
+        known.append(IngressClasses(options.ingress_classes))
     if options.advertised:
         known.append(KubernetesService(options.service_cidrs, options.advertised, options.advertised_port, options.cluster_dns))
     return tuple(each for each in known if chosen(each.name, options.controllers, [each.name for each in known]))

@@ -1,11 +1,11 @@
 """Which parts of the host does a container see?"""
 
 import os
+import stat
 import sys
 from pathlib import Path
 
-import mooring
-from mooring.edges.pods.images.table import PYTHON
+from mooring.edges.pods.images.table import PACKAGES, PYTHON, SOURCE
 from mooring.pods.node import HostFacts
 
 HIDDEN = (
@@ -17,6 +17,10 @@ HIDDEN = (
 )  # fmt: skip
 """What a container never sees of the host, whatever its user."""
 
+NEEDED = tuple(
+    os.path.realpath(path) for path in (os.path.dirname(os.path.dirname(PYTHON)), sys.prefix, PACKAGES, f"{SOURCE}/mooring")
+)
+"""What Mooring's images run from: the interpreter, its packages, Mooring."""
 _DISKS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "overlay", "nfs", "nfs4", "bcachefs", "erofs"}
 _OWN = ("/proc", "/sys", "/dev", "/run", "/tmp")
 
@@ -43,12 +47,14 @@ def visible(hidden_paths: tuple[str, ...], mountinfo: str | None = None) -> tupl
         point, kind = fields[4].encode().decode("unicode_escape"), fields[fields.index("-") + 1]
         if point != "/" and kind in _DISKS and not _under(point, (*_OWN, *hidden_paths)) and os.path.isdir(point):
             disks.add(point)
-    package = os.path.dirname(os.path.abspath(mooring.__file__))
-    for path in (os.path.dirname(os.path.dirname(PYTHON)), sys.prefix, package):
-        real = os.path.realpath(path)
-        if _under(real, hidden_paths):
-            disks.add(real)
+    disks.update(path for path in NEEDED if _under(path, hidden_paths))
     return tuple(sorted(disks))
+
+
+def closed(paths: tuple[str, ...] = NEEDED) -> tuple[str, ...]:
+    """Folders above these paths that only their owner may enter: hidden, they stand open, and hold the paths alone."""
+    above = {parent for path in paths for parent in Path(path).parents[:-1]}
+    return tuple(sorted(str(each) for each in above if each.is_dir() and not each.stat().st_mode & stat.S_IXOTH))
 
 
 def facts(state: Path) -> HostFacts:

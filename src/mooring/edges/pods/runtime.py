@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 from mooring.edges import descriptors
 from mooring.edges.pods import cgroups, network, pod_files, run_folder
 from mooring.edges.pods.addresses import Addresses
-from mooring.edges.pods.host import hidden, visible
+from mooring.edges.pods.host import closed, hidden, visible
 from mooring.edges.pods.images.table import PYTHON, ImageTable
 from mooring.edges.pods.pod_files import Sandbox
 from mooring.edges.pods.run_folder import RunSettings
@@ -62,7 +62,7 @@ class PodRuntime:
         self.addresses = Addresses(options.state / "addresses")
         self._pods: dict[str, _Pod] = {}
         self._changed: Callable[[PodSeen], None] = lambda seen: None
-        away = hidden((*options.hidden, str(options.state)))
+        away = hidden((*options.hidden, str(options.state), *closed()))
         self._settings = RunSettings(options.node_name, away, visible(away), options.log_limit, options.log_kept)
         self._dead: list[subprocess.Popen[bytes]] = []
 

@@ -11,7 +11,8 @@ Run as a script with the standard library alone: one epoll loop, because importi
 
 Settings are environment variables, or arguments of the same name: ECHO_HTTP=8080 is --http=8080. ECHO_HTTP, ECHO_TCP, ECHO_UDP:
 ports, separated by commas; ECHO_VERSION; ECHO_READY (on, off) at the start; ECHO_READY_FILE: ready while this file exists;
-ECHO_DRAIN: seconds in which, after SIGTERM, requests are still served (each answer closes its connection), then exit 0.
+ECHO_ANY (on, off): every other path answers as /json does, in place of 404; ECHO_DRAIN: seconds in which, after SIGTERM,
+requests are still served (each answer closes its connection), then exit 0.
 """
 
 import heapq
@@ -34,7 +35,8 @@ _REASONS = {
 
 
 def settings(arguments, environment):
-    found = {"http": "8080", "tcp": "8081", "udp": "8080", "version": "v1", "ready": "on", "ready_file": "", "drain": "2"}
+    found = {"http": "8080", "tcp": "8081", "udp": "8080", "version": "v1", "ready": "on", "ready_file": ""}
+    found |= {"any": "off", "drain": "2"}
     for name in found:
         found[name] = environment.get("ECHO_" + name.upper(), found[name])
     for argument in arguments:
@@ -251,7 +253,8 @@ class Http(Stream):
             return self.answer(200, echo.identity["pod"])
         if path == "/clientip":
             return self.answer(200, self.client)
-        if path == "/json":
+        others = ("/", "/healthz", "/hostname", "/clientip", "/slow", "/exit", "/echo")
+        if path == "/json" or (echo.chosen["any"] == "on" and path not in others):
             import json
 
             about = {**echo.identity, "client": self.client, "method": method, "path": target, "headers": headers}

@@ -3,17 +3,30 @@
 import hashlib
 import os
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 import yaml
 from msgspec import MsgspecError, Struct, convert, json
 
+import mooring
 from mooring.ports.pods import ImageRef
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 _PYTHON_PATH = {"PATH": f"{os.path.dirname(PYTHON)}:{PATH}"}
+PACKAGES = os.path.realpath(sysconfig.get_path("purelib"))
+"""Where the packages lie that Mooring uses."""
+SOURCE = os.path.dirname(os.path.realpath(mooring.__path__[0]))
+_PACKAGED = {
+    # The interpreter itself, not the virtual environment's link to it: links in between may be hidden from containers.
+    "PATH": f"{os.path.realpath(sys.prefix)}/bin:{_PYTHON_PATH['PATH']}",
+    "PYTHONPATH": f"{SOURCE}:{PACKAGES}",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""Mooring's interpreter with its packages, as any user and on a read-only root."""
 _IDENTITY = {"POD_NAME": "{pod}", "POD_NAMESPACE": "{namespace}", "POD_IP": "{ip}", "NODE_NAME": "{node}"}
 _FOREVER = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"
 
@@ -45,6 +58,22 @@ BUILT_IN = (
         {**_PYTHON_PATH, **_IDENTITY, "ECHO_VERSION": "{tag}"},
         "/",
         "answers HTTP (8080), TCP (8081) and UDP (8080) with its identity; readiness at /ready?state=on|off",
+    ),
+    Image(
+        "mooring.dev/echo-grpc",
+        (PYTHON, "-m", "mooring.edges.pods.images.echo_streams"),
+        (),
+        {**_PACKAGED, **_IDENTITY},
+        "/",
+        "answers gRPC (9090) and WebSocket (8080) with its identity, then with what it is sent; ready at /ready",
+    ),
+    Image(
+        "mooring.dev/gateway",
+        (PYTHON, "-m", "mooring.cli.main"),
+        ("gateway", "--help"),
+        {**_PACKAGED, **_IDENTITY},
+        "/",
+        "the proxies of Ingresses, Envoy and NGINX, with what programs them",
     ),
     Image(
         "mooring.dev/toolbox",

@@ -87,7 +87,8 @@ def _upper(path):
 
 
 def _hide(path):
-    """A directory becomes empty, a file becomes an empty one that only root may read."""
+    """A directory becomes empty, and open to whom it was closed: what is bound below it is for every user. A file becomes an
+    empty one that only root may read."""
     path = os.path.realpath(path)
     if not os.path.lexists(path):
         return
@@ -96,7 +97,7 @@ def _hide(path):
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
         return
     os.makedirs(target, exist_ok=True)
-    os.chmod(target, stat.S_IMODE(seen.st_mode))
+    os.chmod(target, stat.S_IMODE(seen.st_mode) | 0o111)
     os.setxattr(target, "trusted.overlay.opaque", b"y")
 
 
