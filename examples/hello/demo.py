@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.live import Live
@@ -167,6 +168,46 @@ def changes(cluster: Cluster) -> None:
     console.print(f"[bold green]{tally['requests']:,} requests, {tally['failed']} failed[/]")
 
 
+REQUESTS = (
+    ("http://hello.example/hostname", "hello"),
+    ("http://hello.example/shop/hostname", "shop"),
+    ("http://shop.example/hostname", "shop"),
+    ("http://nobody.example/hostname", ""),
+)
+"""What is asked from outside, and which application answers; '' for nobody."""
+
+
+def address(cluster: Cluster) -> str:
+    """The Ingress's; '' while it has none."""
+    found = cluster.get("ingress", "front").get("status", {}).get("loadBalancer", {}).get("ingress", [])
+    return str(found[0].get("ip", "")) if found else ""
+
+
+def asked(cluster: Cluster, url: str) -> tuple[str, str]:
+    """Status and body of a GET by the external client, sent to the Ingress's address. Status 000: nobody answered."""
+    host = urlsplit(url).hostname
+    options = ("-sS", "-m", "5", "--resolve", f"{host}:80:{address(cluster)}", "-w", "\n%{http_code}")
+    command = (MOORING, "exec", "--outside", "--", "curl", *options, url)
+    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True)
+    body, _, status = done.stdout.rpartition("\n")
+    return status, body
+
+
+def front(cluster: Cluster) -> None:
+    """Two applications behind one address, for a client that is no part of the cluster."""
+    console.rule("[bold]Two Services behind one address, by host and path, from outside")
+    cluster.tell("apply", "-f", str((HERE / "ingress.yaml").relative_to(Path.cwd())))
+    wait("the Ingress has an address", lambda: bool(address(cluster)))
+    wait("its proxies serve it", lambda: all(asked(cluster, url)[0] == ("200" if app else "404") for url, app in REQUESTS))
+    cluster.tell("get", "ingress", "front")
+    for url, app in REQUESTS:
+        status, body = asked(cluster, url)
+        console.print(f"[bold cyan]outside$ curl {url}[/]")
+        console.print(Text(f"{body.strip()}  " if app else "").append(status, "green" if app else "yellow"))
+        if app and not body.startswith(app):
+            raise Failed(f"{url} was answered by {body}, not by {app}")
+
+
 def tell(cluster: Cluster) -> None:
     console.rule("[bold]A Service over three pods")
     cluster.tell("apply", "-f", str((HERE / "hello.yaml").relative_to(Path.cwd())))
@@ -178,6 +219,7 @@ def tell(cluster: Cluster) -> None:
     cluster.tell("get", "endpointslices", "-l", "kubernetes.io/service-name=hello")
     answers(cluster)
     changes(cluster)
+    front(cluster)
 
 
 def main() -> int:

@@ -1,0 +1,456 @@
+"""What do requests and changes cost through our Envoy and NGINX? Beside Envoy, NGINX and HAProxy configured by hand.
+
+Options: `--quick` (1 round of 1 s, fewer changes), `--rounds N` (default 7), `--seconds N` (default 3), `--only WHAT` (rates,
+paths or changes).
+`scripts/bootstrap bench` installs the peers.
+
+All in a network namespace of its own: each proxy has one worker on the last processor, wrk and the backend have the first.
+Rounds go through all proxies in turn, each in another order, while the others sleep; a ratio is the median over the rounds of
+the ratio within a round. `kept` are 32 connections that are kept. Ours are told by the emitters and edges of a proxy pod with
+all defaults: limits, access log (to a file), request ids. CPU seconds are all of the proxy's, the kernel's part included.
+
+Changes: 5,000 routes of 500 hosts over 2,000 Services. `route change`: one Ingress names another Service, from the objects (the
+translation with its memo, in this process) to the first answer of the new backend; `endpoint change`: one set has another
+member. A client asks all the time.
+"""
+
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+
+from msgspec import structs
+
+from bench._proxies import (
+    ENVOY,
+    HAPROXY,
+    HTTP_PORTS,
+    HTTPS_PORTS,
+    KIND,
+    NGINX,
+    OURS_ENVOY,
+    OURS_NGINX,
+    Loop,
+    Running,
+    backends,
+    by_hand,
+    last_cpu,
+    missing,
+    ours,
+    slug,
+    tell,
+    wait,
+)
+from bench._proxies_by_hand import ADDRESS, BACKEND, PREFIXES
+from mooring.edges.netlink import namespaces
+from mooring.model.ingress import (
+    HttpIngressPath,
+    HttpIngressRuleValue,
+    Ingress,
+    IngressBackend,
+    IngressClass,
+    IngressClassSpec,
+    IngressRule,
+    IngressServiceBackend,
+    IngressSpec,
+    IngressTls,
+    ServiceBackendPort,
+)
+from mooring.model.meta import Meta
+from mooring.model.service import Service, ServicePortSpec, ServiceSpec
+from mooring.routing.ingress.build import build
+from mooring.routing.ingress.memo import Memo
+from mooring.routing.ingress.objects import Objects, Secret, Translation
+from mooring.routing.nginx.emit import emit as nginx_emit
+from mooring.routing.placement import Placement
+from mooring.routing.table import Member, Members
+from mooring.routing.xds.emit import Emitter
+from mooring.testing.certificates import self_signed
+from mooring.testing.netlab import bare_namespace
+
+Figures = dict[str, float | str]
+
+HOST, CLASS = "bench.example", "mooring-envoy"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SPARE = self_signed("spare.invalid")
+CERTIFICATE = self_signed(HOST)
+OTHER = BACKEND + 1
+CONNECTIONS, FEW = 32, 1
+HOSTS, PATHS, SERVICES = 500, 10, 2_000
+LONG = 5_000
+"""Paths of one host."""
+PAUSE = 0.02
+"""Seconds between two changes, so that each is seen alone."""
+
+
+def run(options: Sequence[str]) -> Figures:
+    """Raises SystemExit naming a program that is missing, RuntimeError when a proxy does not serve."""
+    if missing():
+        raise SystemExit(f"bench ingress needs {', '.join(missing())}: run `scripts/bootstrap bench`")
+    quick = "--quick" in options
+    rounds = int(_option(options, "--rounds", "1" if quick else "7"))
+    seconds = int(_option(options, "--seconds", "1" if quick else "3"))
+    only = _option(options, "--only", "")
+    steps: dict[str, Callable[[Path], Figures]] = {
+        "rates": lambda folder: _rates(folder, rounds, seconds),
+        "paths": lambda folder: _paths(folder, rounds, seconds),
+        "changes": lambda folder: _changes(folder, 30 if quick else 500),
+    }
+    with bare_namespace("bench-ingress") as name:
+        return namespaces.within(name, lambda: _inside([steps[only]] if only else [*steps.values()]))
+
+
+def _option(options: Sequence[str], name: str, default: str) -> str:
+    return options[options.index(name) + 1] if name in options else default
+
+
+def _inside(steps: Sequence[Callable[[Path], Figures]]) -> Figures:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    figures: Figures = {}
+    for step in steps:
+        with tempfile.TemporaryDirectory(prefix="mooring-bench-") as made:
+            figures |= step(Path(made))
+    first = {name: value for name, value in figures.items() if name.startswith("ratio")}
+    return first | figures
+
+
+# Objects --------------------------------------------------------------------------------------------------------------------
+
+
+def _ingress(name: str, host: str, paths: Sequence[tuple[str, str]], tls: str = "") -> Ingress:
+    listed = tuple(
+        HttpIngressPath(IngressBackend(IngressServiceBackend(service, ServiceBackendPort(number=80))), "Prefix", path)
+        for path, service in paths
+    )
+    secure = (IngressTls((host,), tls),) if tls else ()
+    spec = IngressSpec(CLASS, None, secure, (IngressRule(host, HttpIngressRuleValue(listed)),))
+    annotations = {"nginx.ingress.kubernetes.io/ssl-redirect": "false"}
+    return Ingress(Meta(name=name, namespace="bench", annotations=annotations), spec)
+
+
+def _service(name: str) -> Service:
+    spec = ServiceSpec(ports=(ServicePortSpec(80, target_port=BACKEND),), cluster_ip="10.96.0.1")
+    return Service(Meta(name=name, namespace="bench"), spec)
+
+
+def _objects(ingresses: Sequence[Ingress], services: Sequence[str]) -> Objects:
+    pair = {"tls.crt": CERTIFICATE.chain, "tls.key": CERTIFICATE.key}
+    return Objects(
+        {("bench", each.metadata.name): each for each in ingresses},
+        {CLASS: IngressClass(Meta(name=CLASS), IngressClassSpec("mooring.dev/envoy"))},
+        {("bench", each): _service(each) for each in services},
+        {("bench", "tls"): Secret("kubernetes.io/tls", pair)},
+        default_certificate=SPARE,
+    )
+
+
+def _members(translation: Translation, port: Callable[[int], int]) -> Members:
+    """Each set has one member, the backend at `port` of the set's place."""
+    return {name: (Member(ADDRESS, port(place)),) for place, name in enumerate(sorted(translation.sets))}
+
+
+# Rates ----------------------------------------------------------------------------------------------------------------------
+
+Key = tuple[str, str]
+"""(proxy, 'http' or 'https')"""
+
+
+def _rates(folder: Path, rounds: int, seconds: int) -> Figures:
+    rates: dict[Key, list[float]] = {}
+    costs: dict[Key, list[float]] = {}
+    loaded: dict[Key, list[tuple[float, float]]] = {}
+    alone: dict[Key, list[tuple[float, float]]] = {}
+    objects = _objects([_ingress("web", HOST, [(each, "web") for each in PREFIXES], "tls")], ["web"])
+    translation = build(objects, CLASS, NOW)
+    with ExitStack() as stack:
+        stack.enter_context(backends(folder / "backend", {BACKEND: "x" * 1024}, 0))
+        loop = stack.enter_context(Loop())
+        running = [stack.enter_context(ours(each, folder / slug(each), SPARE, loop, last_cpu())) for each in KIND]
+        for each in running:
+            tell(loop, each, translation.table, _members(translation, lambda _: BACKEND))
+        for name in (ENVOY, NGINX, HAPROXY):
+            running.append(stack.enter_context(by_hand(name, folder / slug(name), HOST, CERTIFICATE, last_cpu())))
+        for each in running:
+            wait(partial(_answers, each.name), each)
+            _wrk(each.name, "http", CONNECTIONS, 1)
+            each.pause()
+        for number in range(rounds):
+            for each in Random(number).sample(running, len(running)):
+                each.resume()
+                for scheme in ("http", "https"):
+                    key = each.name, scheme
+                    before = each.cpu_seconds
+                    done, *percentiles = _wrk(each.name, scheme, CONNECTIONS, seconds)
+                    costs.setdefault(key, []).append((each.cpu_seconds - before) / done * 1e6)
+                    rates.setdefault(key, []).append(done / seconds)
+                    loaded.setdefault(key, []).append((percentiles[0], percentiles[1]))
+                    _, *percentiles = _wrk(each.name, scheme, FEW, seconds)
+                    alone.setdefault(key, []).append((percentiles[0], percentiles[1]))
+                    each.forget_log()
+                each.pause()
+        memory = {each.name: each.resident for each in running}
+    return _told(rates, costs, loaded, alone) | {f"{name}: memory, MB (PSS)": value for name, value in memory.items()}
+
+
+def _told(
+    rates: dict[Key, list[float]],
+    costs: dict[Key, list[float]],
+    loaded: dict[Key, list[tuple[float, float]]],
+    alone: dict[Key, list[tuple[float, float]]],
+) -> Figures:
+    def ratio(found: dict[Key, list[float]], one: Key, other: Key) -> float:
+        return median(each / peer for each, peer in zip(found[one], found[other], strict=True))
+
+    figures: Figures = {}
+    for scheme in ("http", "https"):
+        for name, peer in KIND.items():
+            one, other = (name, scheme), (peer, scheme)
+            figures[f"ratio: {name} / {peer}, {scheme}, requests/s"] = ratio(rates, one, other)
+            figures[f"ratio: {peer} / {name}, {scheme}, CPU per request"] = ratio(costs, other, one)
+        for name in (OURS_ENVOY, OURS_NGINX, ENVOY, NGINX):
+            figures[f"ratio: {name} / {HAPROXY}, {scheme}, requests/s"] = ratio(rates, (name, scheme), (HAPROXY, scheme))
+    for key in rates:
+        name = f"{key[0]}, {key[1]}"
+        figures[f"{name}: requests/s"] = median(rates[key])
+        figures[f"{name}: CPU us per request"] = median(costs[key])
+        for what, found in (("32 kept", loaded[key]), ("one at a time", alone[key])):
+            for place, percent in enumerate((50, 99)):
+                figures[f"{name}: p{percent} us, {what}"] = median(each[place] for each in found)
+    return figures
+
+
+def _wrk(name: str, scheme: str, connections: int, seconds: int, path: str = "/api/items") -> tuple[int, float, float]:
+    """Requests done, p50 and p99 in microseconds. Raises RuntimeError when one fails."""
+    port = (HTTP_PORTS if scheme == "http" else HTTPS_PORTS)[name]
+    command = ["taskset", "-c", "0", "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-H", f"Host: {HOST}"]
+    command += [
+        "-H",
+        "User-Agent: bench",
+        "-H",
+        "Accept: */*",
+        "-H",
+        "Accept-Encoding: gzip",
+        f"{scheme}://{ADDRESS}:{port}{path}",
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = re.search(r"(\d+) requests in", said)
+    if "Non-2xx" in said or "Socket errors" in said or done is None:
+        raise RuntimeError(f"{name}: requests failed:\n{said}")
+    return int(done[1]), _percentile(said, 50), _percentile(said, 99)
+
+
+def _percentile(said: str, which: int) -> float:
+    found = re.search(rf"\s{which}%\s+([\d.]+)(us|ms|s)", said)
+    return float(found[1]) * {"us": 1, "ms": 1e3, "s": 1e6}[found[2]] if found else 0.0
+
+
+def _answers(name: str) -> bool:
+    """By HTTP and by HTTPS."""
+    context = ssl._create_unverified_context()
+    try:
+        return _get(HTTP_PORTS[name]) and _secure(HTTPS_PORTS[name], context)
+    except OSError:
+        return False
+
+
+def _get(port: int) -> bool:
+    client = HTTPConnection(ADDRESS, port, timeout=5)
+    try:
+        client.request("GET", "/", headers={"Host": HOST})
+        return client.getresponse().status == 200
+    finally:
+        client.close()
+
+
+def _secure(port: int, context: ssl.SSLContext) -> bool:
+    with socket.create_connection((ADDRESS, port), 5) as plain, context.wrap_socket(plain, server_hostname=HOST) as made:
+        made.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        return made.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+# Many paths of one host -----------------------------------------------------------------------------------------------------
+
+
+def _paths(folder: Path, rounds: int, seconds: int) -> Figures:
+    """The first of 5,000 against the last."""
+    paths = [(f"/service-{number:05}/v1", "web") for number in range(LONG)]
+    translation = build(_objects([_ingress("web", HOST, paths)], ["web"]), CLASS, NOW)
+    (virtual_host,) = [each for each in translation.table.listeners[0].chains[0].virtual_hosts if HOST in each.hosts]
+    ends = {"first": virtual_host.routes[0].match.path.value, "last": virtual_host.routes[-1].match.path.value}
+    figures: Figures = {}
+    with ExitStack() as stack:
+        stack.enter_context(backends(folder / "backend", {BACKEND: "x" * 1024}, 0))
+        loop = stack.enter_context(Loop())
+        for name in KIND:
+            each = stack.enter_context(ours(name, folder / slug(name), SPARE, loop, last_cpu()))
+            tell(loop, each, translation.table, _members(translation, lambda _: BACKEND))
+            wait(partial(_serves, name, ends["last"]), each)
+            costs: dict[str, list[float]] = {}
+            for number in range(2 * rounds):
+                for end in Random(number).sample([*ends], 2):
+                    before = each.cpu_seconds
+                    done, _, _ = _wrk(name, "http", CONNECTIONS, seconds, ends[end])
+                    costs.setdefault(end, []).append((each.cpu_seconds - before) / done * 1e6)
+            ratios = [one / other for one, other in zip(costs["first"], costs["last"], strict=True)]
+            figures[f"ratio: {name}, CPU per request, first / last of {LONG:,} paths"] = median(ratios)
+            figures |= {f"{name}: CPU us per request, {end} of {LONG:,} paths": median(costs[end]) for end in ends}
+            each.pause()
+    return figures
+
+
+def _serves(name: str, path: str) -> bool:
+    return _body(name, HOST, path) is not None
+
+
+def _body(name: str, host: str, path: str) -> bytes | None:
+    """None unless it is a 200."""
+    client = HTTPConnection(ADDRESS, HTTP_PORTS[name], timeout=5)
+    try:
+        client.request("GET", path, headers={"Host": host})
+        answer = client.getresponse()
+        body = answer.read()
+        return body if answer.status == 200 else None
+    except OSError:
+        return None
+    finally:
+        client.close()
+
+
+# Changes --------------------------------------------------------------------------------------------------------------------
+
+
+def _changes(folder: Path, count: int) -> Figures:
+    """Services in even places answer `a`, in odd ones `b`."""
+    services = [f"service-{number:04}" for number in range(SERVICES)]
+    ingresses = [
+        _ingress(f"host-{host:03}", f"host-{host:03}.example", [
+            (f"/part-{path}", services[(host * PATHS + path) % SERVICES]) for path in range(PATHS)
+        ])
+        for host in range(HOSTS)
+    ]  # fmt: skip
+    objects = _objects(ingresses, services)
+    figures = _cold(objects)
+    with ExitStack() as stack:
+        stack.enter_context(backends(folder / "backend", {BACKEND: "a", OTHER: "b"}, 0))
+        for name in KIND:
+            with Loop() as loop, ours(name, folder / slug(name), SPARE, loop, last_cpu()) as running:
+                place = Place(loop, running, objects)
+                figures |= place.endpoint_changes(count)
+                figures |= place.route_changes(count // 10 if name == OURS_NGINX else count)
+                figures[f"{name}: memory with {HOSTS * PATHS:,} routes, MB (PSS)"] = running.resident
+    return figures
+
+
+def _cold(objects: Objects) -> Figures:
+    """Nothing kept from before: medians of five."""
+    tables, envoys, nginxes = [], [], []
+    placement = Placement("/nowhere", (ADDRESS,))
+    for _ in range(5):
+        begun = time.perf_counter()
+        translation = build(objects, CLASS, NOW)
+        tables.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        Emitter(placement).emit(translation.table)
+        envoys.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        nginx_emit(translation.table, placement)
+        nginxes.append(time.perf_counter() - begun)
+    what = f"{HOSTS * PATHS:,} routes over {SERVICES:,} Services"
+    return {
+        f"{what}: table, s": median(tables),
+        f"{what}: emission for Envoy, s": median(envoys),
+        f"{what}: emission for NGINX, s": median(nginxes),
+    }
+
+
+class Place:
+    """One of our proxies with the large table, and a client of it."""
+
+    def __init__(self, loop: Loop, running: Running, objects: Objects) -> None:
+        self.loop, self.running, self.objects, self.memo = loop, running, objects, Memo()
+        self.rng = Random(5)
+        translation = build(objects, CLASS, NOW, self.memo)
+        begun = time.perf_counter()
+        tell(loop, running, translation.table, _members(translation, lambda place: OTHER if place % 2 else BACKEND))
+        last = f"host-{HOSTS - 1:03}.example"
+        wait(lambda: _body(running.name, last, f"/part-{PATHS - 1}") is not None, running)
+        self.began = time.perf_counter() - begun
+
+    def endpoint_changes(self, count: int) -> Figures:
+        took = []
+        for _ in range(count):
+            host, path = self.rng.randrange(HOSTS), self.rng.randrange(PATHS)
+            place = (host * PATHS + path) % SERVICES
+            letter = b"b" if place % 2 else b"a"
+            name = f"bench/service-{place:04}:80"
+            for port, wanted in ((BACKEND if place % 2 else OTHER, b"a" if place % 2 else b"b"), (None, letter)):
+                member = Member(ADDRESS, port or (OTHER if place % 2 else BACKEND))
+                begun = time.perf_counter()
+                self._endpoints({name: (member,)})
+                took.append(self._until(host, path, wanted, begun))
+                time.sleep(PAUSE)
+        return self._figures("endpoint change to answer", took)
+
+    def route_changes(self, count: int) -> Figures:
+        """A path of some Ingress goes to the next Service, whose answer is the other letter."""
+        took, building = [], []
+        for _ in range(count):
+            host, path = self.rng.randrange(HOSTS), self.rng.randrange(PATHS)
+            key = ("bench", f"host-{host:03}")
+            before = self.objects.ingresses[key]
+            place = (host * PATHS + path + 1) % SERVICES
+            rules = before.spec.rules or ()
+            listed = [(each.path, each.backend.service.name) for each in rules[0].http.paths if each.backend.service]  # type: ignore[union-attr]
+            was = int(listed[path][1].removeprefix("service-"))
+            place = (was + 1) % SERVICES
+            listed[path] = (listed[path][0], f"service-{place:04}")
+            after = _ingress(key[1], f"{key[1]}.example", listed)
+            begun = time.perf_counter()
+            self.objects = structs.replace(self.objects, ingresses={**self.objects.ingresses, key: after})
+            translation = build(self.objects, CLASS, NOW, self.memo)
+            building.append((time.perf_counter() - begun) * 1000)
+            self._apply(translation)
+            took.append(self._until(host, path, b"b" if place % 2 else b"a", begun))
+            time.sleep(PAUSE)
+        figures = self._figures("route change to answer", took)
+        name = f"{self.running.name}, {HOSTS * PATHS:,} routes"
+        figures[f"{name}: of a route change, the translation, ms"] = median(building)
+        figures[f"{name}: first table to answer, s"] = self.began
+        return figures
+
+    def _endpoints(self, changed: Members) -> None:
+        proxy = self.running.proxy
+        assert proxy is not None
+        self.loop.do(lambda: proxy.endpoints(changed))
+
+    def _apply(self, translation: Translation) -> None:
+        proxy = self.running.proxy
+        assert proxy is not None
+        self.loop.do(lambda: proxy.apply(translation.table))
+
+    def _until(self, host: int, path: int, wanted: bytes, begun: float) -> float:
+        """Milliseconds until the path is answered so, over connections of its own. Raises RuntimeError when it never is."""
+        end = begun + 20
+        while _body(self.running.name, f"host-{host:03}.example", f"/part-{path}") != wanted:
+            if time.perf_counter() > end:
+                raise RuntimeError(f"{self.running.name}: host-{host:03}/part-{path} is not answered {wanted!r}")
+        return (time.perf_counter() - begun) * 1000
+
+    def _figures(self, what: str, took: Sequence[float]) -> Figures:
+        name = f"{self.running.name}, {HOSTS * PATHS:,} routes: {what}"
+        return {f"{name}, p50 ms": median(took), f"{name}, p99 ms": quantiles(took, n=100)[98]}
+
+
+if __name__ == "__main__":
+    sys.exit("run `python -m bench ingress`")
