@@ -251,15 +251,20 @@ def test_a_terminal_sees_colours() -> None:
 
 @pytest.mark.parametrize("words", [["service/web"], ["svc/web"], ["Services/web"], ["svc", "web"], ["web"]])
 def test_a_service_is_named(words: list[str]) -> None:
-    assert named(words) == "web"
+    assert named(words) == ("service", "web")
+
+
+@pytest.mark.parametrize("words", [["ingress/web"], ["ing/web"], ["Ingresses", "web"]])
+def test_an_ingress_is_named(words: list[str]) -> None:
+    assert named(words) == ("ingress", "web")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pod/web"], "only a Service is explained; `mooring describe pod/web` shows the object"),
-        (["service/"], "say which Service"),
-        (["svc", "web", "api"], "say which Service"),
+        (["pod/web"], "only Services and Ingresses are explained; `mooring describe pod/web` shows the object"),
+        (["service/"], "say which: "),
+        (["svc", "web", "api"], "say which: "),
     ],
 )
 def test_what_is_no_service_is_wrong_usage(words: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""mooring explain: what a Service is, who reaches what through it, and what is wrong with it."""
+"""mooring explain: what a Service or an Ingress is, what comes through it to whom, and what is wrong with it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -26,38 +26,55 @@ from mooring.services.problems.problem import DOMAIN
 
 Document = dict[str, Any]
 Value = TypeVar("Value")
-WORDS = ("service", "services", "svc")
+WORDS = {
+    "service": "service",
+    "services": "service",
+    "svc": "service",
+    "ingress": "ingress",
+    "ingresses": "ingress",
+    "ing": "ingress",
+}
 
 
 def command(
-    what: Annotated[list[str], typer.Argument(help="service/NAME, svc/NAME or NAME")],
+    what: Annotated[list[str], typer.Argument(help="service/NAME, ingress/NAME, or a Service's NAME")],
     namespace: Namespace = "",
     form: Annotated[str, typer.Option("--output", "-o", help="json or yaml")] = "",
     data_dir: DataDir = None,
     config: Kubeconfig = None,
 ) -> None:
-    """Say what a Service is, who reaches what through it on which node, and every problem with its fix.
+    """Say what a Service or an Ingress is, what comes through it to whom, and every problem with its fix.
 
-    Exit code 0 whenever there is such a Service, whatever is wrong with it.
+    Exit code 0 whenever there is such an object, whatever is wrong with it.
     """
-    name = named(what)
+    kind, name = named(what)
     server = connection(data_dir, config)
-    found = explain(gather(server, namespace or server.access.namespace, name, _domain(data_dir, config)))
-    if form:
-        output.document(msgspec.to_builtins(found), form)
+    namespace, colour = namespace or server.access.namespace, sys.stdout.isatty()
+    if kind == "ingress":
+        from mooring.cli import explain_ingress
+
+        ingress = explain_ingress.explained(server, namespace, name)
+        text, document = explain_ingress.page(ingress, colour), msgspec.to_builtins(ingress)
     else:
-        print(page(found, colour=sys.stdout.isatty()))
+        found = explain(gather(server, namespace, name, _domain(data_dir, config)))
+        text, document = page(found, colour), msgspec.to_builtins(found)
+    if form:
+        output.document(document, form)
+    else:
+        print(text)
 
 
-def named(words: Sequence[str]) -> str:
-    """The Service's name in 'service/web', 'svc web' or 'web'. Raises CommandError."""
+def named(words: Sequence[str]) -> tuple[str, str]:
+    """(service or ingress, name) in 'service/web', 'svc web', 'web' or 'ingress/shop'. Raises CommandError."""
     parts = words[0].split("/", 1) if len(words) == 1 else list(words)
     kind, name = parts if len(parts) == 2 else ("service", parts[0])
     if len(parts) > 2 or not name:
-        raise CommandError("say which Service: `mooring explain service/NAME`", 2)
+        raise CommandError("say which: `mooring explain service/NAME` or `mooring explain ingress/NAME`", 2)
     if kind.lower() not in WORDS:
-        raise CommandError(f"explain {kind}: only a Service is explained; `mooring describe {kind}/{name}` shows the object", 2)
-    return name
+        raise CommandError(
+            f"explain {kind}: only Services and Ingresses are explained; `mooring describe {kind}/{name}` shows the object", 2
+        )
+    return WORDS[kind.lower()], name
 
 
 def gather(server: Connection, namespace: str, name: str, domain: str) -> Case:

@@ -35,17 +35,29 @@ ATTEMPTS, PAUSE = 3, 0.5
 """How often a probe that differs is repeated, and after how many seconds: a change may have been under way."""
 
 
+To = Annotated[
+    str,
+    typer.Argument(
+        metavar="destination|name|url",
+        help="packet: HOST:PORT, /udp or /sctp unless TCP; HOST is a Service, a pod, a node, an address. query: a name. "
+        "request: a URL",
+    ),
+]
+Source = Annotated[
+    str,
+    typer.Option("--from", help="POD, node/NODE, outside[/NODE it reaches], or ADDRESS[/NODE]; request: outside if not given"),
+]
+Headers = Annotated[list[str] | None, typer.Option("--header", "-H", help="request: 'Name: value'; repeatable.")]
+
+
 def command(
-    what: Annotated[str, typer.Argument(help="packet or query")],
-    to: Annotated[
-        str,
-        typer.Argument(
-            metavar="destination|name",
-            help="packet: HOST:PORT, /udp or /sctp unless TCP; HOST is a Service, a pod, a node, an address. query: a name",
-        ),
-    ],
-    source: Annotated[str, typer.Option("--from", help="POD, node/NODE, outside[/NODE it reaches], or ADDRESS[/NODE]")],
+    what: Annotated[str, typer.Argument(help="packet, query or request")],
+    to: To,
+    source: Source = "",
     kind: Annotated[str, typer.Argument(metavar="type", help="query: of record; A unless given")] = "",
+    method: Annotated[str, typer.Option("--method", "-X", help="request: GET unless given.")] = "GET",
+    headers: Headers = None,
+    class_name: Annotated[str, typer.Option("--class", help="request: the IngressClass; the host's unless given.")] = "",
     live: Annotated[bool, typer.Option("--live", help="Also send one, and compare what is done with it.")] = False,
     domain: Annotated[str, typer.Option("--cluster-domain", help="query: of a cluster that is not local.")] = "",
     dns_config: Annotated[Path | None, typer.Option("--dns-config", help="query: the nodes' own.")] = None,
@@ -54,13 +66,12 @@ def command(
     data_dir: DataDir = None,
     config: Kubeconfig = None,
 ) -> int:
-    """Say what becomes of a packet or of a name, each decision with its reason.
+    """Say what becomes of a packet, of a name or of a request, each decision with its reason.
 
-    Exit code 1 when a packet is refused or dropped, when a name has no answer, or when the kernel or the server does something
-    else than foreseen.
+    Exit code 1 when a packet is refused or dropped, when a name has no answer, when a request is answered 400 or more or not at
+    all, or when the kernel, the server or the proxy does something else than foreseen.
     """
-    if what not in ("packet", "query") or (kind and what == "packet"):
-        raise CommandError("say `trace packet HOST:PORT` or `trace query NAME [TYPE]`", 2)
+    _check(what, source, kind)
     where = access(data_dir, config)
     cluster = local(data_dir, config) if live or _is_local(data_dir, config) else None
     connection, namespace = Connection(where), namespace or where.namespace
@@ -70,7 +81,19 @@ def command(
 
             asked = trace_query.Question(to, kind, source, namespace)
             return trace_query.run(connection, asked, cluster, domain, dns_config, live=live, form=form)
+        if what == "request":
+            from mooring.cli import trace_request
+
+            wish = trace_request.Asked(to, method, headers or (), source or "outside", namespace, class_name)
+            return trace_request.run(connection, wish, cluster, live=live, form=form)
         return _packet(connection, cluster, to, source, namespace, live=live, form=form)
+
+
+def _check(what: str, source: str, kind: str) -> None:
+    if what not in ("packet", "query", "request") or (kind and what != "query"):
+        raise CommandError("say `trace packet HOST:PORT`, `trace query NAME [TYPE]` or `trace request URL`", 2)
+    if not source and what != "request":
+        raise CommandError(f"say where the {what} starts: --from POD, node/NODE, outside or ADDRESS", 2)
 
 
 def _packet(
