@@ -127,6 +127,14 @@ async def until(
         await asyncio.sleep(0.01)
 
 
+async def until_status(session: aiohttp.ClientSession, port: int, expected: int) -> None:
+    """What /readyz says."""
+    end = asyncio.get_running_loop().time() + DEADLINE
+    while (got := await get(session, port, "/readyz"))[0] != expected:
+        assert asyncio.get_running_loop().time() < end, f"{port} /readyz: {got}, never {expected}"
+        await asyncio.sleep(0.01)
+
+
 def slice_of(name: str) -> Document:
     return {
         "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
@@ -177,8 +185,8 @@ async def test_a_gateway_from_its_start_to_its_end(
         await api.write("create", ENDPOINT_SLICE, "default", "web-1", slice_of("a"))
         await api.write("create", INGRESS, "default", "a.example", ingress("a.example"))
         await until(session, PLAIN, (200, "a"))
-        assert 200 == (await get(session, READY, "/readyz"))[0]
-        assert 200 == (await get(session, HEALTH, "/readyz"))[0]
+        await until_status(session, READY, 200)
+        await until_status(session, HEALTH, 200)
         assert "mooring_gateway_routes" in (await get(session, HEALTH, "/metrics"))[1]
         certificate = await shown(network)
         await api.write("patch", ENDPOINT_SLICE, "default", "web-1", {"endpoints": slice_of("b")["endpoints"]})
@@ -196,9 +204,7 @@ async def test_a_gateway_from_its_start_to_its_end(
 
         # SIGTERM: not ready, clients are asked to leave, still served; it ends when they have left.
         process.terminate()
-        end = asyncio.get_running_loop().time() + DEADLINE
-        while (await get(session, READY, "/readyz"))[0] != 503:
-            assert asyncio.get_running_loop().time() < end, "it never says that it is not ready"
+        await until_status(session, READY, 503)
         assert (200, "b", "close") == await get(session, PLAIN)
         await session.close()
         async with asyncio.timeout(DEADLINE):

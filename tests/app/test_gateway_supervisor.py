@@ -4,12 +4,16 @@ import ast
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
+
+import pytest
 
 from mooring.app import gateway_supervisor
 
@@ -38,8 +42,8 @@ class Family:
 
 
 @contextmanager
-def family(folder: Path, drain_seconds: float = 0.0) -> Iterator[Family]:
-    (folder / "launch").write_text(json.dumps({"argv": ["sh", "-c", PROXY, str(folder)]}))
+def family(folder: Path, drain_seconds: float = 0.0, plan: Mapping[str, object] | None = None) -> Iterator[Family]:
+    (folder / "launch").write_text(json.dumps(plan or {"argv": ["sh", "-c", PROXY, str(folder)]}))
     (folder / "launch.json").write_text("of an earlier life")
     command = [sys.executable, "-m", "mooring.app.gateway_supervisor", str(folder), str(drain_seconds)]
     with subprocess.Popen([*command, "sh", "-c", CONTROL, str(folder)], stderr=subprocess.DEVNULL) as process:
@@ -105,3 +109,65 @@ def test_it_imports_the_standard_library_alone() -> None:
     names = [alias.name for each in imports if isinstance(each, ast.Import) for alias in each.names]
     names += [each.module or "" for each in imports if isinstance(each, ast.ImportFrom)]
     assert set() == {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+
+
+def serving(folder: Path, answers: list[str]) -> threading.Thread:
+    """An admin interface on FOLDER/admin.sock that gives these answers, one for each request, and then the last for ever; ''
+    is no answer at all. What it was asked is in FOLDER/asked."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / "admin.sock"))
+    listening.listen()
+
+    def serve() -> None:
+        while True:
+            opened, _ = listening.accept()
+            with opened, (folder / "asked").open("a") as asked:
+                asked.write(opened.recv(65536).decode().split(" ")[1] + "\n")
+                answer = answers.pop(0) if len(answers) > 1 else answers[0]
+                if answer:
+                    opened.sendall(f"HTTP/1.1 200 OK\r\n\r\n{answer}\n".encode())
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+STOPS = """
+trap 'echo quit > "$0/ended"; exit 0' QUIT
+trap 'echo term > "$0/ended"; exit 0' TERM
+echo $$ > "$0/proxy.pid"
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "seconds", "sent", "ended"),
+    [
+        # One that is too busy to answer may still have connections.
+        pytest.param(["", "left: 1", "left: 0"], 9.0, signal.SIGHUP, "quit", id="drained, it ends as it likes best"),
+        pytest.param(["left: 1"], 0.2, signal.SIGTERM, "term", id="what has not ended in time is cut off"),
+    ],
+)
+def test_a_proxy_drains(tmp_path: Path, answers: list[str], seconds: float, sent: int, ended: str) -> None:
+    socket_ = str(tmp_path / "admin.sock")
+    plan = {"argv": ["sh", "-c", STOPS, str(tmp_path)], "active": [socket_, "GET", "/active"], "stop": signal.SIGQUIT}
+    asked = len(answers)
+    serving(tmp_path, answers)
+    with family(tmp_path, drain_seconds=seconds, plan=plan) as made:
+        made.pid("proxy")
+        made.process.send_signal(sent)
+        assert 0 == made.end()
+    assert ended == (tmp_path / "ended").read_text().strip()
+    assert len((tmp_path / "asked").read_text().split()) >= asked
+
+
+LEAVES = 'sleep 1000 & echo $! > "$0/orphan.pid"; echo $$ > "$0/proxy.pid"; exec sleep 1000'
+
+
+def test_what_a_killed_proxy_leaves_behind_ends_too(tmp_path: Path) -> None:
+    """NGINX's workers would keep the ports."""
+    with family(tmp_path, plan={"argv": ["sh", "-c", LEAVES, str(tmp_path)]}) as made:
+        proxy, orphan = made.pid("proxy"), made.pid("orphan")
+        os.kill(proxy, signal.SIGKILL)
+        assert 1 == made.end()
+        until_dead(orphan)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
+from mooring.testing.requests import find_requests
 from mooring.testing.scenario import find
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ ITEMS = {
     "conntrack.go (6)": 6,
     "networking.go (27)": 27,
     "ingress.go and ingressclass.go (6)": 6,
+    "ingress-controller-conformance (30)": 30,
     "traffic_distribution.go (6)": 6,
     "service_cidrs.go (3)": 3,
     "kube_proxy.go (2)": 2,
@@ -85,9 +87,10 @@ def test_every_row_is_shown_or_says_which_issue_will_show_it_or_why_none_will(ro
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=str)
-def test_a_named_scenario_has_packets_that_are_asked(folder: str) -> None:
-    found = {str(scenario.folder.relative_to(ROOT)): scenario for scenario in _scenarios()}
-    assert found[folder].expectations
+def test_a_named_scenario_has_packets_or_requests_that_are_asked(folder: str) -> None:
+    packets = {str(scenario.folder.relative_to(ROOT)): scenario.expectations for scenario in _scenarios()}
+    requests = {str(scenario.folder.relative_to(ROOT)): scenario.asks for scenario in _requests()}
+    assert packets.get(folder) or requests.get(folder)
 
 
 @pytest.mark.parametrize("named", TESTS, ids=lambda named: named.rpartition("::")[2])
@@ -107,6 +110,11 @@ def test_a_named_test_is_collected_and_not_skipped(named: str) -> None:
 @lru_cache
 def _scenarios() -> list:
     return find(ROOT / "tests/scenarios")
+
+
+@lru_cache
+def _requests() -> list:
+    return find_requests(ROOT / "tests/scenarios")
 
 
 @lru_cache

@@ -5,8 +5,8 @@ It imports the standard library alone: it lives as long as the pod, and its memo
 Control that dies is started again, the proxy goes on serving; a proxy that dies ends the supervisor, and so the container, with
 code 1.
 
-    SIGTERM: the proxy drains (not ready any more, answers ask clients to leave), then both are stopped
-    SIGINT:  both are stopped
+    SIGTERM, SIGHUP: the proxy drains (not ready any more, answers ask clients to leave), then both are stopped
+    SIGINT:          both are stopped
 
     python -m mooring.app.gateway_supervisor RUN_DIR DRAIN_SECONDS CONTROL_COMMAND...
 """
@@ -26,12 +26,14 @@ FIRST_PAUSE, LONGEST_PAUSE, GROWN_UP = 0.05, 20.0, 10.0
 """Seconds before control is started again, doubled while it dies before it is grown up (as app/process.py does it)."""
 LAUNCH = "launch.json"
 """Written by control, whole at once: {"argv": [...], "drain": [[SOCKET, METHOD, PATH], ...], "active": [SOCKET, METHOD, PATH]}.
-`drain` are requests that make the proxy drain; the lines `NAME: NUMBER` of the answer to `active` count connections left."""
+`drain` are requests that make the proxy drain; the lines `NAME: NUMBER` of the answer to `active` count connections left;
+"stop": the signal that ends it once there are none."""
 PROPAGATION = 3.0
 """Seconds for which new connections may still come: balancers must first see that this proxy is not ready."""
 POLL, PATIENCE = 0.1, 5.0
-PR_SET_PDEATHSIG = 1
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+DRAINING = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (*DRAINING, signal.SIGINT, signal.SIGCHLD)
 
 Request = tuple[str, str, str]
 """(Unix socket, method, path)"""
@@ -50,6 +52,9 @@ class Supervisor:
     def run(self) -> int:
         """Until a signal or the proxy's end; the exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        if os.getpid() != 1:
+            # What a killed proxy leaves behind (NGINX its workers, which keep the ports) comes to us, as it does to process 1.
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._launch.unlink(missing_ok=True)  # of an earlier life in the same folder
         while True:
             self._start_what_is_due()
@@ -58,9 +63,10 @@ class Supervisor:
                 say(f"the proxy {how_it_ended(self._proxy_code)}")
                 self._stop()
                 return 1
-            if got == signal.SIGTERM:
-                self._drain()
-            if got in (signal.SIGTERM, signal.SIGINT):
+            if got in DRAINING:
+                self._stop(signal.Signals(self._plan.get("stop", signal.SIGTERM)) if self._drain() else signal.SIGTERM)
+                return 0
+            if got == signal.SIGINT:
                 self._stop()
                 return 0
 
@@ -95,44 +101,52 @@ class Supervisor:
                 say(f"control {how_it_ended(code)}; starting it again in {self._pause:g} s")
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
-    def _drain(self) -> None:
-        """Until no connection is left, the time is up, or SIGINT comes. Control goes on meanwhile: endpoints still change."""
+    def _drain(self) -> bool:
+        """Until no connection is left (True), the time is up, or SIGINT comes. Control goes on meanwhile: endpoints still
+        change."""
         if not self._proxy or self._drain_seconds <= 0:
-            return
+            return False
         for each in self._plan.get("drain", ()):
             with contextlib.suppress(OSError):
                 ask(tuple(each))
         begun = time.monotonic()
         earliest, latest = begun + min(PROPAGATION, self._drain_seconds), begun + self._drain_seconds
         while self._proxy and (now := time.monotonic()) < latest:
-            if now >= earliest and not self._active():
-                return
+            if now >= earliest and self._active() == 0:
+                return True
             self._start_what_is_due()
             if self._wait(POLL) == signal.SIGINT:
-                return
+                return False
         if self._proxy:
-            say(f"{self._active()} connections are cut off: {self._drain_seconds:g} s were not enough for them")
+            left = "some" if (active := self._active()) is None else active
+            say(f"{left} connections are cut off: {self._drain_seconds:g} s were not enough for them")
+        return False
 
-    def _active(self) -> int:
-        """How many connections the proxy still has; 0 when it cannot say."""
-        if "active" not in self._plan:
+    def _active(self) -> int | None:
+        """How many connections the proxy still has. One that is too busy to say so may have some: None."""
+        if not self._plan.get("active"):
             return 0
         try:
             answer = ask(tuple(self._plan["active"]))
         except OSError:
-            return 0
-        return sum(int(number) for number in re.findall(r": (\d+)\s*$", answer, re.MULTILINE))
+            return None
+        found = re.findall(r": (\d+)\s*$", answer, re.MULTILINE)
+        return sum(map(int, found)) if found else None
 
-    def _stop(self) -> None:
+    def _stop(self, first: signal.Signals = signal.SIGTERM) -> None:
+        """`first`: what the proxy gets to begin with."""
         self._stopping = True
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for pid in (self._proxy, self._control):
+        for numbers in ((first, signal.SIGTERM), (signal.SIGKILL, signal.SIGKILL)):
+            for pid, number in zip((self._proxy, self._control), numbers, strict=True):
                 if pid:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
             until = time.monotonic() + PATIENCE
             while (self._proxy or self._control) and time.monotonic() < until:
                 self._wait(POLL)
+        for pid in children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def start(argv: list[str]) -> int:
@@ -141,15 +155,26 @@ def start(argv: list[str]) -> int:
     if pid:
         return pid
     try:
-        import ctypes  # here, so that only the child holds it
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.execvp(argv[0], argv)
     except OSError as error:
         say(f"{argv[0]}: {error.strerror}")
     finally:
         os._exit(127)
+
+
+def prctl(option: int, value: int) -> None:
+    import ctypes  # here, so that process 1 of a pod never holds it
+
+    ctypes.CDLL(None).prctl(option, value)
+
+
+def children() -> list[int]:
+    """Ours, and those that were left to us. None where there is no /proc of ours."""
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    return []
 
 
 def ask(request: Request) -> str:

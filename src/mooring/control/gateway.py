@@ -150,13 +150,11 @@ class Gateway:
     def _hand_over(self, names: Iterable[str]) -> None:
         """Those of these sets whose members have changed. A set that no table names is not emptied: the last table's requests
         may still be on their way to it."""
-        changed = {}
-        for name in names:
-            found = self._members_of(self._sets[name])
-            if self._members.get(name) != found:
-                self._members[name] = changed[name] = found
+        found = {name: self._members_of(self._sets[name]) for name in names}
+        changed = {name: members for name, members in found.items() if self._members.get(name) != members}
         if changed:
             self._proxy.endpoints(changed)
+            self._members |= changed
             self._metrics.endpoint_updates.inc(len(changed))
             self._metrics.endpoints.set(sum(map(len, self._members.values())))
 

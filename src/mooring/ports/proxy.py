@@ -20,12 +20,14 @@ class Launch(Struct, frozen=True):
     """How the supervisor starts the proxy and drains it: a command, and requests as (Unix socket, method, path).
 
     `drain` are sent when it shall end: it is not ready any more and asks its clients to leave. The answer to `active` has lines
-    `NAME: NUMBER`; their sum is how many connections are left. Then it gets SIGTERM.
+    `NAME: NUMBER`; their sum is how many connections are left. Then it gets the signal `stop`, which ends idle connections as
+    its protocol asks; SIGTERM where connections must be cut off.
     """
 
     argv: tuple[str, ...]
     drain: tuple[tuple[str, str, str], ...] = ()
     active: tuple[str, str, str] | None = None
+    stop: int = 15
 
 
 class Proxy(Protocol):

@@ -229,7 +229,8 @@ def _routed(
     passage = passed(route.filters, head, setting)
     steps += (structs.replace(each, source=route.source) for each in passage.steps)
     told = structs.replace(told, provided=passage.provided)
-    on_answer = changed(passage.response_headers, route.filters.response_headers, head, setting)
+    told_by_host = (("strict-transport-security", host.hsts),) if host.hsts else ()
+    on_answer = changed((*told_by_host, *passage.response_headers), route.filters.response_headers, head, setting)
     if passage.stopped is not None:
         return _stopped(told, passage.stopped, steps)
     told = structs.replace(told, headers=on_answer)

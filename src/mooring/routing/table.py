@@ -350,6 +350,8 @@ class Policy(Struct, frozen=True, gc=False, cache_hash=True):
     """Only where a proxy can: the body is taken in whole before the backend is asked."""
     buffer_response: bool = True
     websocket: bool = True
+    access_log: bool = True
+    """False: its requests are in no access log, if the proxy gets so far; those that are refused before may be."""
 
 
 DEFAULT_POLICY = Policy()
@@ -374,6 +376,9 @@ class VirtualHost(Struct, frozen=True, gc=False):
     hosts: tuple[str, ...]
     routes: tuple[Route, ...]
     many_labels: bool = False
+    hsts: str = ""
+    """The value of Strict-Transport-Security (RFC 6797) on its answers, in place of the backend's; '' leaves that. Only hosts
+    of TLS listeners have one."""
     source: str = ""
 
 
@@ -476,8 +481,6 @@ class FrontDoor(Struct, frozen=True, gc=False):
         "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
     )
     """Of TLS 1.2, in OpenSSL's names (Mozilla's intermediate profile); those of TLS 1.3 are not chosen."""
-    hsts: int = 0
-    """Seconds of Strict-Transport-Security on answers over TLS; 0 for none."""
     access_log: bool = True
     server_header: str = ""
     """Replaces the backend's; '' leaves it."""

@@ -66,7 +66,8 @@ def _chain(chain: Chain) -> str:
 def _host(host: VirtualHost) -> Iterator[str]:
     many = ", any number of labels" if host.many_labels else ""
     names = " ".join(host.hosts)
-    yield f"host {host.name}{f' ({names})' if names != host.name else ''}{many}{_source(host.source)}"
+    hsts = f", HSTS {host.hsts}" if host.hsts else ""
+    yield f"host {host.name}{f' ({names})' if names != host.name else ''}{many}{hsts}{_source(host.source)}"
     for route in host.routes:
         yield from (f"  {line}" for line in _route(route))
 

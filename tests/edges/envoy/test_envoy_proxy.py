@@ -7,9 +7,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from envoy_lab import Lab, backend, lab, running, to
+from envoy_lab import Lab, backend, lab, running, table, to
 
 from mooring.routing.table import Member
+from mooring.routing.xds.wire import ROUTES
 
 
 @pytest.fixture
@@ -237,3 +238,41 @@ async def test_what_envoy_has_of_an_earlier_control_outlives_a_bad_version(
         await one.until_rejected(set())
         await one.until(session, "new", (404, ""))
         assert (200, "a") == await one.get(session, "any")
+
+
+async def test_what_envoy_has_of_an_earlier_control_is_what_a_bad_route_falls_back_to(
+    one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession
+) -> None:
+    route = {**to("web"), "name": "same"}
+    async with running(one):
+        one.proxy.endpoints({"web": (backends["a"],)})
+        one.apply({"any": [route]}, {"web": {}})
+        await one.until(session, "any", (200, "a"))
+    async with running(one):
+        one.proxy.endpoints({"web": (backends["a"],)})
+        one.apply({"any": [route]}, {"web": {}})
+        await one.until(session, "any", (200, "a"))
+        end = asyncio.get_running_loop().time() + 10
+        while not one.proxy.ads.clients or not one.proxy._held[ROUTES]["http"].accepted:
+            assert asyncio.get_running_loop().time() < end, "what Envoy says it has is not heard"
+            await asyncio.sleep(0.01)
+        one.apply({"any": [{**BAD_REWRITE, "name": "same"}], "new": [to("web")]}, {"web": {}})
+        await one.until_rejected({"ingress shop/any"})
+        await one.until(session, "new", (200, "a"))
+        assert (200, "a") == await one.get(session, "any")
+
+
+async def test_a_table_that_cannot_be_made_stops_nothing(
+    one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession
+) -> None:
+    async with running(one):
+        one.proxy.endpoints({"web": (backends["a"],)})
+        one.apply({"any": [to("web")]}, {"web": {}})
+        await one.until(session, "any", (200, "a"))
+        one.emitter.resources = {ROUTES: {"http": None}}  # type: ignore[dict-item]
+        one.proxy.apply(table(["any"], ["web"]))
+        await asyncio.sleep(0.05)
+        one.proxy.endpoints({"web": (backends["b"],)})
+        await one.until(session, "any", (200, "b"))
+        one.apply({"any": [to("web")], "new": [to("web")]}, {"web": {}})
+        await one.until(session, "new", (200, "b"))

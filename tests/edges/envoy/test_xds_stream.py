@@ -196,6 +196,23 @@ def test_what_was_absent_comes_when_it_is_there_and_what_is_asked_again_is_told_
     assert ["routes/x@2", "routes/y@1"] == client.settle(snapshot({"routes/x": "2", "routes/y": "1"}))
 
 
+def test_what_a_client_says_it_has_is_heard_once() -> None:
+    client = Client()
+    client.ask("routes", "http", has={"http": "1"})
+    client.ask("routes", "other")
+    assert [Verdict(ROUTES, {"http": "1"})] == client.stream.claims()
+    assert [] == client.stream.claims()
+
+
+def test_what_is_gone_is_not_remembered() -> None:
+    client = Client(linger=0.0)
+    client.ask("cluster")
+    for number in range(50):
+        client.settle(snapshot({f"cluster/c{number}": "1"}))
+    talk = client.stream._talks[CLUSTER]
+    assert (1, 1) == (len(talk.sent), len(talk.taken))
+
+
 def test_one_response_is_on_its_way_and_the_next_tells_the_last_state() -> None:
     client = Client()
     client.ask("secret", "s")

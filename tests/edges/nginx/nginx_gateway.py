@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mooring.edges.nginx.launch import prepared
-from mooring.routing.nginx.front import CONTROL
 from mooring.edges.nginx.proxy import NginxProxy
 from mooring.edges.spare_certificate import spare_certificate
 from mooring.ports.proxy import Rejection
+from mooring.routing.nginx.front import CONTROL
 from mooring.routing.placement import Placement
 from mooring.routing.table import (
     ANY_PATH,

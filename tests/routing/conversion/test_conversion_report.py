@@ -174,7 +174,21 @@ def test_a_canary_and_its_main_become_one_route() -> None:
     found = told(ingress("web"), canary)
     (rule,) = [rule for each in found.documents if each["kind"] == "HTTPRoute" for rule in each["spec"]["rules"]]
     assert [("web", 90), ("new", 10)] == [(each["name"], each["weight"]) for each in rule["backendRefs"]]
-    assert Mark.AS_IT_IS == found.mark(GATEWAY)
+    assert Mark.CHANGES == found.mark(GATEWAY)
+    assert ["while new has no ready endpoint its share is answered 503, and not by web"] == words(found, GATEWAY)
+
+
+def test_browsers_are_told_to_stay_with_https_by_a_header_like_any_other() -> None:
+    pair = self_signed("web.com")
+    data = {"tls.crt": pair.chain.decode(), "tls.key": pair.key.decode()}
+    secret = {"kind": "Secret", "metadata": {"name": "web-tls", "namespace": "shop"}, "type": "kubernetes.io/tls"}
+    found = told(ingress(tls=[{"hosts": ["web.com"], "secretName": "web-tls"}]), {**secret, "stringData": data})
+    rules = [rule for each in found.documents if each["kind"] == "HTTPRoute" for rule in each["spec"]["rules"]]
+    header = {"name": "strict-transport-security", "value": "max-age=31536000; includeSubDomains"}
+    modified = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [header]}}
+
+    assert 1 == sum(modified in rule.get("filters", ()) for rule in rules)
+    assert all("backendRefs" in rule for rule in rules if modified in rule.get("filters", ()))
 
 
 VALUES = ("true", "5", "/new/$1", "https://other.example/x", "users", "HTTPS", "10.0.0.0/8", "x-some-header", "\n;}")

@@ -1,10 +1,12 @@
 """Who gets to the canary, by which rule, and in which order?"""
 
 import pytest
+from tests.routing.ingress_core.ingress_objects import ingress, service, translated
 
 from mooring.routing.ingress.canary import branches, shares
+from mooring.routing.ingress.objects import SetOf
 from mooring.routing.ingress.wishes import Canary
-from mooring.routing.table import Condition, How, Part, WeightedCluster
+from mooring.routing.table import Condition, Endpoints, How, Part, WeightedCluster
 
 HEADER = Condition(Part.HEADER, How.EXACT, "x-canary", "always")
 NOT_BY_HEADER = Condition(Part.HEADER, How.EXACT, "x-canary", "never")
@@ -59,3 +61,15 @@ def test_the_rest_is_shared_by_weight(canary: Canary, expected: list[int]) -> No
 def test_whoever_gets_nothing_is_left_out() -> None:
     assert (WeightedCluster("main", 100),) == shares(Canary(), "main", "next")
     assert (WeightedCluster("next", 100),) == shares(Canary(weight=100), "main", "next")
+
+
+def test_while_a_canary_has_no_endpoint_the_main_backend_has_its_share() -> None:
+    """As upstream: a canary that is scaled to nothing costs no request."""
+    rule: tuple[str, list[tuple[str, str, str]] | None] = ("a.com", [("Prefix", "/", "web:80")])
+    other: tuple[str, list[tuple[str, str, str]] | None] = ("a.com", [("Prefix", "/", "next:80")])
+    canary = ingress("next", other, annotations={"canary": "true", "canary-weight": "100"}, day=2)
+    found = translated(ingress("web", rule), canary, service(), service("next"))
+    (cluster,) = [each for each in found.table.clusters.values() if each.source == "service shop/next"]
+
+    assert isinstance(cluster.where, Endpoints)
+    assert SetOf("shop", "next", "http", SetOf("shop", "web", "http")) == found.sets[cluster.where.set]

@@ -3,9 +3,20 @@
 from typing import Any
 
 import pytest
-from tests.routing.ingress_core.ingress_objects import CLASS, ingress, ingress_class, known, routes, service, translated
+from tests.routing.ingress_core.ingress_objects import (
+    CLASS,
+    NOW,
+    ingress,
+    ingress_class,
+    known,
+    routes,
+    service,
+    tls_secret,
+    translated,
+)
 
 from mooring.model.meta import Document
+from mooring.routing.ingress.build import build
 from mooring.routing.ingress.parameters import KEYS, Parameters, read
 from mooring.routing.table import Answer, FrontDoor, How, Redirect
 
@@ -34,9 +45,6 @@ SET: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "only TLS 1.3": ({"ssl-protocols": "TLSv1.3"}, {"tls_minimum": "1.3"}),
     "both": ({"ssl-protocols": "TLSv1.3 TLSv1.2"}, {"tls_minimum": "1.2"}),
     "ciphers": ({"ssl-ciphers": "ECDHE-RSA-AES128-GCM-SHA256"}, {"ciphers": "ECDHE-RSA-AES128-GCM-SHA256"}),
-    "HSTS for a year": ({"hsts": "true"}, {"hsts": 31536000}),
-    "HSTS for less": ({"hsts": "true", "hsts-max-age": "60"}, {"hsts": 60}),
-    "no HSTS whatever its age": ({"hsts-max-age": "60"}, {}),
     "times": (
         {"client-header-timeout": "5", "client-body-timeout": "6s", "keep-alive": "7", "stream-idle-timeout": "8"},
         {"header_timeout": 5.0, "body_timeout": 6.0, "idle_timeout": 7.0, "stream_idle_timeout": 8.0},
@@ -55,6 +63,43 @@ SET: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 @pytest.mark.parametrize(("data", "fields"), SET.values(), ids=list(SET))
 def test_a_key_sets_its_field(data: dict[str, str], fields: dict[str, Any]) -> None:
     assert Parameters(FrontDoor(**fields)) == parameters(data)
+
+
+def test_a_secret_of_any_namespace_is_the_default_certificate() -> None:
+    shown = {**tls_secret("wild", "*.example.com"), "metadata": {"name": "wild", "namespace": "certificates"}}
+    web = ingress("web", ("a.example.com", [("Prefix", "/", "web:80")]), tls=[{"hosts": ["a.example.com"]}])
+    found = build(known(*documents({"default-ssl-certificate": "certificates/wild"}), shown, web, service()), CLASS, NOW)
+
+    assert ["secret certificates/wild"] == [each.source for each in found.table.certificates.values()]
+    assert () == found.findings
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"), [("certificates/none", "SecretNotFound"), ("none", "SecretNotFound"), ("shop/empty", "BadCertificate")]
+)
+def test_a_default_certificate_that_is_none_is_told(named: str, reason: str) -> None:
+    empty = {"kind": "Secret", "metadata": {"name": "empty", "namespace": "shop"}, "type": "Opaque"}
+    found = build(known(*documents({"default-ssl-certificate": named}), empty), CLASS, NOW)
+
+    assert [("IngressClass", reason, "the proxies show one of their own")] == [
+        (each.about.kind, each.reason, each.effect) for each in found.findings
+    ]
+
+
+HSTS: dict[str, tuple[dict[str, str], str]] = {
+    "on for a year, as upstream": ({}, "max-age=31536000; includeSubDomains"),
+    "for less": ({"hsts-max-age": "60"}, "max-age=60; includeSubDomains"),
+    "for this name alone": ({"hsts-include-subdomains": "false"}, "max-age=31536000"),
+    "for browsers' lists": ({"hsts-preload": "true"}, "max-age=31536000; includeSubDomains; preload"),
+    "to be forgotten": ({"hsts-max-age": "0", "hsts-include-subdomains": "false"}, "max-age=0"),
+    "off whatever its age": ({"hsts": "false", "hsts-max-age": "60"}, ""),
+    "what is no boolean changes nothing": ({"hsts": "off"}, "max-age=31536000; includeSubDomains"),
+}
+
+
+@pytest.mark.parametrize(("data", "expected"), HSTS.values(), ids=list(HSTS))
+def test_strict_transport_security_is_put_together(data: dict[str, str], expected: str) -> None:
+    assert expected == parameters(data).hsts
 
 
 TOLD: dict[str, tuple[dict[str, str], str, str]] = {
@@ -83,7 +128,6 @@ TOLD: dict[str, tuple[dict[str, str], str, str]] = {
     "buffers without a size": ({"large-client-header-buffers": "4"}, "ParameterInvalid", "such as 4 8k"),
     "buffers beyond all bounds": ({"large-client-header-buffers": "999 999m"}, "ParameterInvalid", "octets in all"),
     "snippets": ({"allow-snippet-annotations": "true"}, "ParameterRefused", "snippets are never put into a configuration"),
-    "what HSTS is given without": ({"hsts-include-subdomains": "true"}, "ParameterRefused", "without includeSubDomains"),
     "an annotation's value that is none": ({"proxy-body-size": "a lot"}, "ParameterInvalid", "data[proxy-body-size]"),
 }
 

@@ -21,7 +21,7 @@ from mooring.routing.ingress import certificates
 from mooring.routing.ingress.build import build
 from mooring.routing.ingress.memo import Memo
 from mooring.routing.ingress.objects import Secret
-from mooring.routing.table import Passthrough, Redirect, Terminate
+from mooring.routing.table import Forward, Passthrough, Redirect, Terminate
 
 SHOWN, DEFAULT = "it is shown all the same", "the default certificate is shown"
 SECRET, HOST = "spec.tls[0].secretName", "spec.tls[0].hosts[0]"
@@ -144,17 +144,56 @@ def test_where_tls_makes_no_difference_both_listeners_share_their_hosts() -> Non
     assert found.table.listeners[0].chains[0].virtual_hosts is found.table.listeners[1].chains[0].virtual_hosts
 
 
-def test_a_host_without_a_certificate_is_not_shown_its_neighbours() -> None:
-    tls = [{"hosts": ["*.example.com"], "secretName": "s"}]
+WILDCARD = [{"hosts": ["*.example.com"], "secretName": "s"}]
+
+
+def test_a_host_that_says_nothing_of_tls_has_that_of_the_wildcard_it_is_under() -> None:
+    """Shown, redirected to, and kept by browsers, as upstream."""
     found = translated(
-        ingress("web", rule("*.example.com"), tls=tls),
+        ingress("web", rule("*.example.com"), tls=WILDCARD),
         ingress("b", rule("b.example.com")),
         tls_secret("s", "*.example.com"),
         service(),
     )
-    there = chains(found)
 
-    assert ("shop/s", "default") == (shown(there["*.example.com"].tls), shown(there["b.example.com"].tls))
+    assert "shop/s" == shown(chains(found)["b.example.com"].tls)
+    assert [Redirect(308, scheme="https", port=0)] == [each.action for each in routes(found, "b.example.com")]
+    assert [True] == [bool(each.hsts) for each in chains(found)["b.example.com"].virtual_hosts if "b" in each.hosts[0][:1]]
+
+
+def test_a_host_whose_own_secret_is_missing_does_not() -> None:
+    found = translated(
+        ingress("web", rule("*.example.com"), tls=WILDCARD),
+        ingress("b", rule("b.example.com"), tls=[{"hosts": ["b.example.com"], "secretName": "missing"}]),
+        tls_secret("s", "*.example.com"),
+        service(),
+    )
+
+    assert "default" == shown(chains(found)["b.example.com"].tls)
+
+
+def test_nor_does_one_of_another_namespace() -> None:
+    other = ingress("b", rule("b.example.com"))
+    other["metadata"]["namespace"] = "other"
+    there = service()
+    there["metadata"]["namespace"] = "other"
+    found = translated(ingress("web", rule("*.example.com"), tls=WILDCARD), other, tls_secret("s", "*.example.com"), there)
+
+    assert "default" == shown(chains(found)["b.example.com"].tls)
+    assert isinstance(routes(found, "b.example.com")[0].action, Forward)
+
+
+def test_tls_that_another_namespace_adds_redirects_its_own_paths_alone() -> None:
+    other = ingress("theirs", rule("a.example.com", ("Prefix", "/theirs", "web:80")), day=2, tls=WILDCARD)
+    other["metadata"]["namespace"] = "other"
+    there, pair_ = service(), tls_secret("s", "*.example.com")
+    there["metadata"]["namespace"] = pair_["metadata"]["namespace"] = "other"
+    other["spec"]["tls"] = [{"hosts": ["a.example.com"], "secretName": "s"}]
+    found = translated(ingress("web", rule("a.example.com")), other, pair_, there, service())
+
+    assert "other/s" == shown(chains(found)["a.example.com"].tls)
+    assert [Redirect, Forward] == [type(each.action) for each in routes(found, "a.example.com")]
+    assert [""] == [each.hsts for each in chains(found)["a.example.com"].virtual_hosts]
 
 
 def test_listed_hosts_under_a_wildcard_rule_have_their_certificate() -> None:

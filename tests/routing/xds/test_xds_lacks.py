@@ -15,6 +15,7 @@ from mooring.routing.table import (
     Condition,
     CookieAffinity,
     Endpoints,
+    ErrorPages,
     ExternalAuth,
     Filters,
     Forward,
@@ -96,6 +97,11 @@ def words(found: object) -> list[tuple[str, str]]:
             route("/", filters=Filters(mirrors=(Mirror("echo", body=False),))),
             ["Envoy mirrors the body too"],
             id="bodyless",
+        ),
+        pytest.param(
+            route("/", filters=Filters(access=Access(("10.0.0.0/8",)), error_pages=ErrorPages((403,), "echo"))),
+            ["Envoy's own refusals (by address, password or rate) are not replaced by error pages"],
+            id="pages for own refusals",
         ),
         pytest.param(
             route("/", policy=Policy(body=2**30)),

@@ -30,6 +30,8 @@ from mooring.routing.placement import Placement
 from mooring.routing.table import Certificate
 
 COMPONENT = "mooring-gateway"
+Prepare = Callable[[Placement, int], Launch]
+"""Makes what a proxy needs to be started; the number is that of its workers."""
 LOOK_AGAIN = 1.0
 """Seconds until an IngressClass that is not there is asked for again."""
 
@@ -132,17 +134,21 @@ async def kind_of(api: Api, class_name: str) -> Kind:
 
 
 def _proxy(kind: Kind, options: Options, spare: Certificate, metrics: GatewayMetrics) -> Proxy:
-    """Made, and told to the supervisor, which starts it."""
+    """Made; what it needs to be started is made and told to the supervisor by the first control process of a supervisor's life.
+
+    Later ones touch nothing of it: the proxy may just be starting.
+    """
     make = _envoy if kind is Kind.ENVOY else _nginx
-    proxy, launch = make(options.placement, options.concurrency or len(os.sched_getaffinity(0)), spare, metrics)
-    tell(options.run_dir, launch)
+    proxy, prepare = make(options.placement, spare, metrics)
+    if not (options.run_dir / LAUNCH).exists():
+        tell(options.run_dir, prepare(options.placement, options.concurrency or len(os.sched_getaffinity(0))))
     return proxy
 
 
 # What the other proxy needs is not loaded: gRPC and Envoy's messages are two thirds of the memory.
 
 
-def _envoy(placement: Placement, concurrency: int, spare: Certificate, metrics: GatewayMetrics) -> tuple[Proxy, Launch]:
+def _envoy(placement: Placement, spare: Certificate, metrics: GatewayMetrics) -> tuple[Proxy, Prepare]:
     from mooring.edges.envoy.launch import prepared
     from mooring.edges.envoy.proxy import EnvoyProxy
     from mooring.edges.envoy.stream import Verdict
@@ -152,23 +158,22 @@ def _envoy(placement: Placement, concurrency: int, spare: Certificate, metrics: 
         result = "rejected" if verdict.reason else "accepted"
         metrics.updates.labels(verdict.type_url.rpartition(".")[2], result).inc(len(verdict.versions))
 
-    return EnvoyProxy(placement, Emitter(placement), spare, observe=observe), prepared(placement, concurrency)
+    return EnvoyProxy(placement, Emitter(placement), spare, observe=observe), prepared
 
 
-def _nginx(placement: Placement, concurrency: int, spare: Certificate, metrics: GatewayMetrics) -> tuple[Proxy, Launch]:
+def _nginx(placement: Placement, spare: Certificate, metrics: GatewayMetrics) -> tuple[Proxy, Prepare]:
     from mooring.edges.nginx.launch import prepared
     from mooring.edges.nginx.proxy import NginxProxy
 
-    return NginxProxy(placement, spare), prepared(placement, concurrency)
+    return NginxProxy(placement, spare), prepared
 
 
 def tell(run_dir: Path, launch: Launch) -> None:
-    """The supervisor starts the proxy from it once: that of an earlier control process stays."""
+    """The supervisor starts the proxy from it, once."""
     file = run_dir / LAUNCH
-    if not file.exists():
-        fresh = file.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(launch))
-        fresh.rename(file)
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(launch))
+    fresh.rename(file)
 
 
 def everywhere() -> tuple[str, ...]:

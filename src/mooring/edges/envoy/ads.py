@@ -87,6 +87,8 @@ class AdsServer:
     async def _tell(self, stream: Stream, context: Any) -> None:
         if self._snapshot is None:
             return
+        for verdict in stream.claims():
+            self._heard(verdict)
         for response in stream.responses(self._snapshot, asyncio.get_running_loop().time()):
             self.responses += 1
             await context.write(response)

@@ -80,7 +80,9 @@ class EnvoyProxy:
         self._resources: dict[str, dict[str, Resource]] = {}
         self._assignments: dict[str, tuple[Resource, str]] = {}
         self._sets: dict[str, str] = {}
-        self._sources: dict[str, str] = {}
+        self._sources: dict[str, str] | None = None
+        """Of the last table, once something of it is refused."""
+        self._taken = RouteTable()
         self._rejections: tuple[Rejection, ...] = ()
         self._listeners: list[Callable[[tuple[Rejection, ...]], None]] = []
         self._published = False
@@ -115,14 +117,13 @@ class EnvoyProxy:
             if table is None:
                 continue
             try:
-                emitted = await asyncio.to_thread(self._emitter.emit, table)
+                self._take(table, await asyncio.to_thread(self._emitter.emit, table))
             except Exception:
-                log.exception("a table cannot be emitted; the one before goes on")
-                continue
-            self._take(table, emitted)
+                # A mistake of ours; Envoy goes on with what it has, and the next table is another try.
+                log.exception("a table cannot be carried out; the one before goes on")
 
     def _take(self, table: RouteTable, emitted: Resources) -> None:
-        self._sources = dict(_sources(table))
+        self._taken, self._sources = table, None
         self._sets = {each.where.set: each.source for each in table.clusters.values() if isinstance(each.where, Endpoints)}
         if not self._applied.is_set():  # else there may be endpoints of a table that is still to come
             self._members = {name: members for name, members in self._members.items() if name in self._sets}
@@ -132,11 +133,13 @@ class EnvoyProxy:
             name: held[name].wish if name in held else load_assignment(name, self._members.get(name, ())) for name in self._sets
         }
         for url, resources in {**emitted, ENDPOINTS: assignments}.items():
-            for name in self._held.get(url, {}).keys() - resources.keys():
-                del self._held[url][name]
+            of_type = self._held.get(url, {})
+            for name in of_type.keys() - resources.keys():
+                del of_type[name]
                 self._resources[url].pop(name, None)
             for name, data in resources.items():
-                self._wish(url, name, data)
+                if (known := of_type.get(name)) is None or known.trial is not None or known.wish is not data:
+                    self._wish(url, name, data)
         for url in self._held.keys() - {*emitted, ENDPOINTS}:
             self._held[url].clear()
             self._resources[url].clear()
@@ -254,8 +257,11 @@ class EnvoyProxy:
     def _source(self, url: str, name: str, key: Key) -> str:
         if url == ENDPOINTS:
             return self._sets.get(name, "")
+        if self._sources is None:
+            self._sources = dict(_sources(self._taken))
         names = [each for part in (*reversed(key), name) for each in (part, part.rpartition(" ")[0])]
-        return next((found for each in names if (found := self._sources.get(each))), "")
+        known = self._sources
+        return next((found for each in names if (found := known.get(each))), "")
 
 
 def version_of(data: bytes) -> str:

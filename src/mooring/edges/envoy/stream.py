@@ -85,6 +85,7 @@ class Stream:
         self._nonce = 0
         self._blocked_since: float | None = None
         self._gone: dict[str, float] = {}
+        self._claims: list[Verdict] = []
 
     def receive(self, request: DeltaDiscoveryRequest) -> Verdict | None:
         """The client subscribes, accepts or rejects; what it thinks of the last response, if it says so."""
@@ -94,6 +95,8 @@ class Stream:
             talk = self._talks[url] = Talk(sent=dict(request.initial_resource_versions))
             talk.everything = url in LISTED and not request.resource_names_subscribe
             talk.owes, talk.taken = not talk.sent, set(talk.sent)
+            if talk.sent:
+                self._claims.append(Verdict(url, dict(talk.sent)))
         else:
             # Asked again on the same stream: the client has forgotten it, whatever we remember.
             for name in request.resource_names_subscribe:
@@ -112,6 +115,12 @@ class Stream:
         if talk.on_its_way is None or request.response_nonce != talk.on_its_way.nonce:
             return None
         return self._answered(url, talk, request.error_detail.message if request.HasField("error_detail") else None)
+
+    def claims(self) -> list[Verdict]:
+        """What the client says it has accepted in conversations before this one, once: its answer may have been lost with them,
+        or whoever heard it is no more."""
+        claims, self._claims = self._claims, []
+        return claims
 
     def responses(self, snapshot: Snapshot, now: float) -> Iterator[bytes]:
         """What to send now, serialised, in order."""
@@ -240,6 +249,8 @@ class Stream:
                 talk.sent[name] = ABSENT
             else:
                 talk.sent.pop(name, None)
+                talk.taken.discard(name)
+                talk.rejected.pop(name, None)
                 self._gone.pop(name, None)
         talk.owes = False
         talk.on_its_way = Sent(str(self._nonce), versions)

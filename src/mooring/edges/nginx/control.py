@@ -21,23 +21,22 @@ class Control:
     async def state(self) -> Mapping[str, str]:
         return fields(await self._ask("/state", b""))
 
-    async def store(self, pairs: Mapping[Key, bytes | None]) -> None:
-        """None deletes."""
-        batch, size = list[bytes](), 0
+    async def store(self, pairs: Mapping[Key, bytes | None]) -> frozenset[Key]:
+        """None deletes. Those that found no room in the shared dict."""
+        batch, size, full = list[bytes](), 0, frozenset[Key]()
         for key, value in pairs.items():
             batch.append(_record(key, value))
             size += len(batch[-1])
             if size > _BATCH:
-                await self._ask("/store", b"".join(batch))
+                full |= _keys(await self._ask("/store", b"".join(batch)))
                 batch, size = [], 0
-        if batch:
-            await self._ask("/store", b"".join(batch))
+        return full | _keys(await self._ask("/store", b"".join(batch))) if batch else full
 
-    async def replace(self, pairs: Mapping[Key, bytes], kept: Iterable[Key]) -> None:
-        """What is neither among the pairs nor `kept` is deleted."""
+    async def replace(self, pairs: Mapping[Key, bytes], kept: Iterable[Key]) -> frozenset[Key]:
+        """What is neither among the pairs nor `kept` is deleted. Those that found no room."""
         records = [_record(key, value) for key, value in pairs.items()]
         records += (f"{which} {len(key.encode())} -2\n{key}".encode() for which, key in kept)
-        await self._ask("/replace", b"".join(records))
+        return _keys(await self._ask("/replace", b"".join(records)))
 
     async def patterns(self, patterns: Iterable[tuple[str, bool]]) -> Mapping[tuple[str, bool], str]:
         """Those that do not compile, with the reason."""
@@ -64,3 +63,8 @@ def _record(key: Key, value: bytes | None) -> bytes:
     octets = name.encode()
     length = -1 if value is None else len(value)
     return f"{which} {len(octets)} {length}\n".encode() + octets + (value or b"")
+
+
+def _keys(answer: str) -> frozenset[Key]:
+    """Of lines `full S|C KEY`."""
+    return frozenset((line[5], line[7:]) for line in answer.splitlines() if line.startswith("full "))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,8 @@ def prepared(placement: Placement, concurrency: int) -> Launch:
     if not _runs(placement.folder):
         _prepare(placement)
     control = f"{placement.folder}/{CONTROL}"
-    return Launch(command(placement.folder, workers=concurrency), ((control, "POST", "/drain"),), (control, "GET", "/active"))
+    argv = command(placement.folder, workers=concurrency)
+    return Launch(argv, ((control, "POST", "/drain"),), (control, "GET", "/active"), signal.SIGQUIT)
 
 
 def _runs(folder: str) -> bool:

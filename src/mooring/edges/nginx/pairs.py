@@ -5,6 +5,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from mooring.routing.table import Certificate
 
+MOST_OCTETS = 200_000
+"""Of a chain with its key: TLS clients take no more than half of it."""
+
 
 class Pairs:
     """Remembers what it has tried, by identity: a table of thousands changes one at a time."""
@@ -17,6 +20,11 @@ class Pairs:
         shown = self._spare if self.fault(certificate) else certificate
         return shown.chain + b"\0" + shown.key
 
+    def knows(self, certificate: Certificate) -> bool:
+        """Whether it has been tried."""
+        tried = self._tried.get(id(certificate))
+        return tried is not None and tried[0] is certificate
+
     def fault(self, certificate: Certificate) -> str:
         """'' if there is none."""
         tried = self._tried.get(id(certificate))
@@ -28,6 +36,8 @@ class Pairs:
 
 
 def _fault(certificate: Certificate) -> str:
+    if len(certificate.chain) + len(certificate.key) > MOST_OCTETS:
+        return f"certificate and key are longer than {MOST_OCTETS} octets, more than any client takes"
     try:
         leaf = x509.load_pem_x509_certificates(certificate.chain)[0]
         key = load_pem_private_key(certificate.key, None)

@@ -48,8 +48,25 @@ def fields(text: str) -> Mapping[str, str]:
 
 def reload(folder: str) -> None:
     """Raises OSError if no NGINX runs there."""
+    os.kill(_master(folder), signal.SIGHUP)
+
+
+def generations(folder: str) -> int:
+    """How many times the workers that serve there are others, which end as soon as their connections let them."""
+    serving, ending = 0, 0
     try:
-        master = int(Path(folder, PID).read_text())
+        master = _master(folder)
+        for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+            title = Path(f"/proc/{child}/cmdline").read_bytes()
+            ending += b"shutting down" in title
+            serving += b"worker process" in title and b"shutting down" not in title
+    except OSError:
+        return 0  # it is about to end, or does
+    return -(-ending // max(serving, 1))
+
+
+def _master(folder: str) -> int:
+    try:
+        return int(Path(folder, PID).read_text())
     except ValueError as error:
         raise ProcessLookupError("NGINX has no pid file") from error
-    os.kill(master, signal.SIGHUP)

@@ -2,33 +2,43 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import math
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import structlog
+
 from mooring.edges.nginx import process
 from mooring.edges.nginx.control import Control, Key
-from mooring.edges.nginx.launch import write, write_files
+from mooring.edges.nginx.launch import write
+from mooring.edges.nginx.names import Names
 from mooring.edges.nginx.pairs import Pairs
+from mooring.edges.nginx.trials import Trials
 from mooring.ports.proxy import Rejection
 from mooring.routing.nginx.emission import NginxConfig, set_name
-from mooring.routing.nginx.emit import emit
 from mooring.routing.nginx.front import CLOSING
 from mooring.routing.placement import Placement
 from mooring.routing.table import Certificate, Fixed, Member, Members, RouteTable
 
-_ROUNDS = 50
-"""How many faults of one wish are told apart; NGINX names one at a time."""
-_CANDIDATE = "candidate.conf"
 _BOTH = 0.2
 """NGINX tells its old workers to go 0.1 seconds after the new ones have begun: so long both take connections."""
 _FORGET = 10.0
 """So long what only old workers use stays in the shared dicts."""
+_FEW = 4
+"""So many generations of workers that end may live beside the one that serves before reloads become rarer."""
+_RARE = 32.0
+"""Seconds between reloads while connections that never end keep ever more old workers alive."""
+_LOOK_UP, _PATIENCE = 5.0, 1.0
+"""Seconds between two questions for a backend's name, and for which a new table waits for the answer to its first."""
+_SULK = 10.0
+"""Seconds at most until what could not be done is tried again."""
+_LOAD = 60.0
+"""Seconds in which NGINX must have loaded what has passed its test."""
+
+log = structlog.get_logger("nginx")
 
 
 class NginxProxy:
@@ -47,6 +57,8 @@ class NginxProxy:
         self._pairs = Pairs(spare)
         self._between, self._closing, self._again = between, closing, again
         self._control = Control(placement.folder)
+        self._trials = Trials(placement, self._control)
+        self._names = Names()
         self._holder = secrets.token_hex(8)
         self._wish: RouteTable | None = None
         self.in_force: RouteTable | None = None
@@ -55,8 +67,7 @@ class NginxProxy:
         self._members: dict[str, tuple[Member, ...]] = {}
         self._sets: set[str] = set()
         self._sent: dict[Key, bytes] = {}
-        self._good_patterns: set[tuple[str, bool]] = set()
-        self._bad_patterns: dict[tuple[str, bool], str] = {}
+        self._full: frozenset[Key] = frozenset()
         self._rejections: tuple[Rejection, ...] = ()
         self._told: list[Callable[[tuple[Rejection, ...]], None]] = []
         self._wished, self._moved = asyncio.Event(), asyncio.Event()
@@ -68,6 +79,8 @@ class NginxProxy:
     def apply(self, table: RouteTable) -> None:
         self._wish = table
         self._wished.set()
+        if self._rotated():
+            self._moved.set()
 
     def endpoints(self, changed: Members) -> None:
         self._members.update(changed)
@@ -77,11 +90,14 @@ class NginxProxy:
         self._told.append(rejected)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_wishes())
-            group.create_task(self._follow_members())
-            group.create_task(self._watch())
-            group.create_task(self._look_names_up())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_wishes())
+                group.create_task(self._follow_members())
+                group.create_task(self._watch())
+                group.create_task(self._look_names_up())
+        finally:
+            self._names.close()
 
     # --- What needs no reload
 
@@ -90,7 +106,8 @@ class NginxProxy:
             await self._moved.wait()
             self._moved.clear()
             try:
-                await self._send(self._pairs_of_members())
+                await self._warm(self._rotated().values())
+                await self._send(lambda: self._pairs_of_members() | self._pairs_of_certificates(self._rotated()))
             except OSError:
                 self._sent.clear()  # not known what has arrived; _watch sends all when it answers
                 await asyncio.sleep(self._again)
@@ -100,18 +117,35 @@ class NginxProxy:
         """Of the sets that NGINX uses or is about to; those that nobody has told of yet are left out."""
         return {("S", f"set/{name}"): _lines(self._members[name]) for name in self._sets & self._members.keys()}
 
+    def _pairs_of_certificates(self, certificates: Mapping[str, Certificate]) -> dict[Key, bytes]:
+        return {("C", name): self._pairs.octets(each) for name, each in certificates.items()}
+
+    def _rotated(self) -> dict[str, Certificate]:
+        """What the last wish shows in the place of certificates that are in use: it waits for no test and no reload."""
+        if self._wish is None or self._config is None:
+            return {}
+        used, wished = self._config.certificates, self._wish.certificates
+        return {name: wished[name] for name, each in used.items() if name in wished and wished[name] is not each}
+
+    async def _warm(self, certificates: Iterable[Certificate]) -> None:
+        """Looks at new certificates in a thread: an RSA key takes a millisecond."""
+        if new := [each for each in certificates if not self._pairs.knows(each)]:
+            await asyncio.to_thread(lambda: [self._pairs.fault(each) for each in new])
+
     def _all_pairs(self, config: NginxConfig) -> dict[Key, bytes]:
         pairs: dict[Key, bytes] = {("S", key): value.encode() for key, value in config.state.items()}
-        pairs |= {("C", name): self._pairs.octets(each) for name, each in config.certificates.items()}
+        newest = self._wish.certificates if self._wish else {}
+        pairs |= self._pairs_of_certificates({name: newest.get(name, each) for name, each in config.certificates.items()})
         return pairs | self._pairs_of_members()
 
-    async def _send(self, pairs: Mapping[Key, bytes]) -> None:
+    async def _send(self, wanted: Callable[[], Mapping[Key, bytes]]) -> None:
         """What differs from what was sent."""
         async with self._sending:
-            changed = {key: value for key, value in pairs.items() if self._sent.get(key) != value}
+            changed = {key: value for key, value in wanted().items() if self._sent.get(key) != value}
             if changed:
-                await self._control.store(changed)
-                self._sent |= changed
+                full = await self._control.store(changed)
+                self._sent |= {key: value for key, value in changed.items() if key not in full}
+                self._full = self._full - changed.keys() | full
 
     async def _send_all(self, config: NginxConfig, *, ready: bool = True) -> None:
         """And that everything else is gone, but for members that are not told of yet. `ready`: it listens where it should."""
@@ -119,8 +153,8 @@ class NginxProxy:
             pairs = self._all_pairs(config) | {("S", "holder"): self._holder.encode()}
             pairs |= {("S", "ready"): b"1"} if ready else {}
             untold = self._sets - self._members.keys()
-            await self._control.replace(pairs, [("S", f"set/{name}") for name in untold])
-            self._sent = dict(pairs)
+            self._full = await self._control.replace(pairs, [("S", f"set/{name}") for name in untold])
+            self._sent = {key: value for key, value in pairs.items() if key not in self._full}
 
     async def _watch(self) -> None:
         """An NGINX that was restarted has forgotten everything."""
@@ -136,35 +170,35 @@ class NginxProxy:
                 if state["loaded"] != config.generation:
                     self._wished.set()
                 if time.monotonic() > self._forget:
-                    self._forget = math.inf
-                    self._sets = set(config.sets)
+                    self._forget_former(config)
                     await self._send_all(config)
+                if self._trials.is_due:
+                    self._wished.set()
+
+    def _forget_former(self, config: NginxConfig) -> None:
+        """Sets that only an earlier table named. While one is on its way there may be endpoints that it will name."""
+        self._forget = math.inf
+        self._sets = set(config.sets)
+        if self._wish is self.in_force:
+            self._members = {name: members for name, members in self._members.items() if name in self._sets}
 
     async def _look_names_up(self) -> None:
         while True:
             if self._config is not None:
-                await self._look_up(self._config)
-            await asyncio.sleep(5.0)
+                await self._look_up(self._config, _LOOK_UP)
+            await asyncio.sleep(_LOOK_UP)
 
-    async def _look_up(self, config: NginxConfig) -> None:
-        loop = asyncio.get_running_loop()
-        for where in config.sets.values():
-            if not isinstance(where, Fixed):
-                continue
-            try:
-                addresses = [str(ipaddress.ip_address(where.host))]
-            except ValueError:
-                try:
-                    async with asyncio.timeout(2.0):
-                        found = await loop.getaddrinfo(where.host, where.port, type=1)
-                except OSError:
-                    continue  # what was known of it goes on
-                addresses = sorted({str(each[4][0]) for each in found})
-            self.endpoints({set_name(where): tuple(Member(address, where.port) for address in addresses)})
+    async def _look_up(self, config: NginxConfig, patience: float, *, only_new: bool = False) -> None:
+        """What was known of a name that does not answer goes on."""
+        wanted = [each for each in config.sets.values() if isinstance(each, Fixed)]
+        wanted = [each for each in wanted if not only_new or set_name(each) not in self._members]
+        if wanted and (found := await self._names.look_up(wanted, patience)):
+            self.endpoints({set_name(where): members for where, members in found.items()})
 
     # --- What needs one
 
     async def _follow_wishes(self) -> None:
+        pause = self._again
         while True:
             await self._wished.wait()
             self._wished.clear()
@@ -172,35 +206,48 @@ class NginxProxy:
                 continue
             try:
                 await self._follow(self._wish)
-            except OSError:
-                await asyncio.sleep(self._again)
-                self._wished.set()
+                pause = self._again
+                continue
+            except (ConnectionError, FileNotFoundError) as error:
+                log.info("NGINX does not answer yet", error=str(error))
+            except OSError as error:
+                log.warning("a table cannot be carried out yet", error=str(error), again_after=pause)
+                pause = min(pause * 2, _SULK)
+            except Exception as error:
+                # A mistake of ours; NGINX goes on with what it has, and the next table is another try.
+                log.exception("a table cannot be carried out; the one before goes on")
+                self._reject((Rejection("", f"{type(error).__name__}: {error}"),))
+                continue
+            await asyncio.sleep(self._again if pause == self._again else pause)
+            self._wished.set()
 
     async def _follow(self, table: RouteTable) -> None:
         state = await self._control.state()
-        config, whole = await self._tried(table, state["loaded"])
+        config, whole = await self._trials.tried(table, state["loaded"])
         if config is None:
             self._reject((Rejection("", whole),))
             return
-        await self._look_up(config)
+        await self._look_up(config, _PATIENCE, only_new=True)
+        await self._warm(config.certificates.values())
         # Endpoints first: the text that uses them must never find them missing.
         self._sets |= config.sets.keys()
         if state["holder"] != self._holder:
             # One that only just started says it is ready after its first reload; one that an earlier control left goes on.
             await self._send_all(config, ready=bool(state["holder"]) or config.generation == state["loaded"])
         else:
-            await self._send(self._all_pairs(config))
-        refused = self._refused(config)
+            await self._send(lambda: self._all_pairs(config))
         if config.generation != state["loaded"]:
             why = await self._reload(config)
             if why:
-                self._reject((*refused, Rejection("", why)))
+                self._reject((*self._refused(config), Rejection("", why)))
                 return
         self._config = config
         self._forget = time.monotonic() + _FORGET
         if ("S", "ready") not in self._sent:
             await self._send_all(config)
-        self._reject(refused)
+        if self._rotated():
+            self._moved.set()
+        self._reject(self._refused(config))
         self.in_force = table
 
     def _refused(self, config: NginxConfig) -> tuple[Rejection, ...]:
@@ -208,80 +255,14 @@ class NginxProxy:
         for certificate in config.certificates.values():
             if why := self._pairs.fault(certificate):
                 refused.add((certificate.source, why))
+        sources = {("C", name): each.source for name, each in config.certificates.items()}
+        refused |= {(sources.get(key, ""), f"{key[1]}: there is no room for it in NGINX's memory") for key in self._full}
         return tuple(Rejection(source, why) for source, why in sorted(refused))
-
-    async def _tried(self, table: RouteTable, loaded: str) -> tuple[NginxConfig | None, str]:
-        """The configuration that NGINX takes, with those off that it does not; or None and why not."""
-        quarantined: dict[str, str] = {}
-        why = ""
-        for _ in range(_ROUNDS):
-            config = await asyncio.to_thread(emit, table, self._placement, quarantined, process.open_files())
-            await self._try_patterns(config)
-            blamed = {
-                name: f"pattern {pattern[0]!r}: {self._bad_patterns[pattern]}"
-                for pattern in config.patterns.keys() & self._bad_patterns.keys()
-                for name in config.patterns[pattern]
-            }
-            if not blamed.keys() - quarantined.keys():
-                if config.generation == loaded:
-                    return config, ""
-                why = await self._test(config)
-                if not why:
-                    return config, ""
-                blamed = dict.fromkeys(_blamed(why, config), why)
-                if not blamed.keys() - quarantined.keys():
-                    routes, hosts = _suspects(config.whose.keys() - quarantined.keys())
-                    blamed = await self._halved(table, quarantined, why, routes)
-                    blamed = blamed or await self._halved(table, quarantined, why, hosts)
-                if not blamed:
-                    return None, why
-            quarantined |= blamed
-        return None, why
-
-    async def _halved(self, table: RouteTable, quarantined: Mapping[str, str], why: str, suspects: list[str]) -> dict[str, str]:
-        """Whose fault it is when NGINX names neither line nor file: found by leaving out halves. Empty if it is nobody's."""
-        if not await self._is_cured(table, {**quarantined, **dict.fromkeys(suspects, why)}, why):
-            return {}
-        while len(suspects) > 1:
-            half = suspects[: len(suspects) // 2]
-            cured = await self._is_cured(table, {**quarantined, **dict.fromkeys(half, why)}, why)
-            suspects = half if cured else suspects[len(half) :]
-        return dict.fromkeys(suspects, why)
-
-    async def _is_cured(self, table: RouteTable, quarantined: Mapping[str, str], why: str) -> bool:
-        """With these off NGINX complains no more, or of something else."""
-        return await self._test(await asyncio.to_thread(emit, table, self._placement, quarantined, process.open_files())) != why
-
-    async def _try_patterns(self, config: NginxConfig) -> None:
-        new = config.patterns.keys() - self._good_patterns - self._bad_patterns.keys()
-        bad = await self._control.patterns(new)
-        self._bad_patterns |= bad
-        self._good_patterns |= new - bad.keys()
-
-    async def _test(self, config: NginxConfig) -> str:
-        """What NGINX says against it, '' for nothing."""
-        write_files(self._folder, config.files)
-        candidate = self._folder / _CANDIDATE
-        write(candidate, config.text.encode())
-        words = process.command(str(self._folder), _CANDIDATE)
-        tester = await asyncio.create_subprocess_exec(
-            *words, "-t", "-q", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            async with asyncio.timeout(60.0):
-                _, said = await tester.communicate()
-        except TimeoutError:
-            tester.kill()
-            await tester.wait()
-            return "the test took more than a minute"
-        if tester.returncode == 0:
-            return ""
-        lines = [line for line in said.decode("utf-8", "replace").splitlines() if "[emerg]" in line]
-        return re.sub(r"^.*?\[emerg\] (\d+#\d+: )?", "", lines[0]) if lines else "it failed its test"
 
     async def _reload(self, config: NginxConfig) -> str:
         """Why it was not taken, '' if it was."""
-        await asyncio.sleep(max(0.0, self._reloaded + self._between - self._closing - time.monotonic()))
+        between = max(self._between, rarely(process.generations(str(self._folder))))
+        await asyncio.sleep(max(0.0, self._reloaded + between - self._closing - time.monotonic()))
         closing = self._folder / CLOSING
         closing.touch()
         try:
@@ -291,6 +272,8 @@ class NginxProxy:
             process.reload(str(self._folder))
             if not await self._is_loaded(config.generation):
                 return "NGINX passed the test of the configuration but did not load it; its log says why"
+            if ("S", "ready") not in self._sent:
+                await self._send_all(config)
             await asyncio.sleep(_BOTH)
         finally:
             if (await self._state_or_nothing()).get("draining") != "1":
@@ -305,7 +288,7 @@ class NginxProxy:
             return {}
 
     async def _is_loaded(self, generation: str) -> bool:
-        deadline = time.monotonic() + 15.0
+        deadline = time.monotonic() + _LOAD
         while time.monotonic() < deadline:
             if (await self._state_or_nothing()).get("loaded") == generation:
                 return True
@@ -333,15 +316,6 @@ def _lines(members: tuple[Member, ...]) -> bytes:
     return "".join(f"{f'[{each.address}]' if ':' in each.address else each.address} {each.port}\n" for each in members).encode()
 
 
-def _suspects(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Routes and hosts. A host is suspected last: with it all of its routes are off."""
-    ordered = sorted(names)
-    return [name for name in ordered if not name.startswith("host ")], [name for name in ordered if name.startswith("host ")]
-
-
-def _blamed(why: str, config: NginxConfig) -> frozenset[str]:
-    """Whose fault it is: by the line that NGINX names, or by the file."""
-    line = re.search(re.escape(_CANDIDATE) + r":(\d+)", why)
-    if line and (name := config.sources.get(int(line[1]))):
-        return frozenset({name})
-    return frozenset(name for file, names in config.users.items() if file in why for name in names)
+def rarely(generations: int) -> float:
+    """Seconds between two reloads while so many generations of workers wait for the end of their connections."""
+    return 0.0 if generations <= _FEW else min(2.0 ** (generations - _FEW), _RARE)

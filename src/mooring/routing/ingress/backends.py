@@ -4,13 +4,13 @@ https://kubernetes.io/docs/concepts/services-networking/ingress/#the-ingress-res
 """
 
 import hashlib
-import ipaddress
 
 import msgspec
 from msgspec import Struct
 
 from mooring.model.ingress import IngressBackend
 from mooring.model.service import Service, ServicePortSpec
+from mooring.routing.ingress.inward import is_inward, is_odd_address
 from mooring.routing.ingress.objects import Objects, SetOf
 from mooring.routing.ingress.wishes import Wishes
 from mooring.routing.table import Balance, Cluster, Endpoints, Fixed, Speaks, UpstreamTls
@@ -101,23 +101,12 @@ def _target(service: Service, port: ServicePortSpec) -> Target | Lost:
     if spec.type == "ExternalName":
         external = spec.external_name.rstrip(".").lower()
         external_port = port.target_port if isinstance(port.target_port, int) and port.target_port else port.port
-        if not external or _is_inward(external):
+        if not external or is_inward(external) or is_odd_address(external):
             message = f"Service {metadata.namespace}/{metadata.name} leads to {external or 'no name'}"
             return Lost("ExternalNameRefused", f"{message}, which means the proxy's own machine or what only that may ask")
     cluster_ip = "" if external or spec.cluster_ip == "None" else spec.cluster_ip
     protocol = port.app_protocol or ""
     return Target(metadata.namespace, metadata.name, port.port, port.name, protocol, external, external_port, cluster_ip)
-
-
-def _is_inward(host: str) -> bool:
-    """Whether a name or address means the proxy itself, or what only its machine may ask (the metadata service)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
 
 
 def cluster_of(target: Target, wishes: Wishes, fallback: Target | None = None) -> tuple[Cluster, SetOf | None]:

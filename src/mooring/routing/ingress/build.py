@@ -7,7 +7,7 @@ hung on the listeners (listeners.py). Each step's results are kept in a Memo, so
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-import msgspec
+from msgspec import structs
 
 from mooring.routing.finding import Finding, Level, ObjectName
 from mooring.routing.ingress import parameters
@@ -16,6 +16,7 @@ from mooring.routing.ingress.hosts import HostOptions, HostView
 from mooring.routing.ingress.listeners import DEFAULT_CERTIFICATE, Served, plain_listener, tls_listener
 from mooring.routing.ingress.memo import Memo
 from mooring.routing.ingress.objects import Objects, SetOf, Translation
+from mooring.routing.ingress.ownership import inherited
 from mooring.routing.ingress.reading import Reading
 from mooring.routing.table import Certificate, Cluster, Listener, RouteTable, VirtualHost
 
@@ -35,16 +36,20 @@ def build(objects: Objects, class_name: str, now: datetime, memo: Memo | None = 
     for reading in readings:
         for host in reading.paths:
             by_host.setdefault(host, []).append(reading)
-    door = found.front_door
-    options = HostOptions(objects.default_certificate is not None, bool(door.trusted_hops or door.trusted_proxies))
-    views = {host: memo.merge(host, by_host[host], options) for host in sorted(by_host)}
+    door, default = found.front_door, found.certificate or objects.default_certificate
+    believes = bool(door.trusted_hops or door.trusted_proxies)
+    options = HostOptions(default is not None, believes, found.hsts)
+    views = {
+        host: memo.merge(host, by_host[host], structs.replace(options, inherited=inherited(host, by_host)))
+        for host in sorted(by_host)
+    }
     assembly = _Assembly({host: view for host, view in views.items() if view.is_served}, readings, memo)
     served = frozenset((each.about.namespace, each.about.name) for each in readings)
     memo.forget(served, frozenset(views))
     table = RouteTable(
-        assembly.listeners(objects.default_certificate is not None),
+        assembly.listeners(default is not None),
         assembly.clusters(),
-        assembly.certificates(objects.default_certificate),
+        assembly.certificates(default),
         door,
     )
     told = (*found.findings, *(finding for each in readings for finding in each.findings))
@@ -115,8 +120,8 @@ class _Assembly:
         plain, secure = view.plain, view.secure
         if aliases:
             names = (host, *aliases)
-            secure = msgspec.structs.replace(view.secure, hosts=names)
-            plain = secure if view.plain is view.secure else msgspec.structs.replace(view.plain, hosts=names)
+            secure = structs.replace(view.secure, hosts=names)
+            plain = secure if view.plain is view.secure else structs.replace(view.plain, hosts=names)
         made = Served(view, plain, secure)
         self.memo.served(host, view, aliases, made)
         return made

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct, structs
 
 from mooring.routing.finding import Finding, Level
-from mooring.routing.ingress import actions, canary
+from mooring.routing.ingress import actions, canary, ownership
 from mooring.routing.ingress.backends import Target, cluster_of
 from mooring.routing.ingress.objects import SetOf
+from mooring.routing.ingress.ownership import NOTHING, Inherited
 from mooring.routing.ingress.paths import (
     MOST_INSTRUCTIONS_OF_HOST,
     BadPattern,
+    asks_for_patterns,
     compiled,
     guarded,
     has_patterns,
@@ -45,10 +47,13 @@ from mooring.routing.table import (
 
 
 class HostOptions(Struct, frozen=True, gc=False):
-    """`default_certificate`: whether there is one. `believes`: whether some X-Forwarded-Proto is believed."""
+    """`default_certificate`: whether there is one. `believes`: whether some X-Forwarded-Proto is believed. `hsts`:
+    VirtualHost.hsts of those with a certificate of their own. `inherited`: as in ownership.tls."""
 
     default_certificate: bool
     believes: bool
+    hsts: str = ""
+    inherited: Inherited = NOTHING
 
 
 class HostView(Struct, frozen=True, gc=False, eq=False):
@@ -100,15 +105,21 @@ class _Merger:
 
     def __init__(self, host: str, readings: Sequence[Reading], options: HostOptions) -> None:
         self.host, self.options = host, options
-        self.primaries = [each for each in readings if each.wishes.canary is None]
+        self.primaries = ownership.primaries(readings)
+        self.tls = ownership.tls(host, self.primaries, options.default_certificate, options.inherited)
+        self.asked = ownership.asked(host, self.primaries)
         self.canaries = [each for each in readings if each.wishes.canary is not None]
         self.patterns = has_patterns(self.primaries, host)
         self._instructions = 0
-        self.findings: list[Finding] = []
+        self.findings: list[Finding] = list(self.asked.findings)
         self.clusters: dict[str, Cluster] = {}
         self.sets: dict[str, SetOf] = {}
         self.claims: dict[PathMatch, _Claim] = {}
         self.default: _Claim | None = None
+
+    @property
+    def owner(self) -> str:
+        return self.primaries[0].about.namespace if self.primaries else ""
 
     def tell(self, reading: Reading, reason: str, field: str, message: str, effect: str) -> None:
         self.findings.append(Finding(reading.about, Level.WARNING, reason, field, message, effect))
@@ -139,6 +150,9 @@ class _Merger:
         try:
             return self._bounded(path_match(candidate, self.patterns)), ""
         except BadPattern as error:
+            if not asks_for_patterns(reading.wishes, candidate.path):
+                # Another Ingress made an expression of what was written as a plain path.
+                return PathMatch(PathKind.STRING_PREFIX, candidate.path, ignore_case=True), ""
             broken = f"the regular expression cannot be used: {error}"
             match = guarded(candidate.path)
             effect = (
@@ -200,6 +214,11 @@ class _Merger:
                 path = f"{candidate.path} ({candidate.path_type}) of {self.host}"
                 message = f"no other Ingress has {path}, of which it would be the canary"
                 self.tell(reading, "NoPrimary", field, message, EFFECT_OFF)
+        elif claim.reading.about.namespace != reading.about.namespace:
+            message = (
+                f"{claim.source} is of another namespace, whose requests a canary of {reading.about.namespace} may not take"
+            )
+            self.tell(reading, "Conflict", field, message, EFFECT_OFF)
         elif claim.canary is not None:
             message = f"{claim.source} already has a canary: {claim.canary_source}"
             self.tell(reading, "Conflict", field, message, EFFECT_OFF)
@@ -210,8 +229,6 @@ class _Merger:
     # --- Routes
 
     def _view(self) -> HostView:
-        has_tls = self._certificate() is not None
-        clients = self._clients()
         claims = sorted(self.claims.values(), key=lambda claim: precedence(claim.match, False))
         if self.default is not None:
             claims.append(self.default)
@@ -224,25 +241,42 @@ class _Merger:
             routes = self._routes(claim)
             slash = missing_slash(claim.match, claim.candidate.name, claim.source, self.claims)
             secure += routes + slash
-            if wants_https(claim.wishes, clients, has_tls and self.host != EVERY_HOST, claim.candidate):
+            if self._wants_https(claim.reading, claim.candidate):
                 redirect = https(claim.match, claim.candidate.name, claim.source, self.options.believes)
                 plain += [redirect, *(routes if self.options.believes else ())]
             else:
                 plain += routes
             plain += slash
-        return self._finished(tuple(plain), tuple(secure), clients)
+        plain += self._unmatched()
+        return self._finished(tuple(plain), tuple(secure))
 
-    def _finished(self, plain: tuple[Route, ...], secure: tuple[Route, ...], clients: ClientCertificates | None) -> HostView:
-        first = self.primaries[0] if self.primaries else None
-        source = str(first.about) if first else ""
-        over_tls = VirtualHost(self.host, (self.host,), secure, source=source)
-        same = len(plain) == len(secure) and all(one is other for one, other in zip(plain, secure, strict=True))
+    def _wants_https(self, reading: Reading, candidate: Candidate) -> bool:
+        has_tls = self.host != EVERY_HOST and not self.tls.keys().isdisjoint((self.owner, reading.about.namespace))
+        return wants_https(reading.wishes, self.asked.clients, has_tls, candidate)
+
+    def _unmatched(self) -> list[Route]:
+        """What no path takes is redirected to https as well, before it is 404: as the most senior Ingress says."""
+        if not self.primaries or self.default is not None or ANY_PATH in self.claims or self.host == EVERY_HOST:
+            return []
+        first = self.primaries[0]
+        name = f"{first.about.namespace}/{first.about.name}/unmatched/{self.host}"
+        if not self._wants_https(first, Candidate("", name, "/", "Prefix", None, is_default=True)):
+            return []
+        return [https(ANY_PATH, name, str(first.about), self.options.believes)]
+
+    def _finished(self, plain: tuple[Route, ...], secure: tuple[Route, ...]) -> HostView:
+        source = str(self.primaries[0].about) if self.primaries else ""
+        namespace, certificate = next(iter(self.tls.items()), NOTHING)
+        hsts = self.options.hsts if certificate and namespace == self.owner else ""
+        over_tls = VirtualHost(self.host, (self.host,), secure, hsts=hsts, source=source)
+        alike = not hsts and len(plain) == len(secure)
+        same = alike and all(one is other for one, other in zip(plain, secure, strict=True))
         return HostView(
             over_tls if same else VirtualHost(self.host, (self.host,), plain, source=source),
             over_tls,
-            self._certificate() or "",
-            clients,
-            next((each.wishes.ssl_ciphers for each in self.primaries if each.wishes.ssl_ciphers), ""),
+            certificate,
+            self.asked.clients,
+            next((each.wishes.ssl_ciphers for each in ownership.owners(self.primaries) if each.wishes.ssl_ciphers), ""),
             self._passthrough(),
             tuple((alias.lower(), each) for each in self.primaries for alias in each.wishes.aliases),
             other_name(self.host, self.primaries),
@@ -263,7 +297,8 @@ class _Merger:
         own, target, wish = claim.canary
         wishes = canary.wishes(claim.wishes, own)
         (primary,) = action.to
-        other = self._keep(*cluster_of(target, wishes))
+        # While the canary has no endpoint its share is the main backend's, as upstream.
+        other = self._keep(*cluster_of(target, wishes, claim.candidate.target))
         to_other = self._forward(wishes, claim, WeightedCluster(other))
         branches = [
             structs.replace(
@@ -280,8 +315,8 @@ class _Merger:
 
     def _action(self, claim: _Claim) -> Action:
         wishes, candidate = claim.wishes, claim.candidate
-        if wishes.refused:
-            return Answer(503, because=wishes.refused)
+        if closed := wishes.refused or self.asked.closed.get(claim.reading.about, ""):
+            return Answer(503, because=closed)
         if claim.broken:
             return Answer(503, because=claim.broken)
         if wishes.redirect is not None and not candidate.is_default:
@@ -324,23 +359,6 @@ class _Merger:
         wanted = [owner.reading] if owner else self.primaries
         first = next((each for each in wanted if each.wishes.app_root), None)
         return [app_root(first, self.host)] if first else []
-
-    # --- The host as a whole
-
-    def _certificate(self) -> str | None:
-        """The key of its certificate, '' for the default one, None for no TLS: as the most senior says that has any."""
-        keys = [(each, each.tls[self.host]) for each in self.primaries if self.host in each.tls]
-        return keys[0][1] if keys and (keys[0][1] or self.options.default_certificate) else None
-
-    def _clients(self) -> ClientCertificates | None:
-        """Client certificates are asked for before anything is known of the path: they are one thing for a host."""
-        wanted = [each for each in self.primaries if each.wishes.clients is not None]
-        for other in wanted[1:]:
-            if other.wishes.clients != wanted[0].wishes.clients:
-                field = "metadata.annotations[nginx.ingress.kubernetes.io/auth-tls-secret]"
-                message = f"client certificates of {self.host} are already as {wanted[0].about} says"
-                self.tell(other, "Conflict", field, message, "that one's hold")
-        return wanted[0].wishes.clients if wanted else None
 
     def _passthrough(self) -> str:
         first = self.primaries[0] if self.primaries else None

@@ -14,11 +14,11 @@ from msgspec import Struct, structs
 from mooring.model.ingress import Ingress, ParametersReference
 from mooring.model.meta import Meta
 from mooring.routing.finding import Finding, Level, ObjectName
-from mooring.routing.ingress import annotations, values
+from mooring.routing.ingress import annotations, certificates, values
 from mooring.routing.ingress.annotations.notes import PREFIX
 from mooring.routing.ingress.objects import Objects
 from mooring.routing.ingress.values import BadValue
-from mooring.routing.table import FrontDoor
+from mooring.routing.table import Certificate, FrontDoor
 
 YEAR = 31536000
 EVERYBODY = ("0.0.0.0/0", "::/0")
@@ -64,6 +64,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
 """Key: (field of FrontDoor, how its value is read)."""
 _OTHERS = (
     "allow-snippet-annotations",
+    "default-ssl-certificate",
     "disable-access-log",
     "drain-seconds",
     "hsts",
@@ -78,10 +79,11 @@ _OTHERS = (
 KEYS = tuple(sorted((*AS_ANNOTATIONS, *_FIELDS, *_OTHERS)))
 _MUST_BE_FALSE = {
     "allow-snippet-annotations": "snippets are never put into a configuration",
-    "hsts-include-subdomains": "Strict-Transport-Security is given without includeSubDomains",
-    "hsts-preload": "Strict-Transport-Security is given without preload",
     "server-tokens": "the proxies do not tell their versions",
 }
+
+
+EFFECT_OWN = "the proxies show one of their own"
 
 
 class Defaults(Struct, frozen=True):
@@ -97,9 +99,12 @@ class Defaults(Struct, frozen=True):
 
 
 class Parameters(Struct, frozen=True):
-    """`replicas` of the proxy; `drain`: seconds that one may take to finish what it serves when it is stopped."""
+    """`hsts`: as VirtualHost.hsts. `certificate`: as Objects.default_certificate, None for that. `replicas` of the proxy;
+    `drain`: seconds that one may take to finish what it serves when it is stopped."""
 
     front_door: FrontDoor = FrontDoor()
+    hsts: str = f"max-age={YEAR}; includeSubDomains"
+    certificate: Certificate | None = None
     defaults: Defaults = Defaults()
     replicas: int = 2
     drain: float = 30.0
@@ -163,19 +168,42 @@ class _Reader:
         replicas = self.value("replicas", values.whole(1, 100), 2)
         drain = self.value("drain-seconds", values.seconds, 30.0)
         door, defaults = self.front_door(), self.defaults()
-        return Parameters(door, defaults, replicas, drain, tuple(self.findings))
+        return Parameters(door, self.hsts(), self.certificate(), defaults, replicas, drain, tuple(self.findings))
+
+    def certificate(self) -> Certificate | None:
+        """Of any namespace: whoever writes parameters decides for the whole class."""
+        key = "default-ssl-certificate"
+        named = self.data.get(key, "").strip()
+        if not named:
+            return None
+        namespace, _, name = named.partition("/")
+        secret = self.objects.secrets.get((namespace, name))
+        if secret is None:
+            self.tell(key, "SecretNotFound", f"there is no Secret {named[:317]}", EFFECT_OWN)
+            return None
+        pair = certificates.read(secret, f"secret {named}")
+        if isinstance(pair, str):
+            self.tell(key, "BadCertificate", f"Secret {named} cannot be used: {pair}", EFFECT_OWN)
+            return None
+        return pair.certificate
+
+    def hsts(self) -> str:
+        """On unless it is said otherwise, as upstream. An age of 0 makes browsers forget it."""
+        age = self.value("hsts-max-age", values.whole(0, 10 * YEAR), YEAR)
+        below = self.value("hsts-include-subdomains", values.boolean, True)
+        preload = self.value("hsts-preload", values.boolean, False)
+        said = f"max-age={age}" + ("; includeSubDomains" if below else "") + ("; preload" if preload else "")
+        return said if self.value("hsts", values.boolean, True) else ""
 
     def front_door(self) -> FrontDoor:
         plain = FrontDoor()
         changed = {field: self.value(key, reader, getattr(plain, field)) for key, (field, reader) in _FIELDS.items()}
         proxies = self.value("proxy-real-ip-cidr", values.cidrs, EVERYBODY)
         forwarded = self.value("use-forwarded-headers", values.boolean, False)
-        age = self.value("hsts-max-age", values.whole(0, 10 * YEAR), YEAR)
         return structs.replace(
             plain,
             **changed,
             trusted_proxies=proxies if forwarded else (),
-            hsts=age if self.value("hsts", values.boolean, False) else 0,
             access_log=not self.value("disable-access-log", values.boolean, False),
         )
 

@@ -22,6 +22,8 @@ _OPTIONS.log_errors = False
 _OPTIONS.max_mem = 4 << 20
 """Half of what the proxies allow, who put more around a pattern."""
 
+_CHALLENGE = re.compile(r"/\.well-known/acme-challenge(?:/[A-Za-z0-9_-]*)?")
+
 MOST_INSTRUCTIONS = 1000
 """Of one pattern, in RE2's count: `/users/[^/]+/items(/|$)(.*)` has some thirty."""
 MOST_INSTRUCTIONS_OF_HOST = 200_000
@@ -46,13 +48,27 @@ def compiled(pattern: str) -> tuple[int, int]:
 
 
 def has_patterns(readings: Iterable[Reading], host: str) -> bool:
-    """Whether paths of `host` are regular expressions: one Ingress that has them for some path there is enough."""
+    """Whether paths of `host` are regular expressions: one Ingress that has them for some path there is enough. A path that is
+    rewritten to itself (`/` to `/`) is no reason."""
     return any(
-        not candidate.is_default
+        not candidate.is_default and asks_for_patterns(reading.wishes, candidate.path)
         for reading in readings
-        if reading.wishes.regex or reading.wishes.rewrite
         for candidate in reading.paths.get(host, ())
     )
+
+
+def asks_for_patterns(wishes: Wishes, path: str) -> bool:
+    return wishes.regex or rewritten(wishes, path)
+
+
+def rewritten(wishes: Wishes, path: str) -> bool:
+    return bool(wishes.rewrite) and wishes.rewrite != path
+
+
+def is_challenge(path: str) -> bool:
+    """Whether a certificate authority looks there, by HTTP and without a password (RFC 8555, 8.3). Only where the path is
+    written out: a regular expression could mean more."""
+    return _CHALLENGE.fullmatch(path) is not None
 
 
 def path_match(candidate: Candidate, patterns: bool) -> PathMatch:
@@ -85,7 +101,7 @@ def guarded(path: str) -> PathMatch | None:
 def rewrite(wishes: Wishes, path: str) -> RegexRewrite | None:
     """What becomes of a path: the target, in which $1 is what the first group matched, '' if there is no such group. A rewrite
     to the path itself is none."""
-    if not wishes.rewrite or wishes.rewrite == path:
+    if not rewritten(wishes, path):
         return None
     known, _ = compiled(path)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+import msgspec
 from msgspec import Struct
 
 from mooring.model.ingress import HttpIngressPath, Ingress, IngressBackend, IngressRule
@@ -13,15 +14,25 @@ from mooring.routing.ingress.backends import Target, first_port, resolve
 from mooring.routing.ingress.classes import Seniority, about, seniority
 from mooring.routing.ingress.objects import Name, Objects
 from mooring.routing.ingress.parameters import Defaults
-from mooring.routing.ingress.wishes import Wishes
+from mooring.routing.ingress.wishes import PLAIN, Wishes
 from mooring.routing.table import Certificate
 
 EVERY_HOST = "*"
 MOST_PATHS = 10_000
 """Of one Ingress, hosts of tls counted too: an object of the largest size that the API takes can hold some more."""
 LONGEST_PATH = 2048
+MOST_OCTETS = 4 * 1024 * 1024
+"""Of what an Ingress's annotations ask for, over all its paths: proxies hold it for each, so that a long list and many paths
+would come to gigabytes."""
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PATH = re.compile(r"/[^\x00-\x20\x7f]*")
+
+
+def of_each_route(wishes: Wishes) -> tuple[object, ...]:
+    """What each route holds of an Ingress's wishes."""
+    headers = wishes.request_headers, wishes.response_headers
+    asked = wishes.access, wishes.rate, wishes.basic_auth, wishes.external_auth, wishes.cors
+    return *headers, *asked, wishes.rewrite, wishes.redirect, wishes.mirror, wishes.affinity
 
 
 def counterpart(host: str) -> str | None:
@@ -76,6 +87,7 @@ def read(ingress: Ingress, objects: Objects, defaults: Defaults, now: datetime) 
         found = first_port(ingress.metadata.namespace, wishes.default_backend, objects)
         reader.fallback = found if isinstance(found, Target) else None
     paths = reader.paths()
+    wishes = reader.bounded(wishes, sum(map(len, paths.values())))
     names = [name for host in paths for name in (host, counterpart(host) if wishes.www_redirect else None) if name]
     tls = reader.tls([*names, *(alias.lower() for alias in wishes.aliases)])
     return Reading(
@@ -106,6 +118,17 @@ class _Reader:
 
     def tell(self, reason: str, field: str, message: str, effect: str) -> None:
         self.findings.append(Finding(self.about, Level.WARNING, reason, field, message, effect))
+
+    def bounded(self, wishes: Wishes, count: int) -> Wishes:
+        """Closed, if it is too much for so many paths."""
+        if wishes is PLAIN or count < 2:
+            return wishes
+        octets = count * len(msgspec.json.encode(of_each_route(wishes)))
+        if octets <= MOST_OCTETS:
+            return wishes
+        message = f"what they ask for comes to {octets} octets over {count} paths, more than {MOST_OCTETS}"
+        self.tell("TooLarge", "metadata.annotations", message, "the Ingress's rules answer 503")
+        return msgspec.structs.replace(wishes, refused=message)
 
     # --- Rules
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from mooring.routing.ingress.paths import is_challenge
 from mooring.routing.ingress.reading import Candidate, Reading, counterpart
 from mooring.routing.ingress.wishes import SslRedirect, Wishes
 from mooring.routing.table import (
@@ -20,15 +21,13 @@ from mooring.routing.table import (
     VirtualHost,
 )
 
-ACME = "/.well-known/acme-challenge"
-"""Paths from here on stay on HTTP, where a certificate authority looks for them (RFC 8555, 8.3)."""
 ANNOTATION = "metadata.annotations[nginx.ingress.kubernetes.io/{}]"
 _NOT_HTTPS_BEFORE = Condition(Part.HEADER, How.EXACT, "x-forwarded-proto", "https", invert=True)
 
 
 def wants_https(wishes: Wishes, clients: ClientCertificates | None, has_tls: bool, candidate: Candidate) -> bool:
     """Whether plain HTTP is redirected. Where clients must show certificates it always is: nobody could ask for one there."""
-    if candidate.path.startswith(ACME):
+    if is_challenge(candidate.path):
         return False
     if clients is not None and clients.verify is Verify.REQUIRED:
         return True

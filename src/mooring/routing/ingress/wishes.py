@@ -56,7 +56,8 @@ class Wishes(Struct, frozen=True, gc=False):
     """Defaults are what an Ingress without annotations gets.
 
     `regex`: its paths are regular expressions, anchored at the beginning, in any letter case; it makes those of all Ingresses
-    of the same host so. `rewrite`: the target, with $1 for groups; it implies `regex`.
+    of the same host so. `rewrite`: the target, with $1 for groups; a path that it changes makes them so
+    too.
     `refused`: a sentence why its rules must not be served as they stand (authentication that cannot be done): they answer 503.
     """
 
@@ -96,7 +97,6 @@ class Wishes(Struct, frozen=True, gc=False):
     default_backend: str = ""
     """A Service of the same namespace, its first port: for the error pages, and while a rule's own has no ready endpoint."""
     ssl_ciphers: str = ""
-    access_log: bool = True
     refused: str = ""
     clusters: tuple[Cluster, ...] = ()
     """What the wishes above name and no rule does: an authentication server, a mirror."""

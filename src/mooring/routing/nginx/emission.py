@@ -106,17 +106,18 @@ def named(name: str) -> str:
 
 
 NOT_FOUND = directive("return", "404")
-_UNREAD = (400, 414, 505)
+_UNREAD = (400, 414, 421, 505)
 """A request that was not understood may have no path yet, and NGINX finds a named location only for one that has."""
-_ERRORS = (*range(401, 407), *range(408, 414), *range(415, 418), 421, 429, 500, 501, 503, 504, 507)
+_ERRORS = (*range(401, 407), *range(408, 414), *range(415, 418), 429, 500, 501, 503, 504, 507)
 
 
 def own_errors() -> Iterable[Directive]:
-    """What NGINX answers by itself has no body and does not name it. A location's own error pages replace the server's, so such a
-    location says these again."""
+    """What NGINX answers by itself has no body and does not name it. A location's own error pages replace the server's, so
+    such a location says these again."""
     yield directive("error_page", *map(str, _UNREAD), Bare(f"{INTERNAL}said"))
     yield directive("error_page", *map(str, _ERRORS), Bare("@said"))
-    yield directive("error_page", "494", "=431", Bare("@said"))
+    yield directive("error_page", "494", "=431", Bare(f"{INTERNAL}said"))
+    yield directive("error_page", "497", "=400", Bare(f"{INTERNAL}said"))
     yield directive("error_page", "502", "=", Bare("@failed"))
 
 

@@ -28,6 +28,10 @@ class Place(list[Directive]):
 
 def filters_of(emission: Emission, place: Place, route: Route, number: int, data: dict[str, object]) -> Iterable[Directive]:
     filters = route.filters
+    changes_answers = data.keys() & {"cors", "response"} or filters.external_auth is not None
+    if changes_answers or (filters.error_pages is not None and isinstance(route.action, Forward)):
+        # What answers in this route's stead looks it up.
+        yield directive("set", Bare("$m_leaf"), str(number))
     if filters.access is not None:
         yield from _access(filters.access)
     if filters.rate is not None:
@@ -200,7 +204,6 @@ def _error_pages(
     if cluster is None or cluster.speaks is not Speaks.HTTP1:
         return
     data["pages"] = {status: f"@page{number}-{status}" for status in pages.statuses}
-    yield directive("set", Bare("$m_leaf"), str(number))
     yield directive("proxy_intercept_errors", "on")
     for status in pages.statuses:
         page = f"@page{number}-{status}"

@@ -114,6 +114,9 @@ def http_block(table: RouteTable, placement: Placement, data: str) -> Iterable[D
     yield directive("proxy_ssl_server_name", "on")
     yield directive("grpc_ssl_server_name", "on")
     yield directive("proxy_redirect", "off")
+    for module in ("proxy", "grpc", "fastcgi"):
+        # A backend would have another path served in its stead, an internal one too.
+        yield directive(f"{module}_ignore_headers", "X-Accel-Redirect")
     if front.server_header:
         yield directive("header_filter_by_lua_block", Call("server"))
     else:
@@ -198,8 +201,9 @@ def _variables(placement: Placement) -> Iterable[Directive]:
         (r"~^(?<m_given_id>[A-Za-z0-9._:-]{1,128})$", variable("m_given_id")),
     )
     # No other protocol is switched to: h2c would carry requests past all rules.
-    yield mapped(variable("http_upgrade"), "m_connection", "", ("~*^websocket$", "upgrade"))
-    yield mapped(variable("http_upgrade"), "m_upgrade", "", ("~*^websocket$", "websocket"))
+    asked = Value((Name("server_protocol"), " ", Name("http_upgrade")))
+    yield mapped(asked, "m_connection", "", (r"~*^HTTP/1\.1 websocket$", "upgrade"))
+    yield mapped(asked, "m_upgrade", "", (r"~*^HTTP/1\.1 websocket$", "websocket"))
     # The host that was routed by, with the port that the client wrote: another one never reaches a backend.
     yield mapped(
         variable("http_host"),
@@ -235,7 +239,12 @@ def _log(front: FrontDoor) -> Iterable[Directive]:
         quote = '"' if is_text else ""
         parts += (f'{"," if index else ""}"{key}":{quote}', Name(name), quote)
     for key, name in _SAID.items():
-        cases = (directive("default", "?"), directive("~^[\\x00-\\x7f]*$", variable(name)), directive(_UTF8, variable(name)))
+        cases = (
+            directive("default", "?"),
+            directive("", ""),
+            directive("~^[\\x00-\\x7f]*$", variable(name)),
+            directive(_UTF8, variable(name)),
+        )
         yield directive("map", variable(name), Bare(f"$m_log_{key}"), block=cases)
     yield directive("map", "", Bare("$m_no_flags"), block=(directive("default", "-"),))
     yield directive("log_format", "mooring", "escape=json", Value((*parts, "}")))

@@ -49,6 +49,8 @@ def _front_door(table: RouteTable) -> Iterator[str]:
     front: FrontDoor = table.front_door
     if front.http3 and any(map(_is_tls, table.listeners)):
         yield "HTTP/3 is not spoken (NGINX speaks it from 1.25 on)"
+    if front.header_count != FrontDoor().header_count:
+        yield "the lines of a head are not counted, only its octets are"
     if front.trusted_hops > 1:
         yield "more than one trusted hop cannot be counted: X-Forwarded-* are not believed; name the proxies' addresses instead"
     if front.trusted_hops and front.trusted_proxies:

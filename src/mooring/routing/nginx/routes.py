@@ -30,7 +30,7 @@ def arm(emission: Emission, place: Place, route: Route, cluster_name: str) -> tu
         return _own_answer(emission, place, route, action)
     cluster = emission.table.clusters.get(cluster_name)
     if cluster is None or cluster.speaks is Speaks.OPAQUE:
-        return _own_answer(emission, place, route, Answer(503, "no such backend\n"))
+        return _own_answer(emission, place, route, Answer(503, because="no such backend"))
     data: dict[str, object] = leaf_data(emission, route, action)
     number = emission.leaf(data)
     sticky = action.affinity is not None or bool(action.hash_on)
@@ -38,6 +38,8 @@ def arm(emission: Emission, place: Place, route: Route, cluster_name: str) -> tu
         directive("set", Bare("$m_route"), _shown(route.name)),
         directive("set", Bare("$m_cluster"), _shown(cluster.name)),
     ]
+    if not route.policy.access_log:
+        block.append(directive("access_log", "off"))
     block += filters_of(emission, place, route, number, data)
     block += _lua(number, data, least=not sticky and cluster.balance in (Balance.LEAST_REQUEST, Balance.EWMA))
     block += forward(emission, route, cluster, number if sticky else 0)
@@ -65,6 +67,8 @@ def _own_answer(emission: Emission, place: Place, route: Route, action: Redirect
         }
     number = emission.leaf(data)
     block = [directive("set", Bare("$m_route"), _shown(route.name))]
+    if not route.policy.access_log:
+        block.append(directive("access_log", "off"))
     block += filters_of(emission, place, route, number, data)
     block += _lua(number, data)
     block.append(directive("content_by_lua_block", Call("act", (number,))))

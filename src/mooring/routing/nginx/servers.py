@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from mooring.routing.nginx.choices import OnChain, locations_of
-from mooring.routing.nginx.config import Bare, Call, Directive, directive
-from mooring.routing.nginx.emission import NOT_FOUND, Emission, error_locations, own_errors
+from mooring.routing.nginx.config import Bare, Call, Directive, directive, variable
+from mooring.routing.nginx.emission import NOT_FOUND, Emission, error_locations, named, own_errors
 from mooring.routing.nginx.front import CLOSING, listens
 from mooring.routing.nginx.locations import INTERNAL
 from mooring.routing.nginx.routes import answer_of
@@ -151,9 +151,7 @@ def _block(emission: Emission, servers: list[Server]) -> Directive:
         block.append(directive("ssl_certificate_by_lua_block", Call("certificate", (secured[0],))))
         if first.clients is not None and name not in emission.quarantined:
             block += _client_certificates(emission, first, name)
-        if emission.table.front_door.hsts:
-            age = f"max-age={emission.table.front_door.hsts}; includeSubDomains"
-            block.append(directive("add_header", "Strict-Transport-Security", age, "always"))
+        block += _hsts(emission, next((view.host.hsts for view in views if view.host.hsts), ""))
     if name in emission.quarantined:
         emission.refused[name] = emission.quarantined[name]
         virtual_host = views[0].host
@@ -162,6 +160,25 @@ def _block(emission: Emission, servers: list[Server]) -> Directive:
     block += _common(emission)
     block += locations_of(emission, views)
     return directive("server", block=block, source=name)
+
+
+def _hsts(emission: Emission, value: str) -> Iterable[Directive]:
+    """In place of the backend's, unless the route sets one by itself."""
+    if value:
+        name = f"m_hsts_{named(value)}"
+        emission.zones.setdefault(
+            name,
+            (
+                directive(
+                    "map",
+                    variable("sent_http_strict_transport_security"),
+                    Bare(f"${name}"),
+                    block=(directive("default", ""), directive("", value)),
+                ),
+            ),
+        )
+        yield from (directive(f"{way}_hide_header", "Strict-Transport-Security") for way in ("proxy", "grpc"))
+        yield directive("add_header", "Strict-Transport-Security", variable(name), "always")
 
 
 def _listens(emission: Emission, listener: Listener, default: bool) -> Iterable[Directive]:
@@ -231,7 +248,9 @@ def _nobody(emission: Emission, listener: Listener) -> Directive:
     block = [*_listens(emission, listener, default=True), directive("server_name", Bare("_"))]
     if listener.is_tls:
         block.append(directive("ssl_certificate_by_lua_block", Call("certificate", (listener.name,))))
-    return directive("server", block=(*block, *own_errors(), *error_locations(), directive("location", "/", block=(NOT_FOUND,))))
+    return directive(
+        "server", block=(*block, *own_errors(), *error_locations(), directive("location", "/", block=(NOT_FOUND,)))
+    )
 
 
 def _refused(emission: Emission, listener: Listener, chain: Chain) -> Directive:

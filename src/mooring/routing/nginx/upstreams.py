@@ -168,6 +168,8 @@ def common_headers() -> dict[str, Value | str]:
         "HTTP2-Settings": "",
         "X-Real-IP": variable("remote_addr"),
         "X-Forwarded-For": variable("m_forwarded_for"),
+        # As it came, whoever said so.
+        "X-Original-Forwarded-For": variable("http_x_forwarded_for"),
         "X-Forwarded-Proto": variable("m_forwarded_proto"),
         "X-Forwarded-Scheme": variable("m_forwarded_proto"),
         "X-Scheme": variable("m_forwarded_proto"),

@@ -37,7 +37,14 @@ def to_stdout() -> AccessLog:
     out = StdoutAccessLog()
     out.log_format.omit_empty_values = True
     out.log_format.json_format.update(_FIELDS)
-    return AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(out))
+    log = AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(out))
+    # A route that wants no log has its script say so.
+    said = log.filter.metadata_filter.matcher
+    said.filter = "mooring"
+    said.path.add(key="logged")
+    said.value.bool_match = True
+    log.filter.metadata_filter.match_if_key_not_found.value = True
+    return log
 
 
 def of_connections() -> AccessLog:

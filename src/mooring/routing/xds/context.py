@@ -24,6 +24,8 @@ def context(route: Route, body: int) -> Struct | None:
     out: dict[str, object] = {}
     if body:
         out["body"] = body
+    if not route.policy.access_log:
+        out["silent"] = True
     if filters.cors is not None:
         out["cors"] = True
     if filters.external_auth is not None:

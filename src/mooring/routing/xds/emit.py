@@ -24,7 +24,7 @@ from mooring.routing.table import (
     Terminate,
     VirtualHost,
 )
-from mooring.routing.xds import clusters, filters, hosts, http, listeners, retries, routes, secrets, tls
+from mooring.routing.xds import clusters, filters, hosts, http, listeners, retries, routes, secrets, sharing, tls
 from mooring.routing.xds.hosts import Host
 from mooring.routing.xds.listeners import Served
 from mooring.routing.xds.matcher import Keyed
@@ -91,22 +91,26 @@ class Emitter:
         self._hosts = Memory[bytes]()
         self._routes: dict[str, Routes] = {}
         self._hosts_named: set[str] = set()
+        self._spoken: dict[int, tuple[Speaks | None, ...]] = {}
+        """Of this table, by the identity of the virtual host: listeners share most."""
         self._chains = Memory[bytes]()
         self._clusters = Memory[bytes | None]()
         self._secrets = Memory[bytes | None]()
+        self._covered = Memory[frozenset[str]]()
 
     def emit(self, table: RouteTable) -> Resources:
         """By type URL and name. A part that Envoy would refuse is left out, or answers by itself (refusals.py)."""
-        for memory in (self._hosts, self._chains, self._clusters, self._secrets):
+        for memory in (self._hosts, self._chains, self._clusters, self._secrets, self._covered):
             memory.turn()
         self._hosts_named.clear()
+        self._spoken.clear()
         own = {name: made for name, wish in table.certificates.items() if (made := self._secret(name, wish)) is not None}
         listening: dict[str, bytes] = {}
         routed: dict[str, bytes] = {}
         for listener in table.listeners:
             names = _names(listener, own)
             routed.update(self._routed(listener, names, table))
-            listening.update(self._listening(listener, names, table.front_door))
+            listening.update(self._listening(listener, names, table))
         self._routes = {of: known for of, known in self._routes.items() if of in self._hosts_named}
         return {CLUSTER: dict(self._reached(table)), LISTENER: listening, ROUTES: routed, SECRET: own}
 
@@ -127,15 +131,21 @@ class Emitter:
             if made is not None:
                 yield wish.name, made
 
-    def _listening(self, listener: Listener, names: Mapping[int, str], front: FrontDoor) -> Iterator[tuple[str, bytes]]:
+    def _listening(self, listener: Listener, names: Mapping[int, str], table: RouteTable) -> Iterator[tuple[str, bytes]]:
         def encode(served: Served) -> bytes:
             return self._chains.recall(served, served, lambda: listeners.filter_chain(served))
 
+        def covered(key: str) -> frozenset[str]:
+            wish = table.certificates[key]
+            return self._covered.recall(wish.chain, wish, lambda: secrets.covered(wish))
+
         if not names:
             return
-        yield listener.name, listeners.listener(listener, front, self._placement, names, encode)
+        front, together = table.front_door, sharing.together(listener.chains, names, covered)
+        yield listener.name, listeners.listener(listener, front, self._placement, names, together, encode)
         if has_quic(listener, front) and any(listeners.speaks_quic(listener.chains[place]) for place in names):
-            yield listeners.quic_name(listener), listeners.quic_listener(listener, front, self._placement, names, encode)
+            quic = listeners.quic_listener(listener, front, self._placement, names, together, encode)
+            yield listeners.quic_name(listener), quic
 
     def _routed(self, listener: Listener, names: Mapping[int, str], table: RouteTable) -> Iterator[tuple[str, bytes]]:
         done: set[str] = set()
@@ -148,7 +158,9 @@ class Emitter:
             yield name, _head(name, listener, table.front_door) + repeated(_VIRTUAL_HOSTS, made)
 
     def _host(self, of: str, host: Host, reached: Mapping[str, Cluster]) -> bytes:
-        speaks = _speaks(host.wish, reached) if host.otherwise is None else ()
+        speaks = self._spoken.get(id(host.wish)) if host.otherwise is None else ()
+        if speaks is None:
+            speaks = self._spoken[id(host.wish)] = _speaks(host.wish, reached)
         key = (id(host.wish), host.domains, id(host.otherwise), speaks)
 
         def make() -> bytes:
@@ -210,14 +222,11 @@ def _head(name: str, listener: Listener, front: FrontDoor) -> bytes:
     for filter_, config in filters.usual().items():
         out.typed_per_filter_config[filter_].CopyFrom(config)
     out.request_headers_to_remove.append("x-envoy-external-address")
-    out.request_headers_to_add.extend(http.about_client())
+    out.request_headers_to_add.extend(http.about_client(front))
     told = http.option(retries.HEADER, retries.FOR_IDEMPOTENT, HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
     out.request_headers_to_add.append(told)
     if has_quic(listener, front):
         out.response_headers_to_add.append(
             http.option("alt-svc", f'h3=":{listener.port}"; ma=86400', HeaderValueOption.ADD_IF_ABSENT)
         )
-    if listener.is_tls and front.hsts:
-        told = f"max-age={front.hsts}; includeSubDomains"
-        out.response_headers_to_add.append(http.option("strict-transport-security", told, HeaderValueOption.ADD_IF_ABSENT))
     return encoded(out)

@@ -5,7 +5,9 @@ pattern of the authority, and behind them stand the routes of the host that a na
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from msgspec import Struct
 
 from mooring.routing.table import Answer, Cluster, Match, Route, VirtualHost
@@ -58,6 +60,15 @@ def _otherwise(wildcard: str, by_domain: Mapping[str, VirtualHost]) -> VirtualHo
     return by_domain.get("*")
 
 
+@lru_cache(64)
+def _hsts(value: str) -> bytes:
+    """An item of response_headers_to_add."""
+    out = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+    out.header.key = "strict-transport-security"
+    out.header.value = value
+    return encoded(out)
+
+
 def keyed(route: Route, guard: str, clusters: Mapping[str, Cluster]) -> Keyed:
     return matcher.keyed(route.match, guard, routes.emitted(route, guard, clusters))
 
@@ -71,6 +82,8 @@ def emitted(host: Host, emit: Emit) -> bytes:
     places = matcher.leaves(own)
     head = field(1, host.name.encode()) + repeated(2, [domain.encode() for domain in host.domains])
     head += field(16, encoded(retries.usual()))
+    if host.wish.hsts:
+        head += field(10, _hsts(host.wish.hsts))
     if places is None:
         return head + repeated(3, (each for route in own for each in route.routes))
     return head + field(21, matcher.tree(own, places))

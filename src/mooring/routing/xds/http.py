@@ -26,6 +26,7 @@ CONNECTION_WINDOW = 1024 * 1024
 CLIENT_CERTIFICATES = "mooring.client_certificates"
 
 _CLAIMS = (
+    "x-original-forwarded-for",
     "ssl-client-verify",
     "ssl-client-subject-dn",
     "ssl-client-issuer-dn",
@@ -160,9 +161,11 @@ def believes_all(front: FrontDoor) -> bool:
     return front.trusted_hops > 0 and not front.trusted_proxies
 
 
-def about_client() -> list[HeaderValueOption]:
-    """What the backend is told about the client's address; it is known once the route is."""
-    peer, client = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+def about_client(front: FrontDoor) -> list[HeaderValueOption]:
+    """What the backend is told about the client's address; it is known once the route is. The peer of a connection with a PROXY
+    header is whom that names."""
+    client = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+    peer = client if front.proxy_protocol else "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
     return [
         option("x-forwarded-for", peer, HeaderValueOption.APPEND_IF_EXISTS_OR_ADD),
         option("x-real-ip", client, HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD),
@@ -180,6 +183,8 @@ def _forwarded(door: Door, front: FrontDoor) -> list[HeaderMutation]:
     believed = door.believes or believes_all(front)
     scheme = "https" if door.is_tls else "http"
     out = [HeaderMutation(remove=name) for name in _CLAIMS]
+    # As it came, whoever said so.
+    out.append(_set("x-original-forwarded-for", "%REQ(X-FORWARDED-FOR)%"))
     if not believed:
         out += [HeaderMutation(remove=name) for name in ("x-forwarded-for", "forwarded")]
     out += [

@@ -5,8 +5,22 @@ Where what is missing guards something, the route is closed (refusals.closed) an
 
 from collections.abc import Iterable, Iterator
 
-from mooring.routing.table import Balance, Chain, Cluster, Forward, RateLimit, Route, RouteTable, Speaks, Terminate, Variable
+from mooring.routing.table import (
+    Balance,
+    Chain,
+    Cluster,
+    Forward,
+    FrontDoor,
+    RateLimit,
+    Route,
+    RouteTable,
+    Speaks,
+    Terminate,
+    Variable,
+)
 from mooring.routing.xds import filters, refusals, routes, tls
+
+USUAL = FrontDoor()
 
 Lack = tuple[str, str]
 """Source, and a sentence without it."""
@@ -18,6 +32,7 @@ def lacks(table: RouteTable) -> Iterable[Lack]:
 
 
 def _all(table: RouteTable) -> Iterator[Lack]:
+    yield from (("", sentence) for sentence in _of_front_door(table.front_door))
     for listener in table.listeners:
         for chain in listener.chains:
             yield from _of_chain(chain, table.front_door.http3)
@@ -25,6 +40,13 @@ def _all(table: RouteTable) -> Iterator[Lack]:
         yield from ((route.source, sentence) for sentence in _of_route(route, table))
     for cluster in table.clusters.values():
         yield from ((cluster.source, sentence) for sentence in _of_cluster(cluster))
+
+
+def _of_front_door(front: FrontDoor) -> Iterator[str]:
+    if front.body_timeout != USUAL.body_timeout:
+        yield "the longest pause within a body is that of the route (proxy-read-timeout, proxy-send-timeout)"
+    if front.connections != USUAL.connections:
+        yield f"the limit of connections is told when Envoy starts: {USUAL.connections}"
 
 
 def _routes(table: RouteTable) -> Iterator[Route]:
@@ -61,6 +83,8 @@ def _of_route(route: Route, table: RouteTable) -> Iterator[str]:
         yield "Envoy asks for the password and the address, where one of them would be enough"
     if asked.rate is not None:
         yield from _of_rate(asked.rate)
+    if asked.error_pages is not None and (asked.access or asked.basic_auth or asked.rate):
+        yield "Envoy's own refusals (by address, password or rate) are not replaced by error pages"
     for mirror in asked.mirrors:
         if not mirror.body:
             yield "Envoy mirrors the body too"

@@ -13,12 +13,13 @@ from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 impo
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.any_pb2 import Any
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mooring.routing.placement import Placement
 from mooring.routing.table import Chain, FrontDoor, Listener, Passthrough, Terminate
 from mooring.routing.xds import access_log, http, tls
 from mooring.routing.xds.clusters import over_ads
+from mooring.routing.xds.sharing import certificate
 from mooring.routing.xds.wire import encoded, packed, repeated, seconds, split
 
 BUFFER = 128 * 1024
@@ -29,10 +30,13 @@ _FILTER_CHAINS = 3
 
 
 class Served(Struct, frozen=True):
-    """A filter chain to be made, all of it that matters: equal ones are the same bytes."""
+    """A filter chain to be made, all of it that matters: equal ones are the same bytes. `certificates` are those of a chain
+    that ends TLS; one that has several names none in `tls`."""
 
+    name: str
     server_names: tuple[str, ...]
     tls: Terminate | Passthrough | None
+    certificates: tuple[str, ...]
     routes: str
     port: int
     believes: bool
@@ -41,9 +45,13 @@ class Served(Struct, frozen=True):
 
 
 Encode = Callable[[Served], bytes]
+Together = Mapping[int, tuple[int, ...]]
+"""As sharing.together gives it."""
 
 
-def listener(wish: Listener, front: FrontDoor, placement: Placement, names: Mapping[int, str], encode: Encode) -> bytes:
+def listener(
+    wish: Listener, front: FrontDoor, placement: Placement, names: Mapping[int, str], together: Together, encode: Encode
+) -> bytes:
     """A serialised Listener message over TCP. `names`: of the route configuration, by the chain's place; a chain that has none
     is left out. `encode` gives each chain's bytes."""
     out = EnvoyListener(name=wish.name)
@@ -54,16 +62,18 @@ def listener(wish: Listener, front: FrontDoor, placement: Placement, names: Mapp
     if wish.is_tls:
         _listener_filter(out, "envoy.filters.listener.tls_inspector", packed(TlsInspector()))
     out.listener_filters_timeout.CopyFrom(seconds(front.header_timeout))
-    return encoded(out) + repeated(_FILTER_CHAINS, map(encode, _served(wish, front, names, False)))
+    return encoded(out) + repeated(_FILTER_CHAINS, map(encode, _served(wish, front, names, together, False)))
 
 
-def quic_listener(wish: Listener, front: FrontDoor, placement: Placement, names: Mapping[int, str], encode: Encode) -> bytes:
+def quic_listener(
+    wish: Listener, front: FrontDoor, placement: Placement, names: Mapping[int, str], together: Together, encode: Encode
+) -> bytes:
     """Its twin over UDP. Chains that ask for client certificates are not in it: HTTP/3 has no answer to a client without."""
     out = EnvoyListener(name=quic_name(wish))
     _addresses(out, wish, placement, SocketAddress.UDP)
     out.udp_listener_config.quic_options.SetInParent()
     out.udp_listener_config.downstream_socket_config.prefer_gro.value = True
-    return encoded(out) + repeated(_FILTER_CHAINS, map(encode, _served(wish, front, names, True)))
+    return encoded(out) + repeated(_FILTER_CHAINS, map(encode, _served(wish, front, names, together, True)))
 
 
 def quic_name(wish: Listener) -> str:
@@ -74,15 +84,24 @@ def speaks_quic(chain: Chain) -> bool:
     return isinstance(chain.tls, Terminate) and chain.tls.clients is None
 
 
-def _served(wish: Listener, front: FrontDoor, names: Mapping[int, str], is_quic: bool) -> Iterator[Served]:
+def _served(wish: Listener, front: FrontDoor, names: Mapping[int, str], together: Together, is_quic: bool) -> Iterator[Served]:
     for place, chain in enumerate(wish.chains):
         if place not in names or (is_quic and not speaks_quic(chain)):
             continue
-        server_names = tuple(name for name in chain.server_names if name != "*")
-        for believes in (True, False) if front.trusted_proxies and not isinstance(chain.tls, Passthrough) else (False,):
+        tls, server_names = chain.tls, tuple(name for name in chain.server_names if name != "*")
+        certificates: tuple[str, ...] = (tls.certificate,) if isinstance(tls, Terminate) else ()
+        if place in together:
+            if place != together[place][0]:
+                continue
+            those = [wish.chains[each] for each in together[place]]
+            server_names = tuple(sorted({name for each in those for name in each.server_names}))
+            certificates = tuple(sorted({certificate(each) for each in those}))
+            tls = structs.replace(tls, certificate="") if isinstance(tls, Terminate) else tls
+        for believes in (True, False) if front.trusted_proxies and not isinstance(tls, Passthrough) else (False,):
             # A chain for all others that has names besides would be found by those alone.
             for matched in dict.fromkeys([server_names, () if "*" in chain.server_names else server_names]):
-                yield Served(matched, chain.tls, names[place], wish.port, believes, is_quic, front)
+                name = matched[0] + " and others" if place in together else ",".join(matched) or "*"
+                yield Served(name, matched, tls, certificates, names[place], wish.port, believes, is_quic, front)
 
 
 def filter_chain(served: Served) -> bytes:
@@ -103,14 +122,13 @@ def filter_chain(served: Served) -> bytes:
     if served.tls is not None:
         out.transport_socket_connect_timeout.CopyFrom(seconds(served.front.header_timeout))
         protocols = ("h3",) if served.is_quic else (("h2", "http/1.1") if served.front.http2 else ("http/1.1",))
-        context = tls.downstream(served.tls, served.front, protocols, over_ads())
+        context = tls.downstream(served.tls, served.certificates, served.front, protocols, over_ads())
         out.transport_socket.CopyFrom(tls.over_quic(context) if served.is_quic else tls.over_tcp(context))
     return encoded(out)
 
 
 def _name(served: Served) -> str:
-    names = ",".join(served.server_names) or "*"
-    return f"{names} trusted" if served.believes else names
+    return f"{served.name} trusted" if served.believes else served.name
 
 
 def _passed_through(wish: Passthrough, front: FrontDoor) -> Filter:

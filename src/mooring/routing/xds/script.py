@@ -210,6 +210,7 @@ end
 function envoy_on_request(handle)
   local context = handle:filterContext()
   local headers = handle:headers()
+  if context:get("silent") then save(handle, "logged", false) end
   local limit = context:get("body")
   if limit and (tonumber(headers:get("content-length") or "0") or 0) > limit then
     return handle:respond({[":status"] = "413"}, "")

@@ -22,6 +22,16 @@ def secret(name: str, certificate: Certificate) -> bytes:
     return encoded(out)
 
 
+def covered(certificate: Certificate) -> frozenset[str]:
+    """The DNS names it is for, in lower case; none where it cannot be read or does not say."""
+    try:
+        leaf = x509.load_pem_x509_certificates(certificate.chain)[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return frozenset()
+    return frozenset(name.lower() for name in names.get_values_for_type(x509.DNSName))
+
+
 def fault(certificate: Certificate) -> str | None:
     """Why Envoy would refuse it, None if it would not."""
     try:

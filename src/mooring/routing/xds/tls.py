@@ -1,5 +1,7 @@
 """Which TLS does Envoy speak? Versions, ciphers, and what it asks of clients."""
 
+from collections.abc import Iterable
+
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ConfigSource
 from envoy.extensions.transport_sockets.quic.v3.quic_transport_pb2 import QuicDownstreamTransport
@@ -34,12 +36,16 @@ def known(ciphers: str) -> list[str]:
     return [name for name in ciphers.split(":") if name in _KNOWN]
 
 
-def downstream(tls: Terminate, door: FrontDoor, protocols: tuple[str, ...], sds: ConfigSource) -> DownstreamTlsContext:
+def downstream(
+    tls: Terminate, certificates: Iterable[str], door: FrontDoor, protocols: tuple[str, ...], sds: ConfigSource
+) -> DownstreamTlsContext:
+    """`certificates`: one of them is shown, by the name asked for."""
     out = DownstreamTlsContext()
     common = out.common_tls_context
     common.tls_params.CopyFrom(parameters(door.tls_minimum, tls.ciphers or door.ciphers))
     common.alpn_protocols.extend(protocols)
-    common.tls_certificate_sds_secret_configs.add(name=tls.certificate).sds_config.CopyFrom(sds)
+    for name in certificates:
+        common.tls_certificate_sds_secret_configs.add(name=name).sds_config.CopyFrom(sds)
     if tls.clients is not None:
         common.validation_context.CopyFrom(_clients(tls.clients))
         out.require_client_certificate.value = False

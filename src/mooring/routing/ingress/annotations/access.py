@@ -18,9 +18,15 @@ _ANNOTATIONS = (
     ),
     Annotation("denylist-source-range", "addresses and CIDRs, comma-separated", "These get 403. A bad list: 503, as upstream."),
     Annotation("satisfy", "all, any", "With any, either the source range or authentication is enough. Default all."),
-    Annotation("limit-connections", "a number", "For each client address; above it 503. Counted in each replica."),
     Annotation(
-        "limit-rps", "requests per second", "For each client address; above it, after a burst, 503. Counted in each replica."
+        "limit-connections",
+        "a number",
+        "For each client address and path rule (upstream: Ingress); above it 503. Counted in each replica.",
+    ),
+    Annotation(
+        "limit-rps",
+        "requests per second",
+        "For each client address and path rule (upstream: Ingress); above it, after a burst, 503. Counted in each replica.",
     ),
     Annotation("limit-rpm", "requests per minute", "As limit-rps."),
     Annotation("limit-burst-multiplier", "1 or more", "A burst is this times the rate; default 5."),

@@ -50,7 +50,8 @@ _ANNOTATIONS = (
     Annotation(
         "default-backend",
         "a Service of the same namespace",
-        "Its first port answers while a rule's own Service has no endpoint, and gives the pages of custom-http-errors.",
+        "Its first port answers while a rule's own Service has no endpoint (upstream tells it by X-Code: 503), and gives the "
+        "pages of custom-http-errors.",
     ),
     Annotation(
         "custom-http-errors",

@@ -11,8 +11,9 @@ _ANNOTATIONS = (
     Annotation(
         "canary",
         "true, false",
-        "A second Ingress for hosts and paths of another. Only its backends, canary-*, affinity, session-cookie-*, "
-        "load-balance, upstream-hash-by and service-upstream count; all else is the main Ingress's.",
+        "A second Ingress for hosts and paths of another, of the same namespace (upstream: of any). Only its backends, "
+        "canary-*, affinity, session-cookie-*, load-balance, upstream-hash-by and service-upstream count; all else is the main "
+        "Ingress's. Without a ready endpoint its requests go to the main backend.",
     ),
     Annotation(
         "canary-by-header",

@@ -24,7 +24,8 @@ _ANNOTATIONS = (
     Annotation(
         "auth-tls-secret",
         _SECRET,
-        "Clients must show a certificate of its ca.crt (revoked ones in ca.crl). Missing or bad: 503.",
+        "Clients must show a certificate of its ca.crt (revoked ones in ca.crl). Missing or bad: 503. At a host of another "
+        "namespace too: it is the host's to ask for.",
     ),
     Annotation(
         "auth-tls-verify-client",

@@ -14,7 +14,11 @@ from mooring.routing.ingress.wishes import Wishes
 from mooring.routing.table import BasicAuth
 
 _ANNOTATIONS = (
-    Annotation("auth-type", "basic, digest", "digest is refused: 503. Without auth-type the others do nothing, as upstream."),
+    Annotation(
+        "auth-type",
+        "basic, digest",
+        "The backend does not see the password. digest is refused: 503. Without auth-type the others do nothing, as upstream.",
+    ),
     Annotation(
         "auth-secret",
         "a Secret of the same namespace",

@@ -10,6 +10,7 @@ from mooring.routing.ingress.annotations.variables import UnknownVariable, templ
 from mooring.routing.ingress.wishes import SslRedirect, Wishes
 from mooring.routing.table import Redirect
 
+MOST_ALIASES = 250
 REDIRECTS = (301, 302, 303, 307, 308)
 _GROUP = re.compile(r"\$(?![1-9])")
 _LABEL = r"[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?"
@@ -19,8 +20,8 @@ _ANNOTATIONS = (
     Annotation(
         "rewrite-target",
         "a path, with $1 to $9",
-        "The path becomes this; the query stays. Makes the Ingress's paths regular expressions, as use-regex does. A target "
-        "with a query, or one that is a URL (upstream: a 302), is refused.",
+        "The path becomes this; the query stays. Makes the host's paths regular expressions, as use-regex does, unless it "
+        "is the path itself. A target with a query, or one that is a URL (upstream: a 302), is refused.",
     ),
     Annotation(
         "use-regex",
@@ -29,7 +30,9 @@ _ANNOTATIONS = (
         "host.",
     ),
     Annotation("app-root", "a path", "`/` is answered with a 302 to it."),
-    Annotation("ssl-redirect", "true, false", "Default true: 308 to https where the host has TLS."),
+    Annotation(
+        "ssl-redirect", "true, false", "Default true: 308 to https where the host has TLS, for paths that nobody has too."
+    ),
     Annotation("force-ssl-redirect", "true, false", "308 to https even without TLS here. Wins over ssl-redirect."),
     no_op("preserve-trailing-slash", "true, false", "a redirect to https always keeps the path as it is"),
     Annotation("permanent-redirect", "an http or https URL", "301 to it. NGINX's variables may stand in it."),
@@ -45,17 +48,16 @@ _ANNOTATIONS = (
         "server-alias",
         "names, comma-separated",
         "More names of the Ingress's hosts; `*.foo.com` is possible. Regular expressions (`~^...`) are refused. A name that "
-        "is some rule's host stays that rule's.",
+        "is some rule's host stays that rule's. At most 250.",
     ),
 )
 
 
 def _read(notes: Notes, wishes: Wishes) -> Wishes:
-    rewrite = _rewrite(notes)
     return structs.replace(
         wishes,
-        rewrite=rewrite,
-        regex=notes.boolean("use-regex") or bool(rewrite),
+        rewrite=_rewrite(notes),
+        regex=notes.boolean("use-regex"),
         app_root=_app_root(notes),
         ssl_redirect=_ssl_redirect(notes),
         redirect=_redirect(notes),
@@ -132,7 +134,9 @@ def _aliases(notes: Notes) -> tuple[str, ...]:
             notes.refuse("server-alias", f"one of its names is {what}", "that name is left out")
         else:
             found.append(name)
-    return tuple(found)
+    if len(found) > MOST_ALIASES:
+        notes.bad("server-alias", f"has {len(found)} names, more than {MOST_ALIASES}", "the others are left out")
+    return tuple(found[:MOST_ALIASES])
 
 
 PATHS = Family(_ANNOTATIONS, _read)

@@ -1,6 +1,5 @@
 """What does a value point to? Secrets, ConfigMaps, and servers by URL."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 
@@ -8,6 +7,7 @@ from msgspec import Struct
 
 from mooring.routing.ingress.annotations.notes import BASIC, Notes
 from mooring.routing.ingress.annotations.variables import UnknownVariable, template
+from mooring.routing.ingress.inward import is_inward, is_odd_address
 from mooring.routing.ingress.objects import Name, Secret
 from mooring.routing.table import Cluster, Fixed, Template, UpstreamTls
 
@@ -16,8 +16,6 @@ _WHOLE_PATH = re.compile(r"/|\$(?:(?:request_)?uri(?![A-Za-z0-9_])|\{(?:request_
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9\-_]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9\-_]*[A-Za-z0-9])?)*", re.ASCII
 )
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
-"""At the end of what resolvers take for an address in an unusual form (`127.1`, `2130706433`), not for a name."""
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _HOST_VARIABLE = re.compile(r"\$(?:\{(?:http_)?host\}|(?:http_)?host(?![A-Za-z0-9_]))")
 
@@ -73,15 +71,9 @@ def _authority(authority: str, scheme: str) -> tuple[str, int]:
     if number and (_PORT.fullmatch(number) is None or not 0 < int(number) < 65536):
         raise Unusable("its port is none")
     host = host.lower()
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        if _NUMBER.fullmatch(host.rpartition(".")[2]):
-            raise Unusable("its host is neither a name nor an address") from None
-        inside = host == "localhost" or host.endswith(".localhost")
-    else:
-        inside = address.is_loopback or address.is_unspecified or address.is_link_local
-    if inside:
+    if is_odd_address(host):
+        raise Unusable("its host is neither a name nor an address")
+    if is_inward(host):
         raise Unusable("it points into the proxy's own pod or node")
     return host, int(number) if number else (443 if scheme == "https" else 80)
 

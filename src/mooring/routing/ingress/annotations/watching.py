@@ -1,5 +1,7 @@
 """What is logged and measured? And which names did upstream drop before its end?"""
 
+from msgspec import structs
+
 from mooring.routing.ingress.annotations.annotation import Annotation, Family, no_op, refused
 from mooring.routing.ingress.annotations.notes import Notes
 from mooring.routing.ingress.wishes import Wishes
@@ -8,7 +10,7 @@ _OPENTELEMETRY = "request ids and trace context are handed on as they come; no s
 
 _ANNOTATIONS = (
     Annotation(
-        "enable-access-log", "true, false", "Default true. false is refused: each request is one line of the access log."
+        "enable-access-log", "true, false", "Default true. false: requests that get as far as the backend are not logged."
     ),
     no_op(
         "enable-rewrite-log", "true, false", "there is no log of rewrites; `mooring trace request` tells which rule was taken"
@@ -39,7 +41,7 @@ _ANNOTATIONS = (
 
 def _read(notes: Notes, wishes: Wishes) -> Wishes:
     if not notes.boolean("enable-access-log", default=True):
-        notes.refuse("enable-access-log", "each request is one line of the access log", "requests are logged")
+        return structs.replace(wishes, policy=structs.replace(wishes.policy, access_log=False))
     return wishes
 
 

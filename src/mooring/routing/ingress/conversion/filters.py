@@ -14,6 +14,7 @@ from mooring.routing.table import (
     Mirror,
     Policy,
     Redirect,
+    Route,
     Template,
     Variable,
 )
@@ -211,9 +212,9 @@ def _target(url: Template) -> tuple[Spec, str] | None:
 # Forwarding -----------------------------------------------------------------------------------------------------------------
 
 
-def backend_references(action: Forward, backends: Backends, namespace: str, source: str) -> Iterator[Spec | Remark]:
-    """The backendRefs, and what of the choice among endpoints cannot be said."""
-    several = len(action.to) > 1
+def backend_references(route: Route, action: Forward, backends: Backends, namespace: str) -> Iterator[Spec | Remark]:
+    """The backendRefs of `action`, which is the route's, and what of the choice among endpoints cannot be said."""
+    several, source = len(action.to) > 1, route.source
     for target in action.to[:16]:
         backend = backends.of(target.cluster)
         if backend is None:
@@ -223,7 +224,11 @@ def backend_references(action: Forward, backends: Backends, namespace: str, sour
         reference: Spec = {**backend.reference(namespace)}
         yield {**reference, "weight": target.weight} if several or target.weight != 1 else reference
         yield from backends.remarks(target.cluster, source)
-        if backends.fallback(target.cluster):
+        fallback = backends.fallback(target.cluster)
+        if fallback and (several or "/canary-" in route.name):
+            words = f"while {backend.name} has no ready endpoint its share is answered 503, and not by {fallback.service}"
+            yield Remark(source, Mark.CHANGES, words, annotations=("canary*",))
+        elif fallback:
             words = "another Service cannot stand in while one has no ready endpoint"
             yield Remark(source, Mark.CANNOT, words, "", ("default-backend",))
     if action.affinity:
@@ -266,6 +271,7 @@ def timeouts(policy: Policy, source: str) -> Iterator[Spec | Remark]:
         (policy.body != UNASKED.body, "the largest body", "proxy-body-size"),
         (policy.buffer_request != UNASKED.buffer_request, "buffering of requests", "proxy-request-buffering"),
         (policy.buffer_response != UNASKED.buffer_response, "buffering of answers", "proxy-buffering"),
+        (not policy.access_log, "whether requests are logged", "enable-access-log"),
         (
             policy.retry != UNASKED.retry,
             "when requests are tried again (experimental channel only)",

@@ -7,7 +7,7 @@ whose client certificates they cannot ask for without its listener: closed, not 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mooring.routing.ingress.conversion import front, rules
 from mooring.routing.ingress.conversion.backends import GROUP, Backends, grant
@@ -58,7 +58,7 @@ def _places(table: RouteTable, door: Front) -> Iterator[tuple[VirtualHost, list[
     for host in dict.fromkeys([*plain, *secure]):
         at, listener = plain.get(host), door.listener_of(host)
         over = secure.get(host) if listener else None
-        if at and over and listener and (at is over or at.routes == over.routes):
+        if at and over and listener and (at is over or (at.routes, at.hsts) == (over.routes, over.hsts)):
             place(at, host, [front.HTTP, listener], "")
             continue
         if at:
@@ -92,6 +92,15 @@ def _secure(table: RouteTable) -> dict[str, VirtualHost]:
     return found | own
 
 
+def _strict(route: Route, hsts: str) -> Route:
+    """With Strict-Transport-Security as a header like any other, if it sets none itself."""
+    name, changes = "strict-transport-security", route.filters.response_headers
+    if not hsts or any(each == name for each, _ in changes.set):
+        return route
+    told = structs.replace(changes, set=(*changes.set, (name, hsts)))
+    return structs.replace(route, filters=structs.replace(route.filters, response_headers=told))
+
+
 class Routes:
     """Collects what the routes of all virtual hosts need."""
 
@@ -105,7 +114,8 @@ class Routes:
         """The routes of one virtual host, an object for each namespace that they come from."""
         by_namespace: dict[str, list[Route]] = {}
         for route in virtual_host.routes:
-            by_namespace.setdefault(namespace_of(route.source) or namespace_of(virtual_host.source), []).append(route)
+            whose = namespace_of(route.source) or namespace_of(virtual_host.source)
+            by_namespace.setdefault(whose, []).append(_strict(route, virtual_host.hsts))
         wild = [host for host in hosts if host.startswith("*.") and not virtual_host.many_labels]
         for host in wild:
             source = virtual_host.source or (virtual_host.routes[0].source if virtual_host.routes else "")

@@ -78,7 +78,7 @@ def _rule(route: Route, backends: Backends, namespace: str) -> list[Rule | Remar
             steps = [each for each in steps if isinstance(each, Remark) or each["type"] in ("ResponseHeaderModifier", "CORS")]
             steps += filters.redirect(route.action, source)
         case Forward():
-            references = [*filters.backend_references(route.action, backends, namespace, source)]
+            references = [*filters.backend_references(route, route.action, backends, namespace)]
             said += [each for each in references if isinstance(each, Remark)]
             listed = [each for each in references if not isinstance(each, Remark)]
             if listed and not filters.guarded(route.filters):

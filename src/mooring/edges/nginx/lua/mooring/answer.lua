@@ -111,10 +111,14 @@ local function say(status, content_type, body)
 end
 
 -- No more than the status, the one that NGINX found if none is given: neither why, nor who says so.
-function _M.said(status)
+-- Its headers are changed as those of any answer of the route.
+function _M.said(status, leaf)
     ngx.status = status or ngx.status
     unnamed()
     ngx.header["Content-Type"] = nil
+    if leaf then
+        _M.change(leaf)
+    end
     ngx.header["Content-Length"] = 0
     ngx.send_headers()
     return ngx.exit(ngx.OK)
@@ -156,7 +160,7 @@ function _M.failed(leaf)
         ngx.header["grpc-message"] = nobody and "no ready endpoint" or "the endpoint did not answer"
         return say(200, "application/grpc", "")
     end
-    return _M.said(status)
+    return _M.said(status, leaf)
 end
 
 return _M

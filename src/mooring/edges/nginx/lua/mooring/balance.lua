@@ -63,9 +63,7 @@ function _M.least(set)
         end
     end
     local context = ngx.ctx
-    if context.least then
-        open[context.least] = open[context.least] - 1
-    end
+    _M.done()     -- with the one that failed
     context.least = one[3]
     open[one[3]] = (open[one[3]] or 0) + 1
     return to(one)
@@ -74,7 +72,7 @@ end
 function _M.done()
     local id = ngx.ctx.least
     if id then
-        local left = open[id] - 1
+        local left = (open[id] or 1) - 1
         open[id] = left > 0 and left or nil
     end
 end

@@ -25,6 +25,10 @@ end
 function _M.serve(listener)
     local key = key_for(listener, ssl.server_name())
     local raw = key and certificates:get(key)
+    if not raw then     -- it found no room: the one of unknown names is better than no answer
+        key = named(listener, "*")
+        raw = key and certificates:get(key)
+    end
     if not raw then
         return ngx.exit(ngx.ERROR)
     end

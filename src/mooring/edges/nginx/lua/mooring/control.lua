@@ -23,9 +23,10 @@ end
 local OWN = { version = true, draining = true }
 
 -- Records `S|C keylength valuelength\n` key value, S for state and C for certificates; a value of length -1 deletes. `replace`:
--- what no record names is deleted, and the length -2 says that it stays as it is.
+-- what no record names is deleted, and the length -2 says that it stays as it is. The answer has a line `full S|C key` for each
+-- that finds no room; all others are stored.
 local function store(data, replace)
-    local at, named = 1, { S = {}, C = {} }
+    local at, named, full = 1, { S = {}, C = {} }, {}
     while at <= #data do
         local from, to, which, key_length, length = data:find("^([SC]) (%d+) (%-?%d+)\n", at)
         if not from then
@@ -36,18 +37,13 @@ local function store(data, replace)
         local key = data:sub(to + 1, to + key_length)
         at = to + 1 + key_length
         named[which][key] = true
-        local ok, why
-        if length < 0 then
-            ok = true
-            if length == -1 then
-                dict:delete(key)
+        if length == -1 then
+            dict:delete(key)
+        elseif length >= 0 then
+            if not dict:safe_set(key, data:sub(at, at + length - 1)) then
+                full[#full + 1] = "full " .. which .. " " .. key .. "\n"
             end
-        else
-            ok, why = dict:safe_set(key, data:sub(at, at + length - 1))
             at = at + length
-        end
-        if not ok then
-            return nil, why
         end
     end
     if replace then
@@ -60,7 +56,7 @@ local function store(data, replace)
         end
     end
     state:incr("version", 1, 0)
-    return true
+    return table.concat(full) .. "ok\n"
 end
 
 -- Records `length i|-\n` pattern; the answer has a line for each: empty, or why it does not compile.
@@ -98,7 +94,6 @@ function _M.serve(loaded)
     local answer, why
     if uri == "/store" or uri == "/replace" then
         answer, why = store(body(), uri == "/replace")
-        answer = answer and "ok\n"
     elseif uri == "/patterns" then
         answer, why = patterns(body())
     elseif uri == "/state" then

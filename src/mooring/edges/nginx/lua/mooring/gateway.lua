@@ -49,7 +49,7 @@ return {
     server = server,
     act = function(number) return answer.act(leaves[number]) end,
     sign_in = function(number) return answer.sign_in(leaves[number]) end,
-    said = function() return answer.said() end,
+    said = function() return answer.said(nil, leaves[tonumber(ngx.var.m_leaf)]) end,
     failed = function() return answer.failed(leaves[tonumber(ngx.var.m_leaf)]) end,
     unverified = function(listener, number, page) return answer.unverified(choose.chain(listener) == number, page) end,
     certificate = certificate.serve,

@@ -95,7 +95,9 @@ end
 function _M.detour()
     local unclean = ngx.var.m_unclean
     local uri = ngx.var.m_uri
-    if unclean == "bad" or uri == "/:mooring:/said" then
+    if uri == "/:mooring:/said" then
+        return _M.said(ngx.status > 0 and ngx.status or 404)     -- a client may ask for it, too
+    elseif unclean == "bad" then
         return _M.said(400)
     end
     if uri:sub(1, 11) == "/:mooring:/" and not ngx.is_subrequest then
