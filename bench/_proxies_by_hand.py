@@ -1,8 +1,9 @@
 """What would somebody write by hand for the duty that an Ingress gives our proxies? Envoy, NGINX and HAProxy, configured.
 
 Equal duty: the same three routes of one host to the same backend over kept connections; safe paths (dot segments, double
-slashes); the client's address, the scheme and a request id for the backend; limits of sizes and times; one line of JSON with
-the same 19 fields for each request; TLS with the same certificate and suites.
+slashes); the client's address, the scheme, host and port it asked for, and a request id for the backend; what only a proxy may
+say is taken from clients; requests that may be sent twice are, when a backend breaks off; limits of sizes and times; a line of
+JSON with the same 20 fields for each request (Envoy: null where ours is ''); TLS with the same certificate and suites.
 
 Long because it is three configurations.
 """
@@ -22,10 +23,15 @@ CIPHERS = (
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
 TYPE = "type.googleapis.com/envoy.extensions"
+CLAIMS = [
+    "ssl-client-verify", "ssl-client-subject-dn", "ssl-client-issuer-dn", "ssl-client-cert", "forwarded", "proxy",
+    "x-envoy-attempt-count", "x-envoy-is-timeout-retry", "x-envoy-external-address",
+]  # fmt: skip
 FIELDS = {
     "time": "%START_TIME%", "method": "%REQ(:METHOD)%", "scheme": "%REQ(X-FORWARDED-PROTO)%", "authority": "%REQ(:AUTHORITY)%",
     "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", "protocol": "%PROTOCOL%", "status": "%RESPONSE_CODE%",
-    "flags": "%RESPONSE_FLAGS%", "bytes_received": "%BYTES_RECEIVED%", "bytes_sent": "%BYTES_SENT%", "duration": "%DURATION%",
+    "flags": "%RESPONSE_FLAGS%", "details": "%RESPONSE_CODE_DETAILS%", "bytes_received": "%DOWNSTREAM_WIRE_BYTES_RECEIVED%",
+    "bytes_sent": "%DOWNSTREAM_WIRE_BYTES_SENT%", "duration": "%DURATION%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "forwarded_for": "%REQ(X-FORWARDED-FOR)%",
     "request_id": "%REQ(X-REQUEST-ID)%", "traceparent": "%REQ(TRACEPARENT)%", "route": "%ROUTE_NAME%",
     "cluster": "%UPSTREAM_CLUSTER_RAW%", "upstream": "%UPSTREAM_HOST%", "user_agent": "%REQ(USER-AGENT)%",
@@ -33,18 +39,33 @@ FIELDS = {
 
 
 def envoy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str]:
-    """Envoy's own guide for edge proxies (best practices), with one route configuration."""
-    retry = {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2}
+    """Envoy's own guide for edge proxies (best practices), with one route configuration. Routes are told twice, first for the
+    methods that may not be sent twice."""
+    unsent = "connect-failure,refused-stream,reset-before-request"
+    careful = [{"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PATCH|LOCK"}}}]
     routes = [
         {
             "name": f"route-{prefix}",
-            "match": {"prefix": "/"} if prefix == "/" else {"path_separated_prefix": prefix},
-            "route": {"cluster": "backend", "timeout": "0s", "idle_timeout": "60s", "retry_policy": retry},
+            "match": {**({"prefix": "/"} if prefix == "/" else {"path_separated_prefix": prefix}), "headers": headers},
+            "route": {
+                "cluster": "backend",
+                "timeout": "0s",
+                "idle_timeout": "60s",
+                "retry_policy": {"retry_on": words, "num_retries": 2},
+            },
         }
         for prefix in sorted(PREFIXES, key=len, reverse=True)
+        for headers, words in ((careful, unsent), ([], f"{unsent},reset"))
     ]
 
-    def manager(name: str) -> dict[str, Any]:
+    def manager(name: str, port: int) -> dict[str, Any]:
+        told = {
+            "x-real-ip": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+            "x-forwarded-host": "%REQ(:AUTHORITY)%",
+            "x-forwarded-port": str(port),
+            "x-forwarded-scheme": name,
+            "x-scheme": name,
+        }
         return {
             "@type": f"{TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": name,
@@ -85,15 +106,10 @@ def envoy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str
                         "name": host,
                         "domains": [host],
                         "routes": routes,
+                        "request_headers_to_remove": CLAIMS,
                         "request_headers_to_add": [
-                            {
-                                "header": {"key": "x-real-ip", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
-                                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                            },
-                            {
-                                "header": {"key": "x-forwarded-host", "value": "%REQ(:AUTHORITY)%"},
-                                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                            },
+                            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+                            for key, value in told.items()
                         ],
                     }
                 ],
@@ -106,12 +122,19 @@ def envoy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str
                         "max_request_bytes": BODY_OCTETS,
                     },
                 },
-                {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{TYPE}.filters.http.router.v3.Router"}},
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {
+                        "@type": f"{TYPE}.filters.http.router.v3.Router",
+                        "suppress_envoy_headers": True,
+                        "dynamic_stats": False,
+                    },
+                },
             ],
         }
 
     def listener(name: str, port: int, socket: dict[str, Any]) -> dict[str, Any]:
-        filters = [{"name": "http", "typed_config": manager(name)}]
+        filters = [{"name": "http", "typed_config": manager(name, port)}]
         return {
             "name": name,
             "address": {"socket_address": {"address": ADDRESS, "port_value": port}},

@@ -16,6 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("cluster"))
             item.add_marker(pytest.mark.root)
+    items.sort(key=lambda item: "ingress_proxies" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
     finally:
         made.down("--purge")
+
+
+@pytest.fixture(scope="session")
+def ingress_proxies(cluster: Cluster) -> None:
+    """Proxies of both classes in the shared cluster, kept by an Ingress of each from the first test that asks for them on.
+
+    Those tests come last, so that no other one shares its machine with eight processes more, and the proxies start once.
+    Begun, not waited for: the test's own Ingresses are.
+    """
+    kept = "{apiVersion: v1, kind: Namespace, metadata: {name: kept}}"
+    for name in ("mooring-envoy", "mooring-nginx"):
+        metadata = f"metadata: {{name: {name}, namespace: kept}}"
+        spec = f"spec: {{ingressClassName: {name}, rules: [{{host: kept.{name}.example}}]}}"
+        kept += f"\n---\n{{apiVersion: networking.k8s.io/v1, kind: Ingress, {metadata}, {spec}}}"
+    cluster.mooring("apply", "-f", "-", stdin=kept)
 
 
 @pytest.fixture

@@ -62,8 +62,8 @@ def ingress(name: str, class_name: str | None, host: str, *paths: Document, **sp
 
 
 @pytest.fixture(scope="module")
-def here(cluster: Cluster) -> Iterator[Scene]:
-    """An Ingress of each class before anything else, so that all proxies start at the same time."""
+def here(cluster: Cluster, ingress_proxies: None) -> Iterator[Scene]:
+    """An Ingress of each class."""
     with scene(cluster) as made:
         made.create(*(ingress(name, name, host(name), path("web"), path("cart", "/cart")) for name in CLASSES))
         made.serve(*(server(pod, app) for app, pod in POD.items()), service("web", "web"), service("cart", "cart"))

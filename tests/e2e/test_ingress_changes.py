@@ -10,7 +10,7 @@ from mooring.edges.http.client import ApiClient
 CHANGES, RATE = 120, 20.0
 
 
-async def test_changes_and_kill_9_lose_no_request(cluster: Cluster, namespace: str) -> None:
+async def test_changes_and_kill_9_lose_no_request(cluster: Cluster, ingress_proxies: None, namespace: str) -> None:
     async with ApiClient(kubeconfig.load(cluster.kubeconfig)) as api:
         place = Place(BenchCluster(cluster.name, cluster.data_dir), api, namespace)
         await place.prepare()

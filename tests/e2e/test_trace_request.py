@@ -48,7 +48,7 @@ spec:
 """
 
 
-def test_what_is_foreseen_is_what_the_proxies_do(cluster: Cluster, namespace: str) -> None:
+def test_what_is_foreseen_is_what_the_proxies_do(cluster: Cluster, ingress_proxies: None, namespace: str) -> None:
     hosts = {name: f"{name}.{namespace}.example" for name in ("mooring-envoy", "mooring-nginx")}
     text = OBJECTS + "".join(INGRESS.format(class_name=name, host=host) for name, host in hosts.items())
     cluster.mooring("apply", "-n", namespace, "-f", "-", stdin=text)

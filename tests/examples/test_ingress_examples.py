@@ -52,8 +52,8 @@ class Door(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def doors(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Door]]:
-    """By class. Both are started before either is waited for."""
+def doors(cluster: Cluster, ingress_proxies: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Door]]:
+    """By class. Both are begun before either is waited for."""
     folder = tmp_path_factory.mktemp("examples")
     secret = subprocess.run([EXAMPLES / "ingress-tls" / "certificate.sh", folder], capture_output=True, text=True, check=True)
     texts = [path.read_text() for each in FOLDERS for path in sorted((EXAMPLES / each).glob("*.yaml"))]

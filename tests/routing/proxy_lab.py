@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import random
 import socket
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from msgspec import structs
 from tests.routing.raw_client import Client, Reply
 
 from mooring.edges.envoy import launch as envoy_launch
+from mooring.edges.envoy.pace import Pace
 from mooring.edges.envoy.proxy import EnvoyProxy
 from mooring.edges.nginx import launch as nginx_launch
 from mooring.edges.nginx.proxy import NginxProxy
@@ -176,11 +178,15 @@ def marks(listener: Listener) -> Iterator[Request]:
 
 
 def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    """Below those that the kernel gives to clients: a proxy binds them only with its first table."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 12_000):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
@@ -195,7 +201,7 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def envoy(loop: Loop, folder: Path) -> Iterator[RealProxy]:
     placement = placed(folder)
-    found = loop.do(lambda: EnvoyProxy(placement, Emitter(placement), SPARE))
+    found = loop.do(lambda: EnvoyProxy(placement, Emitter(placement), SPARE, paced=lambda name: Pace(10_000, 0.0)))
     loop.start(found.run())
     with started(envoy_launch.prepared(placement, 1), folder):
         yield RealProxy("envoy", loop, found, placement.ports)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import faulthandler
 import os
+import random
 import signal
 import socket
 import sys
@@ -303,10 +304,20 @@ def _place(settings: Settings) -> list[Check]:
 
 
 def _free_port() -> int:
+    """One that no connection takes before it is listened on: from below those that the kernel gives to clients."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = range(10_000, low)
+    for wanted in random.sample(candidates, min(64, len(candidates))):
+        with contextlib.suppress(OSError):
+            return _bound(wanted)
+    return _bound(0)
+
+
+def _bound(port: int) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.bind(("127.0.0.1", port))
+        bound: int = probe.getsockname()[1]
+        return bound
 
 
 def _redirect(path: Path) -> None:

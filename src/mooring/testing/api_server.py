@@ -17,8 +17,8 @@ from mooring.ports.api import ApiError
 
 @asynccontextmanager
 async def real_server(data_dir: Path, network: str = "") -> AsyncIterator[ApiClient]:
-    """Gives an administrator's client. There is a namespace `default`, and `data_dir/kubeconfig`. In a network namespace, if one
-    is named, the server listens too, and `data_dir/kubeconfig.inside` is for there."""
+    """Gives an administrator's client. There is a namespace `default`, and `data_dir/kubeconfig`. In the network namespace, if
+    one is named, the server listens too, and `data_dir/kubeconfig.inside` is for there."""
     ready: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
     listen = tuple(Listen("127.0.0.1", 0, each) for each in (("", network) if network else ("",)))
 

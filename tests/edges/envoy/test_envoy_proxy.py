@@ -1,6 +1,7 @@
 """Does a real Envoy follow EnvoyProxy: endpoints at once, routes without a lost request, bad parts kept apart?"""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -276,3 +277,22 @@ async def test_a_table_that_cannot_be_made_stops_nothing(
         await one.until(session, "any", (200, "b"))
         one.apply({"any": [to("web")], "new": [to("web")]}, {"web": {}})
         await one.until(session, "new", (200, "b"))
+
+
+async def test_what_was_refused_for_a_reason_that_is_gone_is_tried_again(
+    one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", one.port))
+        other.listen()
+        async with running(one):
+            one.proxy._again = 0.1
+            one.proxy.endpoints({"web": (backends["a"],)})
+            one.apply({"any": [to("web")]}, {"web": {}})
+            end = asyncio.get_running_loop().time() + 10
+            while not one.rejections:
+                assert asyncio.get_running_loop().time() < end, "a port that is taken is no reason to refuse"
+                await asyncio.sleep(0.01)
+            other.close()
+            await one.until_rejected(set())
+            await one.until(session, "any", (200, "a"))

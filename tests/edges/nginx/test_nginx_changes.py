@@ -8,7 +8,8 @@ import time
 import aiohttp
 from nginx_gateway import ADDRESS, Gateway, backends, certificate, gateway, host, route, start, table
 
-from mooring.routing.table import Member, WeightedCluster
+from mooring.edges.nginx.proxy import NginxProxy
+from mooring.routing.table import Member, Policy, WeightedCluster
 
 
 class Load:
@@ -173,3 +174,47 @@ async def test_without_endpoints_and_with_a_dead_one(tmp_path):
 
 async def _is(nginx: Gateway, status: int) -> bool:
     return (await nginx.get("/"))[0] == status
+
+
+async def test_routes_hosts_and_clusters_change_without_a_reload(tmp_path):
+    async with backends("one", "two") as made, gateway(tmp_path / "g") as nginx:
+        members = {name: (each.member,) for name, each in made.items()}
+        certificates = {"*": certificate("any.test")}
+        await nginx.serves(table(host(route("all")), clusters=("one",), certificates=certificates), members)
+        generation = (await nginx.proxy._control.state())["loaded"]
+        hosts = (
+            host(route("path", "/path", "two"), route("all", to="two")),
+            host(route("wild", to="one"), hosts=("*.wild.test",)),
+        )
+        await nginx.serves(table(*hosts, certificates=certificates), {})
+        asked = [("/", "a.test"), ("/path/x", "a.test"), ("/", "x.wild.test")]
+        assert ["two", "two", "one"] == [(await nginx.seen(path, name))["name"] for path, name in asked]
+        await nginx.serves(table(host(route("path", "/path")), certificates=certificates), {})
+        asked = [("/", "a.test"), ("/path/x", "a.test"), ("/", "x.wild.test")]
+        assert [404, 200, 404] == [(await nginx.get(path, name))[0] for path, name in asked]
+        assert generation == (await nginx.proxy._control.state())["loaded"]
+
+
+async def test_until_a_reload_what_serves_is_not_touched_by_another_control(tmp_path):
+    """The second control's table has groups that the workers do not know yet."""
+    async with backends("one") as made, gateway(tmp_path / "g") as nginx:
+        members = {"one": (made["one"].member,)}
+        await nginx.serves(table(host(route("all"))), members)
+        load = Load(nginx, seconds=2.0)
+
+        async def other() -> None:
+            proxy = NginxProxy(nginx.placement, certificate("spare"), between=0.4, closing=0.1)
+            running = asyncio.create_task(proxy.run())
+            proxy.endpoints(members)
+            wish = table(host(route("all", policy=Policy(read=7.0))))
+            proxy.apply(wish)
+            await nginx.until(lambda: proxy.in_force is wish)
+            running.cancel()
+            await asyncio.wait([running])
+
+        nginx.running.cancel()
+        await asyncio.wait([nginx.running])
+        nginx.running = asyncio.create_task(asyncio.sleep(60))
+        await asyncio.gather(load.run(), other())
+        assert [] == load.failures
+        assert load.count > 100

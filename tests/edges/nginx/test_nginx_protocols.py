@@ -203,11 +203,11 @@ async def test_a_drained_nginx_ends_what_it_has_begun_and_nothing_else(tmp_path)
         assert 503 == await nginx.ready()
         status, headers, _ = await nginx.get("/")
         assert (200, "close") == (status, headers["connection"])
-        assert "connections 1" == (await asyncio.to_thread(ask, *launch.active)).strip()
+        assert "connections: 1" == (await asyncio.to_thread(ask, *launch.active)).strip()
         assert 200 == (await slow)[0]
 
         async def nobody() -> bool:
-            return "connections 0" == (await asyncio.to_thread(ask, *launch.active)).strip()
+            return "connections: 0" == (await asyncio.to_thread(ask, *launch.active)).strip()
 
         await nginx.until(nobody)
         began = time.monotonic()

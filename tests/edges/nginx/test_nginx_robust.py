@@ -7,7 +7,9 @@ import aiohttp
 from msgspec import structs
 from nginx_gateway import Gateway, backends, certificate, gateway, host, route, table
 
+from mooring.app.gateway_supervisor import Supervisor
 from mooring.edges.nginx import names, process, proxy, trials
+from mooring.edges.nginx.launch import prepared
 from mooring.routing.nginx import emit
 from mooring.routing.table import (
     Certificate,
@@ -15,6 +17,8 @@ from mooring.routing.table import (
     Cluster,
     Endpoints,
     Fixed,
+    Policy,
+    Route,
     RouteTable,
     Terminate,
     UpstreamTls,
@@ -150,8 +154,11 @@ async def test_what_was_refused_is_not_searched_again_and_comes_back(tmp_path, m
     upstream = UpstreamTls("x", authorities=b"-----BEGIN NONSENSE")
     bad = Cluster("bad", Endpoints("one"), tls=upstream)
 
+    def setting(name: str) -> Route:
+        return route(name, f"/{name}", policy=Policy(read=ord(name)))
+
     def wish(*more: str, cluster: Cluster = bad) -> RouteTable:
-        return table(host(route("bad", "/bad", "bad"), *(route(each, f"/{each}") for each in more)), clusters=("one", cluster))
+        return table(host(route("bad", "/bad", "bad"), *map(setting, more)), clusters=("one", cluster))
 
     async with backends("one") as made, gateway(tmp_path / "g") as nginx:
         await nginx.serves(wish("a"), {"one": (made["one"].member,)})
@@ -175,7 +182,7 @@ async def test_old_workers_are_counted_and_make_reloads_rarer(tmp_path):
         opened = []
         for number in range(2):
             opened.append(await session.ws_connect(f"{nginx.http}/ws", headers={"Host": "a.test"}))
-            await nginx.serves(table(host(route("more", f"/{number}"), route("all"))), {})
+            await nginx.serves(table(host(route("all", policy=Policy(read=50.0 + number)))), {})
         await nginx.until(lambda: 1 <= process.generations(nginx.placement.folder) <= 2)
         for each in opened:
             await each.close()
@@ -190,3 +197,27 @@ async def test_members_of_former_tables_are_forgotten(tmp_path, monkeypatch):
         await nginx.until(lambda: nginx.proxy._members.keys() == {"one"})
         await nginx.serves(table(host(route("more", "/more", "two"), route("all"))), {"two": member})
         assert 200 == (await nginx.get("/more"))[0]
+
+
+async def test_what_a_table_on_its_way_needs_is_not_forgotten_with_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(proxy, "_FORGET", 0.0)
+    async with backends("one") as made, gateway(tmp_path / "g") as nginx:
+        member = (made["one"].member,)
+        nginx.proxy._again = 0.01  # looks for what can be forgotten all the time
+        for number in range(3):
+            name = f"set {number}"
+            wish = table(host(route(name, "/", name)), clusters=(name,))
+            await nginx.serves(wish, {name: member})
+            await until_answered(nginx, "/", "one")
+
+
+async def test_who_asks_hears_how_many_connections_are_left(tmp_path):
+    async with backends("one") as made, gateway(tmp_path / "g") as nginx, aiohttp.ClientSession() as session:
+        await nginx.serves(table(host(route("all"))), {"one": (made["one"].member,)})
+        launch = prepared(nginx.placement, 1)
+        plan = {"drain": launch.drain, "active": launch.active}
+        supervisor = Supervisor(tmp_path, 1.0, [])
+        supervisor._plan = plan
+        opened = await session.ws_connect(f"{nginx.http}/ws", headers={"Host": "a.test"})
+        await nginx.until(lambda: supervisor._active() == 1)
+        await opened.close()

@@ -222,6 +222,34 @@ def test_passwords(asked: Asked, users: tuple[tuple[str, str], ...], password: s
     assert expected != 401 or reply.headers["www-authenticate"] == 'Basic realm="my realm"'
 
 
+HASHES = {
+    1: ("$apr1$s1$oiZyrDWaJfL.R9DuIQ7gi/", "$1$s1$81C0gq40t6SoxxS5JnMud0"),
+    15: ("$apr1$s15$systMXFZohV8BLZmLGYqF/", "$1$s15$HWcP1ssjvlaakw5F0AAOc/"),
+    16: ("$apr1$s16$nUTs69nCGBeHXfPvYq/gg1", "$1$s16$jarWWUkcjxnguOXpAMJtX0"),
+    17: ("$apr1$s17$d7mdkuxYkztlBWUfLSY2R1", "$1$s17$XiTgzcU.z/fO37BIt3lKo."),
+    55: ("$apr1$s55$VfK.JQeNaltf2yhTcgPyt0", "$1$s55$MmQSwpOMZ1x0a/QN8zUh40"),
+    56: ("$apr1$s56$rmNOMoHZQWcQWapNwZN04/", "$1$s56$ieqM/pP5kHD5NKTgeZYvR/"),
+    64: ("$apr1$s64$fefYMYnRxzeRrsHkJ0JJP.", "$1$s64$fCVL391ppoe8ZWI3k25jW/"),
+    200: ("$apr1$s200$2ogL4HHvZL7rzMHKHDpkb.", "$1$s200$GVwrWK6LjFBJ9YupyY0FU0"),
+}
+"""Of so many times `x`, by `openssl passwd`."""
+
+
+def test_passwords_as_htpasswd_makes_them(asked: Asked) -> None:
+    """Beside one in {SHA}. A good one is remembered, a bad one is computed each time."""
+    users = [(f"{form}{length}", each) for length, both in HASHES.items() for form, each in zip("ab", both, strict=True)]
+    asked.serve(route("/", filters=Filters(basic_auth=BasicAuth("Shop", (*users, ("sha", SHA))))))
+    rows = [(f"{name}:{'x' * int(name[1:])}", 200) for name, _ in users] + [("sha:password", 200)]
+    wrong = ("a16:" + "x" * 15, "a16:", "b1:y", "sha:x", "nobody:x", "a16", "", ":", "a16:" + "x" * 5000)
+    for said, status in [*rows, *rows[:2], *((each, 401) for each in wrong)]:
+        reply = asked.ask("/", {"Authorization": "Basic " + base64.b64encode(said.encode()).decode()})
+        assert status == reply.status, said[:20]
+        assert status == 200 or reply.headers["www-authenticate"] == 'Basic realm="Shop"'
+    for value in ("Basic", "Basic ", "Basic !", "Bearer YTE2Ong=", "Basic YTE2Ong= YTE2Ong="):
+        assert 401 == asked.ask("/", {"Authorization": value}).status, value
+    assert 401 == asked.ask("/").status
+
+
 def judge(seen: Seen) -> Said:
     status = {"yes": 200, "no": 403}.get(seen.headers.get("x-token", ""), 401)
     told = (("X-User", "jo"), ("Set-Cookie", "a=1"), ("WWW-Authenticate", "Custom")) if status != 403 else ()
@@ -237,6 +265,16 @@ def auth(sign_in: Template | None = None, cluster: str = "judge", always: bool =
         cluster, "auth.test", path, "GET", sign_in, ("x-user", "x-absent"), (("x-given", Template((V.METHOD,))),), always
     )
     return Filters(external_auth=wish)
+
+
+def test_a_password_as_htpasswd_makes_it_is_asked_for_before_another_server_is(asked: Asked) -> None:
+    with Scripted(judge) as other:
+        both = Filters(basic_auth=BasicAuth("Shop", (("a", HASHES[1][0]),)), external_auth=auth().external_auth)
+        asked.serve(route("/", filters=both), judge=other)
+        right = {"Authorization": "Basic " + base64.b64encode(b"a:x").decode()}
+        rows = ({}, {"X-Token": "yes"}, right, {**right, "X-Token": "yes"})
+        assert [401, 401, 401, 200] == [asked.ask("/", headers).status for headers in rows]
+        assert 2 == len(other.seen)
 
 
 def test_another_server_is_asked_first(asked: Asked) -> None:

@@ -62,12 +62,12 @@ def words(found: object) -> list[tuple[str, str]]:
         pytest.param(route("/"), [], id="a plain route lacks nothing"),
         pytest.param(
             route("/", filters=Filters(basic_auth=BasicAuth("r", (("u", "$apr1$a$b"),)))),
-            ["Envoy knows passwords in {SHA} form only, and no user has one"],
+            ["Envoy knows passwords in {SHA}, apr1 and $1$ form only, and no user has one"],
             id="no password that can be checked",
         ),
         pytest.param(
             route("/", filters=Filters(basic_auth=BasicAuth("r", (("u", "$apr1$a$b"), ("v", SHA))))),
-            ["Envoy knows passwords in {SHA} form only"],
+            ["Envoy knows passwords in {SHA}, apr1 and $1$ form only"],
             id="one of two passwords",
         ),
         pytest.param(

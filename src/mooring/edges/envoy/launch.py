@@ -3,6 +3,7 @@
 from importlib.metadata import distribution
 from pathlib import Path
 
+from mooring.edges.envoy.pace import DRAIN
 from mooring.ports.proxy import Launch
 from mooring.routing.placement import Placement
 from mooring.routing.xds.bootstrap import admin_path, bootstrap
@@ -28,6 +29,7 @@ def launch(file: Path, admin: str, concurrency: int) -> Launch:
         "--config-path", str(file),
         "--concurrency", str(concurrency),
         "--disable-hot-restart",
+        "--drain-time-s", f"{DRAIN:g}",
         "--log-level", "warning",
         "--file-flush-interval-msec", str(FLUSH_MILLISECONDS),
     )  # fmt: skip

@@ -7,8 +7,9 @@ wait for it.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from msgspec import Struct
 
 from mooring.edges.envoy.ads import AdsServer
+from mooring.edges.envoy.pace import Pace, pace
 from mooring.edges.envoy.salvage import Key, Outcome, Rejected, Trial, attempt, search
 from mooring.edges.envoy.stream import LINGER, Resource, Snapshot, Verdict
 from mooring.ports.proxy import Rejection
@@ -25,10 +27,10 @@ from mooring.routing.placement import Placement
 from mooring.routing.table import Certificate, Endpoints, Member, Members, RouteTable
 from mooring.routing.xds.bootstrap import ads_path
 from mooring.routing.xds.endpoints import load_assignment
-from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, SECRET, Resources
+from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, LISTENER, SECRET, Resources
 
-Place = tuple[str, str]
-"""Type URL and name of a resource."""
+AGAIN, LONGEST = 60.0, 3600.0
+"""Seconds until what was refused is tried again, doubled each time."""
 
 log = structlog.get_logger("envoy")
 
@@ -52,13 +54,15 @@ class Held(Struct):
     refused: tuple[bytes, str] | None = None
     """The last that Envoy did not take, and why."""
     rejected: Rejected = {}
+    turn: int = 0
+    """How often all of it was tried again: part of its version, for what was refused is not sent twice."""
 
 
 class EnvoyProxy:
     """ports.proxy.Proxy for an Envoy that was started by launch.py with the same placement.
 
     `spare` stands in for a certificate that Envoy refuses and had no other of: without any, the whole listener would wait.
-    `observe` hears all that Envoy answers.
+    `paced`: how soon a listener, by its name, may change again. `observe` hears all that Envoy answers.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class EnvoyProxy:
         spare: Certificate,
         *,
         linger: float = LINGER,
+        paced: Callable[[str], Pace] = pace,
         observe: Callable[[Verdict], None] = lambda verdict: None,
     ) -> None:
         self.ads = AdsServer(Path(ads_path(placement)), self._heard, linger=linger)
@@ -86,6 +91,10 @@ class EnvoyProxy:
         self._rejections: tuple[Rejection, ...] = ()
         self._listeners: list[Callable[[tuple[Rejection, ...]], None]] = []
         self._published = False
+        self._again = AGAIN
+        self._pace_of = paced
+        self._paces: dict[str, Pace] = {}
+        self._later: asyncio.TimerHandle | None = None
 
     def apply(self, table: RouteTable) -> None:
         self._table = table
@@ -108,6 +117,23 @@ class EnvoyProxy:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ads.run())
             tasks.create_task(self._follow())
+            tasks.create_task(self._try_again())
+
+    async def _try_again(self) -> None:
+        """The reason of a refusal may lie elsewhere, a port that was taken, and be gone."""
+        pause, known = self._again, self._rejections
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST) if self._rejections and self._rejections == known else self._again
+            known = self._rejections
+            for url, resources in self._held.items():
+                for name, held in resources.items():
+                    if held.rejected and held.trial is None:
+                        held.refused, held.turn = None, held.turn + 1
+                        held.trial = attempt(url, held.wish, held.accepted, {})
+                        self._advance(url, name, held, next)
+            if known:
+                self._publish()
 
     async def _follow(self) -> None:
         while True:
@@ -132,7 +158,8 @@ class EnvoyProxy:
         assignments = {
             name: held[name].wish if name in held else load_assignment(name, self._members.get(name, ())) for name in self._sets
         }
-        for url, resources in {**emitted, ENDPOINTS: assignments}.items():
+        listeners = self._paced(emitted.get(LISTENER, {}))
+        for url, resources in {**emitted, LISTENER: listeners, ENDPOINTS: assignments}.items():
             of_type = self._held.get(url, {})
             for name in of_type.keys() - resources.keys():
                 del of_type[name]
@@ -140,12 +167,32 @@ class EnvoyProxy:
             for name, data in resources.items():
                 if (known := of_type.get(name)) is None or known.trial is not None or known.wish is not data:
                     self._wish(url, name, data)
-        for url in self._held.keys() - {*emitted, ENDPOINTS}:
+        for url in self._held.keys() - {*emitted, LISTENER, ENDPOINTS}:
             self._held[url].clear()
             self._resources[url].clear()
         self._published = True
         self._publish()
         self._tell()
+
+    def _paced(self, wished: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """The listeners for now: those that are wished, or those that are there until others may follow."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        loop = asyncio.get_running_loop()
+        now, soonest, listeners = loop.time(), inf, dict(wished)
+        for name, held in self._held.get(LISTENER, {}).items():
+            known = held.next or held.wish
+            if wished.get(name) == known:
+                continue
+            own = self._paces.setdefault(name, self._pace_of(name))
+            if (moment := own.next(now)) <= now:
+                own.changed(now)
+            else:
+                listeners[name], soonest = known, min(soonest, moment)
+        if soonest < inf:
+            self._later = loop.call_at(soonest, self._applied.set)
+        return listeners
 
     def _publish(self) -> None:
         if not self._published:
@@ -179,7 +226,8 @@ class EnvoyProxy:
             self._offer(url, name, held, data)
 
     def _offer(self, url: str, name: str, held: Held, data: bytes) -> None:
-        held.now = self._resources.setdefault(url, {})[name] = Resource(version_of(data), data)
+        version = f"{version_of(data)}/{held.turn}" if held.turn else version_of(data)
+        held.now = self._resources.setdefault(url, {})[name] = Resource(version, data)
 
     def _heard(self, verdict: Verdict) -> None:
         """An answer about a version that is no longer offered tells nothing."""

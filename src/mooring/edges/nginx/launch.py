@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from mooring.edges.nginx.process import CONFIG, command, open_files
 from mooring.ports.proxy import Launch
 from mooring.routing.nginx.emit import emit
-from mooring.routing.nginx.front import CLOSING, CONTROL, DUMMY
+from mooring.routing.nginx.front import CONTROL, DUMMY
 from mooring.routing.placement import Placement
 from mooring.routing.table import RouteTable
 
@@ -48,7 +48,6 @@ def _prepare(placement: Placement) -> None:
     (folder / CONTROL).parent.mkdir(mode=0o700, exist_ok=True)
     # A socket that a killed NGINX left behind would keep the next one from binding it.
     (folder / CONTROL).unlink(missing_ok=True)
-    (folder / CLOSING).unlink(missing_ok=True)
     shutil.copytree(_LUA, folder / "lua", dirs_exist_ok=True)
     if not (folder / DUMMY).exists():
         write(folder / DUMMY, _dummy(datetime.now(UTC)))

@@ -19,7 +19,6 @@ from mooring.edges.nginx.pairs import Pairs
 from mooring.edges.nginx.trials import Trials
 from mooring.ports.proxy import Rejection
 from mooring.routing.nginx.emission import NginxConfig, set_name
-from mooring.routing.nginx.front import CLOSING
 from mooring.routing.placement import Placement
 from mooring.routing.table import Certificate, Fixed, Member, Members, RouteTable
 
@@ -68,6 +67,8 @@ class NginxProxy:
         self._sets: set[str] = set()
         self._sent: dict[Key, bytes] = {}
         self._full: frozenset[Key] = frozenset()
+        self._is_changing = False
+        """What NGINX is told is that of a configuration which is not loaded yet: nobody may tell it anything of the last."""
         self._rejections: tuple[Rejection, ...] = ()
         self._told: list[Callable[[tuple[Rejection, ...]], None]] = []
         self._wished, self._moved = asyncio.Event(), asyncio.Event()
@@ -133,10 +134,11 @@ class NginxProxy:
             await asyncio.to_thread(lambda: [self._pairs.fault(each) for each in new])
 
     def _all_pairs(self, config: NginxConfig) -> dict[Key, bytes]:
-        pairs: dict[Key, bytes] = {("S", key): value.encode() for key, value in config.state.items()}
+        """What is named before what names it."""
         newest = self._wish.certificates if self._wish else {}
+        pairs = self._pairs_of_members()
         pairs |= self._pairs_of_certificates({name: newest.get(name, each) for name, each in config.certificates.items()})
-        return pairs | self._pairs_of_members()
+        return pairs | {("S", key): value for key, value in config.state.items()}
 
     async def _send(self, wanted: Callable[[], Mapping[Key, bytes]]) -> None:
         """What differs from what was sent."""
@@ -148,12 +150,16 @@ class NginxProxy:
                 self._full = self._full - changed.keys() | full
 
     async def _send_all(self, config: NginxConfig, *, ready: bool = True) -> None:
-        """And that everything else is gone, but for members that are not told of yet. `ready`: it listens where it should."""
+        """And that everything else is gone, but for members that are not told of yet. `ready`: it listens where it should.
+        What serves until a reload is not touched."""
         async with self._sending:
             pairs = self._all_pairs(config) | {("S", "holder"): self._holder.encode()}
             pairs |= {("S", "ready"): b"1"} if ready else {}
             untold = self._sets - self._members.keys()
-            self._full = await self._control.replace(pairs, [("S", f"set/{name}") for name in untold])
+            if (await self._control.state())["loaded"] == config.generation:
+                self._full = await self._control.replace(pairs, [("S", f"set/{name}") for name in untold])
+            else:
+                self._full = await self._control.store(pairs)
             self._sent = {key: value for key, value in pairs.items() if key not in self._full}
 
     async def _watch(self) -> None:
@@ -161,10 +167,12 @@ class NginxProxy:
         while True:
             await asyncio.sleep(self._again)
             config = self._config
-            if config is None:
+            if config is None or self._is_changing:
                 continue
             with contextlib.suppress(OSError):
                 state = await self._control.state()
+                if self._is_changing:
+                    continue
                 if state["holder"] != self._holder or not self._sent:
                     await self._send_all(config)
                 if state["loaded"] != config.generation:
@@ -229,6 +237,13 @@ class NginxProxy:
             return
         await self._look_up(config, _PATIENCE, only_new=True)
         await self._warm(config.certificates.values())
+        self._is_changing = True
+        try:
+            await self._change(table, config, state)
+        finally:
+            self._is_changing = False
+
+    async def _change(self, table: RouteTable, config: NginxConfig, state: Mapping[str, str]) -> None:
         # Endpoints first: the text that uses them must never find them missing.
         self._sets |= config.sets.keys()
         if state["holder"] != self._holder:
@@ -263,8 +278,7 @@ class NginxProxy:
         """Why it was not taken, '' if it was."""
         between = max(self._between, rarely(process.generations(str(self._folder))))
         await asyncio.sleep(max(0.0, self._reloaded + between - self._closing - time.monotonic()))
-        closing = self._folder / CLOSING
-        closing.touch()
+        await self._control.store({("S", "closing"): b"1"})
         try:
             await asyncio.sleep(self._closing)
             write(self._folder / process.CONFIG, config.text.encode())
@@ -276,8 +290,8 @@ class NginxProxy:
                 await self._send_all(config)
             await asyncio.sleep(_BOTH)
         finally:
-            if (await self._state_or_nothing()).get("draining") != "1":
-                closing.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                await self._control.store({("S", "closing"): None})
         self._clear_files(config)
         return ""
 

@@ -15,6 +15,7 @@ from mooring.edges.nginx.control import Control
 from mooring.edges.nginx.launch import write, write_files
 from mooring.routing.nginx.emission import NginxConfig
 from mooring.routing.nginx.emit import emit
+from mooring.routing.nginx.memo import Memo
 from mooring.routing.placement import Placement
 from mooring.routing.table import Forward, RouteTable
 
@@ -33,6 +34,7 @@ class Trials:
         self._folder, self._placement, self._control = Path(placement.folder), placement, control
         self._again = self._pause = again
         self._due = 0.0
+        self._memo = Memo()
         self._off: dict[str, tuple[object, str]] = {}
         """By name: the part that the test refused, and its words."""
         self._good_patterns: set[tuple[str, bool]] = set()
@@ -107,7 +109,7 @@ class Trials:
             everything |= blamed
 
     async def _emit(self, table: RouteTable, off: Mapping[str, str]) -> NginxConfig:
-        return await asyncio.to_thread(emit, table, self._placement, off, process.open_files())
+        return await asyncio.to_thread(emit, table, self._placement, off, process.open_files(), self._memo)
 
     async def _halved(self, table: RouteTable, off: Mapping[str, str], why: str, suspects: list[str]) -> dict[str, str]:
         """Whose fault it is when NGINX names neither line nor file: found by leaving out halves. Empty if it is nobody's."""
@@ -170,8 +172,8 @@ def _suspects(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _blamed(why: str, config: NginxConfig) -> frozenset[str]:
-    """Whose fault it is: by the line that NGINX names, or by the file."""
+    """Whose fault it is: by the line that NGINX names, or by the file. All routes of a group are alike."""
     line = re.search(re.escape(CANDIDATE) + r":(\d+)", why)
     if line and (name := config.sources.get(int(line[1]))):
-        return frozenset({name})
+        return config.users.get(name, frozenset({name}))
     return frozenset(name for file, names in config.users.items() if file in why for name in names)

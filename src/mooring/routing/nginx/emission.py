@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
-from mooring.routing.nginx.config import Bare, Call, Directive, Value, directive, lua
+from mooring.routing.nginx.config import Bare, Call, Directive, Value, directive, printed
+from mooring.routing.nginx.data import encoded
 from mooring.routing.nginx.locations import INTERNAL
 from mooring.routing.placement import Placement
 from mooring.routing.table import Certificate, Endpoints, Fixed, RouteTable
@@ -14,11 +15,11 @@ from mooring.routing.table import Certificate, Endpoints, Fixed, RouteTable
 class NginxConfig(Struct, frozen=True):
     """`text` and `files` (by name in the folder) take a reload; the rest does not.
 
-    `sources`: for each line that is somebody's, the name of its route or `host NAME`; `whose`: the source of such a name;
-    `users`: for each file the names that need it. `state`: weights, and the names of `certificates` by server
-    name, as the Lua module reads them from its shared dict. `sets`: where the members of each set come
-    from. `patterns`: those that Lua compiles, (pattern, ignore case), with the names that need them. `refused`: names that
-    answer 500 because of what they hold, with the reason.
+    `sources`: for each line that is somebody's, the name of its group of routes, of a file, or `host NAME`; `users`: the names
+    of the routes that need such a group or file; `whose`: the source of a route's or host's name. `state`: what the Lua module
+    reads from its shared dict, in the order in which it must be told. `sets`: where the members of each set come from.
+    `patterns`: those that Lua compiles, (pattern, ignore case), with the names that need them. `refused`: names that answer 500
+    because of what they hold, with the reason.
     """
 
     text: str
@@ -26,7 +27,7 @@ class NginxConfig(Struct, frozen=True):
     sources: Mapping[int, str]
     whose: Mapping[str, str]
     users: Mapping[str, frozenset[str]]
-    state: Mapping[str, str]
+    state: Mapping[str, bytes]
     certificates: Mapping[str, Certificate]
     sets: Mapping[str, Endpoints | Fixed]
     patterns: Mapping[tuple[str, bool], frozenset[str]]
@@ -34,27 +35,48 @@ class NginxConfig(Struct, frozen=True):
     generation: str
 
 
+class Group(Struct, frozen=True):
+    """What routes of equal settings share: the block of their location, and the locations that it needs, by their names."""
+
+    block: tuple[Directive, ...]
+    places: Mapping[str, Directive]
+
+
 class Emission(Struct):
-    """The gathering. Numbers of leaves and choices are counted from 1, as Lua's tables are."""
+    """The gathering, of the whole table or of one host."""
 
     table: RouteTable
     placement: Placement
     quarantined: Mapping[str, str]
     """By name, with the proxy's words: these answer 500."""
-    leaves: list[Mapping[str, object]] = field(default_factory=list)
-    choices: list[object] = field(default_factory=list)
+    headers: Mapping[str, Value | str]
+    """What every request gets on the way to a backend."""
     files: dict[str, bytes] = field(default_factory=dict)
     users: dict[str, set[str]] = field(default_factory=dict)
     whose: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    """By the names of their locations, which say all that is in them."""
     zones: dict[str, tuple[Directive, ...]] = field(default_factory=dict)
     """What the http block must hold, by a name that says all of it."""
     upstreams: dict[str, Directive] = field(default_factory=dict)
-    state: dict[str, str] = field(default_factory=dict)
+    state: dict[str, bytes] = field(default_factory=dict)
     sets: dict[str, Endpoints | Fixed] = field(default_factory=dict)
     patterns: dict[tuple[str, bool], set[str]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    headers: Mapping[str, Value | str] = field(default_factory=dict)
-    """What every request gets on the way to a backend."""
+    bodies: set[int] = field(default_factory=set)
+    """How large bodies may be."""
+
+    def part(self) -> "Emission":
+        """An empty one for the same table."""
+        return Emission(self.table, self.placement, self.quarantined, self.headers)
+
+    def absorb(self, part: "Emission") -> None:
+        for name, value in ((name, getattr(part, name)) for name in _GATHERED):
+            getattr(self, name).update(value)
+        for name, names in part.users.items():
+            self.users.setdefault(name, set()).update(names)
+        for pattern, names in part.patterns.items():
+            self.patterns.setdefault(pattern, set()).update(names)
 
     def file(self, content: bytes, suffix: str, name: str) -> str:
         """Its absolute path."""
@@ -67,23 +89,26 @@ class Emission(Struct):
         self.patterns.setdefault((pattern, ignore_case), set()).add(name)
         return pattern
 
-    def leaf(self, data: Mapping[str, object]) -> int:
-        self.leaves.append(data)
-        return len(self.leaves)
+    def leaf(self, data: Mapping[str, object]) -> str:
+        """The key of what Lua does for a route; '' for nothing."""
+        if not data:
+            return ""
+        written = encoded(data)
+        key = digest(written)
+        self.state[f"leaf/{key}"] = written
+        return key
 
-    def choice(self, data: object) -> int:
-        self.choices.append(data)
-        return len(self.choices)
+    def group(self, block: Iterable[Directive], places: Mapping[str, Directive], name: str) -> str:
+        """The name of its location. Raises ValueError for what cannot be written down."""
+        group = Group(tuple(block), places)
+        text = printed((*group.block, *places.values())).text
+        key = f"@{digest(text.encode())}"
+        self.groups[key] = group
+        self.users.setdefault(key, set()).add(name)
+        return key
 
-    def data(self, chains: Mapping[str, Mapping[str, int]]) -> bytes:
-        """The Lua file that NGINX loads. Each value has a function of its own: one may have 65,536 constants."""
-        lines = ['mooring = require "mooring.gateway"', "local data = mooring.data", f"data.chains = {lua(chains)}"]
-        lines.append(f"data.server = {lua(self.table.front_door.server_header)}")
-        for table, values in (("leaves", self.leaves), ("choices", self.choices)):
-            lines += (
-                f"data.{table}[{n}] = (function() return {lua(value)} end)()" for n, value in enumerate(values, 1) if value
-            )
-        return ("\n".join(lines) + "\n").encode()
+
+_GATHERED = ("files", "whose", "groups", "zones", "upstreams", "state", "sets", "refused", "bodies")
 
 
 def digest(content: bytes) -> str:

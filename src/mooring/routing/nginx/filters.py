@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, Word, directive, variable
+from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, Word, directive, printed, variable
 from mooring.routing.nginx.emission import Emission, milliseconds, named, own_errors
 from mooring.routing.nginx.leaves import Unservable, header_name, header_value, template, token
 from mooring.routing.nginx.locations import INTERNAL
@@ -21,17 +21,12 @@ from mooring.routing.table import (
     Speaks,
 )
 
+Places = dict[str, Directive]
+"""The locations that a group of routes needs beside its own, by their names. What is in one is said by its name."""
 
-class Place(list[Directive]):
-    """One server's locations; the internal ones of its routes are added on the way."""
 
-
-def filters_of(emission: Emission, place: Place, route: Route, number: int, data: dict[str, object]) -> Iterable[Directive]:
+def filters_of(emission: Emission, places: Places, route: Route, data: dict[str, object]) -> Iterable[Directive]:
     filters = route.filters
-    changes_answers = data.keys() & {"cors", "response"} or filters.external_auth is not None
-    if changes_answers or (filters.error_pages is not None and isinstance(route.action, Forward)):
-        # What answers in this route's stead looks it up.
-        yield directive("set", Bare("$m_leaf"), str(number))
     if filters.access is not None:
         yield from _access(filters.access)
     if filters.rate is not None:
@@ -49,16 +44,16 @@ def filters_of(emission: Emission, place: Place, route: Route, number: int, data
         yield directive("auth_basic", header_value("off " if realm == "off" else realm))
         yield directive("auth_basic_user_file", Bare(emission.file(lines.encode(), ".users", route.name)))
     if filters.external_auth is not None:
-        yield from _external_auth(emission, place, route, filters.external_auth, number, data)
+        yield from _external_auth(emission, places, route, filters.external_auth, data)
     if isinstance(route.action, Forward):
         for index, mirror in enumerate(filters.mirrors, 1):
-            yield from _mirror(emission, place, route, mirror, number, index)
+            yield from _mirror(emission, places, route, mirror, index)
         if filters.mirrors:
             data["mirrors"] = [
                 {"percent": each.percent, "path": template(each.path) if each.path else None} for each in filters.mirrors
             ]
         if filters.error_pages is not None:
-            yield from _error_pages(emission, place, route, filters.error_pages, number, data)
+            yield from _error_pages(emission, places, route, filters.error_pages, data)
     if "pages" in data:
         # Where answers are taken away from backends, a page is only for what was asked.
         if 502 not in (filters.error_pages or ErrorPages((), "")).statuses:
@@ -122,22 +117,22 @@ def _rate(emission: Emission, rate: RateLimit) -> Iterable[Directive]:
 
 
 def _external_auth(
-    emission: Emission, place: Place, route: Route, auth: ExternalAuth, number: int, data: dict[str, object]
+    emission: Emission, places: Places, route: Route, auth: ExternalAuth, data: dict[str, object]
 ) -> Iterable[Directive]:
     cluster = emission.table.clusters.get(auth.cluster)
     if cluster is None or cluster.speaks is not Speaks.HTTP1:
         raise Unservable(f"the authentication server {auth.cluster!r} is not there or does not speak HTTP/1.1")
-    path = f"{INTERNAL}auth/{number}"
     data["question"] = template(auth.path)
-    place.append(_question(emission, route.name, auth, cluster, number, path))
+    block = _question(emission, route.name, auth, cluster)
+    path = f"{INTERNAL}auth/{_key(block)}"
+    places[path] = directive("location", "=", Bare(path), block=block)
     yield directive("auth_request", Bare(path))
     if auth.sign_in is not None:
         data["sign_in"] = template(auth.sign_in)
-        sign_in = f"@sign-in{number}"
-        place.append(
-            directive("location", Bare(sign_in), block=(directive("content_by_lua_block", Call("sign_in", (number,))),))
+        places["@sign-in"] = directive(
+            "location", Bare("@sign-in"), block=(directive("content_by_lua_block", Call("sign_in")),)
         )
-        yield directive("error_page", "401", "=", Bare(sign_in))
+        yield directive("error_page", "401", "=", Bare("@sign-in"))
     for index, name in enumerate(auth.take):
         source = "upstream_http_" + re.sub(r"[^a-z0-9]", "_", header_name(name).lower())
         yield directive("auth_request_set", Bare(f"$m_take{index}"), variable(source))
@@ -145,7 +140,12 @@ def _external_auth(
     data["auth_cookies"] = "always" if auth.always_set_cookie else "good"
 
 
-def _question(emission: Emission, name: str, auth: ExternalAuth, cluster: Cluster, number: int, path: str) -> Directive:
+def _key(block: Iterable[Directive]) -> str:
+    """Says all that is in it. Raises ValueError for what cannot be written down."""
+    return named(printed(block).text)
+
+
+def _question(emission: Emission, name: str, auth: ExternalAuth, cluster: Cluster) -> tuple[Directive, ...]:
     headers: dict[str, Word] = {
         "Host": auth.host,
         "Content-Length": "",
@@ -153,60 +153,51 @@ def _question(emission: Emission, name: str, auth: ExternalAuth, cluster: Cluste
         "X-Original-Method": variable("request_method"),
         "X-Sent-From": "mooring",
     }
-    block = (
+    return (
         directive("internal"),
         directive("client_max_body_size", "0"),
-        directive("rewrite_by_lua_block", Call("question", (number,))),
+        directive("rewrite_by_lua_block", Call("question")),
         directive("proxy_pass_request_body", "off"),
         *((directive("proxy_method", token(auth.method)),) if auth.method else ()),
         *headers_for(emission, "proxy", headers, auth.give, emission.headers),
         *(directive(f"proxy_{each}_timeout", milliseconds(auth.timeout)) for each in ("connect", "read", "send")),
-        directive("proxy_pass", Bare(upstream(emission, cluster, 0))),
+        directive("proxy_pass", Bare(upstream(emission, cluster))),
         *upstream_tls(emission, "proxy", cluster.tls, name),
     )
-    return directive("location", "=", Bare(path), block=block, source=name)
 
 
-def _mirror(emission: Emission, place: Place, route: Route, mirror: Mirror, number: int, index: int) -> Iterable[Directive]:
+def _mirror(emission: Emission, places: Places, route: Route, mirror: Mirror, index: int) -> Iterable[Directive]:
     cluster = emission.table.clusters.get(mirror.cluster)
     if cluster is None or cluster.speaks is not Speaks.HTTP1:
         return
-    path = f"{INTERNAL}mirror/{number}/{index}"
     headers: dict[str, Word] = {"Host": mirror.host} if mirror.host else {}
     if not mirror.body:
         headers["Content-Length"] = ""
-    place.append(
-        directive(
-            "location",
-            "=",
-            Bare(path),
-            block=(
-                directive("internal"),
-                directive("client_max_body_size", "0"),
-                directive("rewrite_by_lua_block", Call("mirror", (number, index))),
-                *headers_for(emission, "proxy", headers, (), emission.headers),
-                *(() if mirror.body else (directive("proxy_pass_request_body", "off"),)),
-                directive("proxy_pass", Bare(upstream(emission, cluster, 0))),
-                *upstream_tls(emission, "proxy", cluster.tls, route.name),
-            ),
-            source=route.name,
-        )
+    block = (
+        directive("internal"),
+        directive("client_max_body_size", "0"),
+        directive("rewrite_by_lua_block", Call("mirror", (index,))),
+        *headers_for(emission, "proxy", headers, (), emission.headers),
+        *(() if mirror.body else (directive("proxy_pass_request_body", "off"),)),
+        directive("proxy_pass", Bare(upstream(emission, cluster))),
+        *upstream_tls(emission, "proxy", cluster.tls, route.name),
     )
+    path = f"{INTERNAL}mirror/{_key(block)}"
+    places[path] = directive("location", "=", Bare(path), block=block)
     yield directive("mirror", Bare(path))
     if index == 1:
         yield directive("mirror_request_body", "on" if any(each.body for each in route.filters.mirrors) else "off")
 
 
 def _error_pages(
-    emission: Emission, place: Place, route: Route, pages: ErrorPages, number: int, data: dict[str, object]
+    emission: Emission, places: Places, route: Route, pages: ErrorPages, data: dict[str, object]
 ) -> Iterable[Directive]:
     cluster = emission.table.clusters.get(pages.cluster)
     if cluster is None or cluster.speaks is not Speaks.HTTP1:
         return
-    data["pages"] = {status: f"@page{number}-{status}" for status in pages.statuses}
+    found: dict[int, str] = {}
     yield directive("proxy_intercept_errors", "on")
     for status in pages.statuses:
-        page = f"@page{number}-{status}"
         headers: dict[str, Word] = {
             "X-Code": str(status),
             "X-Format": variable("http_accept"),
@@ -214,19 +205,15 @@ def _error_pages(
             "Content-Length": "",
             **{header_name(name): header_value(value) for name, value in pages.headers},
         }
-        place.append(
-            directive(
-                "location",
-                Bare(page),
-                block=(
-                    directive("rewrite", Bare("^"), Bare("/?"), "break"),
-                    directive("proxy_method", "GET"),
-                    directive("proxy_pass_request_body", "off"),
-                    *headers_for(emission, "proxy", headers, (), emission.headers),
-                    directive("proxy_pass", Bare(upstream(emission, cluster, 0))),
-                    *upstream_tls(emission, "proxy", cluster.tls, route.name),
-                ),
-                source=route.name,
-            )
+        block = (
+            directive("rewrite", Bare("^"), Bare("/?"), "break"),
+            directive("proxy_method", "GET"),
+            directive("proxy_pass_request_body", "off"),
+            *headers_for(emission, "proxy", headers, (), emission.headers),
+            directive("proxy_pass", Bare(upstream(emission, cluster))),
+            *upstream_tls(emission, "proxy", cluster.tls, route.name),
         )
+        page = found[status] = f"@page-{_key(block)}"
+        places[page] = directive("location", Bare(page), block=block)
         yield directive("error_page", str(status), "=", Bare(page))
+    data["pages"] = found

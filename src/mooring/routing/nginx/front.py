@@ -1,9 +1,9 @@
 """What holds for all of NGINX? Processes, limits, the access log, who the client is, readiness and the control socket."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
-from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, directive, variable
+from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, directive, lua, variable
 from mooring.routing.nginx.emission import NOT_FOUND, milliseconds
 from mooring.routing.placement import Placement
 from mooring.routing.table import FrontDoor, RouteTable
@@ -13,40 +13,41 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 _SET = (
     "m_route",
     "m_cluster",
-    "m_flags",
+    "m_group",
     "m_leaf",
+    "m_hsts",
+    "m_flags",
     "m_uri",
     *(f"m_client_{each}" for each in ("verify", "subject", "issuer", "certificate")),
 )
 """Variables that servers and locations set; of one that nobody sets NGINX knows nothing."""
 CONTROL = "private/control.sock"
 """NGINX lets everybody write to its Unix sockets: only the folder keeps others out."""
-CLOSING = "closing"
-"""While this file is in the folder every answer ends its connection."""
 DUMMY = "dummy.pem"
 """Certificate and key that NGINX wants to see; the real ones come from Lua."""
 
+_QUOTE, _NO_FLAGS = '"', "-"
 _LOG = (
     ("time", "time_iso8601", True),
     ("method", "request_method", True),
-    ("scheme", "m_forwarded_proto", True),
-    ("authority", "m_log_authority", True),
-    ("path", "m_log_path", True),
+    ("scheme", "forwarded_proto", True),
+    ("authority", "authority", True),
+    ("path", "path", True),
     ("protocol", "server_protocol", True),
     ("status", "status", False),
-    ("flags", "m_no_flags", True),
+    ("flags", _NO_FLAGS, True),
     ("details", "m_flags", True),
     ("bytes_received", "request_length", False),
     ("bytes_sent", "bytes_sent", False),
     ("duration", "m_milliseconds", False),
     ("client", "remote_addr", True),
-    ("forwarded_for", "m_forwarded_for", True),
+    ("forwarded_for", "forwarded_for", True),
     ("request_id", "m_request_id", True),
-    ("traceparent", "m_log_traceparent", True),
+    ("traceparent", "traceparent", True),
     ("route", "m_route", True),
     ("cluster", "m_cluster", True),
     ("upstream", "upstream_addr", True),
-    ("user_agent", "m_log_user_agent", True),
+    ("user_agent", "user_agent", True),
 )
 """The keys are those of Envoy's, in whose words there are neither flags nor details."""
 _SAID = {"authority": "http_host", "path": "request_uri", "traceparent": "http_traceparent", "user_agent": "http_user_agent"}
@@ -64,11 +65,22 @@ def main_block(placement: Placement, http: Iterable[Directive], front: FrontDoor
         directive("daemon", "off"),
         directive("pid", Bare(f"{placement.folder}/nginx.pid")),
         directive("error_log", "stderr", "warn"),
+        directive("pcre_jit", "on"),
         # Old workers of a reload keep long exchanges (WebSocket) so long.
         directive("worker_shutdown_timeout", "240s"),
         directive("events", block=(directive("worker_connections", str(max(512, min(front.connections * 2, open_files)))),)),
         directive("http", block=http),
     )
+
+
+def data_file(front: FrontDoor, common: str, limit: int) -> bytes:
+    """The Lua file that NGINX loads. `common`: the location that looks routes up serves this group; `limit`: of its bodies, in
+    octets, where others may be larger, or 0."""
+    values = {"server": front.server_header, "common": common, "limit": limit or None}
+    lines = ['mooring = require "mooring.gateway"', "local data = mooring.data"]
+    return "".join(
+        f"{line}\n" for line in (*lines, *(f"data.{name} = {lua(value)}" for name, value in values.items()))
+    ).encode()
 
 
 def http_block(table: RouteTable, placement: Placement, data: str) -> Iterable[Directive]:
@@ -143,7 +155,7 @@ def _tls(front: FrontDoor, folder: str) -> Iterable[Directive]:
 
 def _client(front: FrontDoor) -> Iterable[Directive]:
     """Who the client is, and what is believed about it."""
-    believed = front.trusted_proxies or (("0.0.0.0/0", "::/0") if front.trusted_hops == 1 else ())
+    believed = _believed(front)
     if front.proxy_protocol:
         yield directive("set_real_ip_from", "0.0.0.0/0")
         yield directive("set_real_ip_from", "::/0")
@@ -153,11 +165,36 @@ def _client(front: FrontDoor) -> Iterable[Directive]:
             yield directive("set_real_ip_from", str(ip_network(one, strict=False)))
         yield directive("real_ip_header", "X-Forwarded-For")
         yield directive("real_ip_recursive", "on" if front.trusted_proxies else "off")
-    yield from _forwarded(believed, "proxy_protocol_addr" if front.proxy_protocol else "realip_remote_addr")
+    yield from _forwarded(believed, _peer(front))
 
 
-def _forwarded(believed: Iterable[str], peer: str) -> Iterable[Directive]:
+def forwarded(front: FrontDoor) -> Mapping[str, str]:
+    """The variables that say what backends are told of the way here. Where nobody is believed these are NGINX's own, for a
+    request pays for every one that stands for another."""
+    if _believed(front):
+        return {name: f"m_forwarded_{name}" for name in ("for", *_SEEN)}
+    return {"for": _peer(front), **_SEEN}
+
+
+def is_believing(front: FrontDoor) -> bool:
+    return bool(_believed(front))
+
+
+def _believed(front: FrontDoor) -> tuple[str, ...]:
+    return front.trusted_proxies or (("0.0.0.0/0", "::/0") if front.trusted_hops == 1 else ())
+
+
+def _peer(front: FrontDoor) -> str:
+    return "proxy_protocol_addr" if front.proxy_protocol else "realip_remote_addr"
+
+
+def _forwarded(believed: tuple[str, ...], peer: str) -> Iterable[Directive]:
     """What backends are told: from a peer that is believed its own words, continued; else what is seen here."""
+    if not believed:
+        for name, own in (("for", peer), *_SEEN.items()):
+            yield directive("map", "", Bare(f"$m_forwarded_{name}"), block=(directive("default", variable(own)),))
+        yield directive("map", "", Bare("$m_forwarded"), block=(directive("default", ""),))
+        return
     yield directive(
         "geo",
         Bare(f"${peer}"),
@@ -177,14 +214,14 @@ def _forwarded(believed: Iterable[str], peer: str) -> Iterable[Directive]:
     given = Value((Name("m_trusted"), ":", Name("http_forwarded")))
     believable = directive("~^1:(?<m_rfc_7239>.+)$", variable("m_rfc_7239"))
     yield directive("map", given, Bare("$m_forwarded"), block=(directive("default", ""), believable))
-    for name, own, form in (
-        ("proto", "scheme", "https?"),
-        ("host", "m_authority", "[A-Za-z0-9._:-]+"),
-        ("port", "m_public_port", "[0-9]+"),
-    ):
-        believable = directive(f"~^1:(?<m_given_{name}>{form})$", variable(f"m_given_{name}"))
+    for name, own in _SEEN.items():
+        believable = directive(f"~^1:(?<m_given_{name}>{_FORMS[name]})$", variable(f"m_given_{name}"))
         given = Value((Name("m_trusted"), ":", Name(f"http_x_forwarded_{name}")))
         yield directive("map", given, Bare(f"$m_forwarded_{name}"), block=(directive("default", variable(own)), believable))
+
+
+_SEEN = {"proto": "scheme", "host": "m_authority", "port": "m_public_port"}
+_FORMS = {"proto": "https?", "host": "[A-Za-z0-9._:-]+", "port": "[0-9]+"}
 
 
 def _variables(placement: Placement) -> Iterable[Directive]:
@@ -201,9 +238,9 @@ def _variables(placement: Placement) -> Iterable[Directive]:
         (r"~^(?<m_given_id>[A-Za-z0-9._:-]{1,128})$", variable("m_given_id")),
     )
     # No other protocol is switched to: h2c would carry requests past all rules.
-    asked = Value((Name("server_protocol"), " ", Name("http_upgrade")))
-    yield mapped(asked, "m_connection", "", (r"~*^HTTP/1\.1 websocket$", "upgrade"))
-    yield mapped(asked, "m_upgrade", "", (r"~*^HTTP/1\.1 websocket$", "websocket"))
+    yield mapped(variable("server_protocol"), "m_may_upgrade", "", ("HTTP/1.1", "websocket"))
+    yield mapped(variable("http_upgrade"), "m_upgrade", "", ("websocket", variable("m_may_upgrade")))
+    yield mapped(variable("m_upgrade"), "m_connection", "", ("websocket", "upgrade"))
     # The host that was routed by, with the port that the client wrote: another one never reaches a backend.
     yield mapped(
         variable("http_host"),
@@ -217,9 +254,11 @@ def _variables(placement: Placement) -> Iterable[Directive]:
         variable("server_port"),
         *((str(to), str(of)) for of, to in placement.ports.items()),
     )
+    # Most paths pay for one quick look only.
+    yield mapped(variable("request_uri"), "m_unclean", "", (r"~[%\\#]|//|/\.", variable("m_how_unclean")))
     yield mapped(
         variable("request_uri"),
-        "m_unclean",
+        "m_how_unclean",
         "",
         (r"~*^[^?]*(?:%(?:2f|5c|[01][0-9a-f]|7f)|\\|/(?:\.|%2e){1,2}(?:;|%3b))|#", "bad"),
         (r"~*^[^?]*(?://|/\.|%2e)", "unclean"),
@@ -228,30 +267,39 @@ def _variables(placement: Placement) -> Iterable[Directive]:
         variable("request_time"),
         "m_milliseconds",
         "0",
+        *((f"0.{number:03}", str(number)) for number in range(100)),
         (r"~^0\.0*(?<m_fraction>[1-9]\d*)$", variable("m_fraction")),
         (r"~^(?<m_whole>[1-9]\d*)\.(?<m_rest>\d+)$", Value((Name("m_whole"), Name("m_rest")))),
     )
 
 
 def _log(front: FrontDoor) -> Iterable[Directive]:
-    parts: list[str | Name] = ["{"]
-    for index, (key, name, is_text) in enumerate(_LOG):
-        quote = '"' if is_text else ""
-        parts += (f'{"," if index else ""}"{key}":{quote}', Name(name), quote)
+    """Two forms of the same line, because most requests are ASCII, which costs one look at all that the client has said."""
     for key, name in _SAID.items():
-        cases = (
-            directive("default", "?"),
-            directive("", ""),
-            directive("~^[\\x00-\\x7f]*$", variable(name)),
-            directive(_UTF8, variable(name)),
-        )
+        cases = (directive("default", "?"), directive("", ""), directive(_UTF8, variable(name)))
         yield directive("map", variable(name), Bare(f"$m_log_{key}"), block=cases)
-    yield directive("map", "", Bare("$m_no_flags"), block=(directive("default", "-"),))
-    yield directive("log_format", "mooring", "escape=json", Value((*parts, "}")))
+    said = Value(tuple(map(Name, _SAID.values())))
+    yield directive("map", said, Bare("$m_is_ascii"), block=(directive("default", ""), directive("~^[\\x00-\\x7f]*$", "1")))
+    yield directive(
+        "map", variable("m_is_ascii"), Bare("$m_is_not_ascii"), block=(directive("default", ""), directive("", "1"))
+    )
+    names = {f"forwarded_{name}": own for name, own in forwarded(front).items()}
+    yield directive("log_format", "mooring", "escape=json", _line(names | _SAID))
+    yield directive("log_format", "mooring_any", "escape=json", _line(names | {key: f"m_log_{key}" for key in _SAID}))
     if front.access_log:
-        yield directive("access_log", Bare("/dev/stdout"), "mooring", "buffer=64k", "flush=1s")
+        for form, condition in (("mooring", "m_is_ascii"), ("mooring_any", "m_is_not_ascii")):
+            is_its = Value(("if=", Name(condition)))
+            yield directive("access_log", Bare("/dev/stdout"), form, "buffer=64k", "flush=1s", is_its)
     else:
         yield directive("access_log", "off")
+
+
+def _line(names: Mapping[str, str]) -> Value:
+    parts: list[str | Name] = ["{"]
+    for index, (key, name, is_text) in enumerate(_LOG):
+        parts.append(f'{"," if index else ""}"{key}":{_QUOTE if is_text else ""}')
+        parts += [name if name == _NO_FLAGS else Name(names.get(name, name)), _QUOTE if is_text else ""]
+    return Value((*parts, "}"))
 
 
 def _own_servers(placement: Placement) -> Iterable[Directive]:

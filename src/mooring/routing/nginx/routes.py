@@ -1,10 +1,10 @@
-"""What does NGINX do with a request once its route is known? The directives of one location."""
+"""What does NGINX do with a request once its route is known? What its group of routes does, and what Lua does for it alone."""
 
 from collections.abc import Iterable, Mapping
 
-from mooring.routing.nginx.config import Bare, Call, Directive, directive
-from mooring.routing.nginx.emission import Emission
-from mooring.routing.nginx.filters import Place, filters_of
+from mooring.routing.nginx.config import Call, Directive, directive
+from mooring.routing.nginx.emission import Emission, named, set_name
+from mooring.routing.nginx.filters import Places, filters_of
 from mooring.routing.nginx.leaves import header_value, leaf_data, replaced, template
 from mooring.routing.nginx.upstreams import forward
 from mooring.routing.table import (
@@ -22,36 +22,43 @@ def answer_of(route: Route, status: int, because: str) -> Route:
     return Route(route.name, route.match, Answer(status, because=because), source=route.source)
 
 
-def arm(emission: Emission, place: Place, route: Route, cluster_name: str) -> tuple[Directive, ...]:
-    """The location's block for this route and, if it forwards, this one of its clusters. Raises ValueError for what cannot be
-    written down."""
+def arm(emission: Emission, route: Route, cluster_name: str) -> dict[str, object]:
+    """What the look-up says of this route and, if it forwards, this one of its clusters: its cluster, set, group and leaf.
+    Raises ValueError for what cannot be written down."""
     action = route.action
     if not isinstance(action, Forward):
-        return _own_answer(emission, place, route, action)
+        return _own_answer(emission, route, action)
     cluster = emission.table.clusters.get(cluster_name)
     if cluster is None or cluster.speaks is Speaks.OPAQUE:
-        return _own_answer(emission, place, route, Answer(503, because="no such backend"))
+        return _own_answer(emission, route, Answer(503, because="no such backend"))
     data: dict[str, object] = leaf_data(emission, route, action)
-    number = emission.leaf(data)
     sticky = action.affinity is not None or bool(action.hash_on)
-    block: list[Directive] = [
-        directive("set", Bare("$m_route"), _shown(route.name)),
-        directive("set", Bare("$m_cluster"), _shown(cluster.name)),
-    ]
+    places: Places = {}
+    block = [*_silent(route), *filters_of(emission, places, route, data)]
+    block += _lua(data, least=not sticky and cluster.balance in (Balance.LEAST_REQUEST, Balance.EWMA))
+    block += forward(emission, route, cluster, sticky)
+    emission.bodies.add(route.policy.body)
+    return {
+        "cluster": shown(cluster.name),
+        "set": set_name(cluster.where),
+        "group": emission.group(block, places, route.name),
+        "leaf": emission.leaf(data) or None,
+        "body": route.policy.body or None,
+    }
+
+
+def shown(name: str) -> str:
+    """For the access log, whatever it holds; two names are never shown alike."""
+    written = "".join(character if character.isprintable() else "?" for character in name)[:500]
+    return written if written == name else f"{written}~{named(name)}"
+
+
+def _silent(route: Route) -> Iterable[Directive]:
     if not route.policy.access_log:
-        block.append(directive("access_log", "off"))
-    block += filters_of(emission, place, route, number, data)
-    block += _lua(number, data, least=not sticky and cluster.balance in (Balance.LEAST_REQUEST, Balance.EWMA))
-    block += forward(emission, route, cluster, number if sticky else 0)
-    return tuple(block)
+        yield directive("access_log", "off")
 
 
-def _shown(name: str) -> str:
-    """For the access log, whatever it holds."""
-    return "".join(character if character.isprintable() else "?" for character in name)[:500]
-
-
-def _own_answer(emission: Emission, place: Place, route: Route, action: Redirect | Answer) -> tuple[Directive, ...]:
+def _own_answer(emission: Emission, route: Route, action: Redirect | Answer) -> dict[str, object]:
     data = leaf_data(emission, route, action)
     if isinstance(action, Answer):
         header_value(action.content_type)
@@ -65,20 +72,17 @@ def _own_answer(emission: Emission, place: Place, route: Route, action: Redirect
             "path": replaced(route, action.path) if action.path else None,
             "url": template(action.url) if action.url else None,
         }
-    number = emission.leaf(data)
-    block = [directive("set", Bare("$m_route"), _shown(route.name))]
-    if not route.policy.access_log:
-        block.append(directive("access_log", "off"))
-    block += filters_of(emission, place, route, number, data)
-    block += _lua(number, data)
-    block.append(directive("content_by_lua_block", Call("act", (number,))))
-    return tuple(block)
+    places: Places = {}
+    block = [*_silent(route), *filters_of(emission, places, route, data)]
+    block += _lua(data)
+    block.append(directive("content_by_lua_block", Call("act")))
+    return {"group": emission.group(block, places, route.name), "leaf": emission.leaf(data)}
 
 
-def _lua(number: int, data: Mapping[str, object], least: bool = False) -> Iterable[Directive]:
+def _lua(data: Mapping[str, object], least: bool = False) -> Iterable[Directive]:
     if data.keys() & {"cors", "add", "rewrite"}:
-        yield directive("rewrite_by_lua_block", Call("request", (number,)))
+        yield directive("rewrite_by_lua_block", Call("request"))
     if data.keys() & {"cors", "response", "affinity", "auth_cookies"}:
-        yield directive("header_filter_by_lua_block", Call("answer", (number,)))
+        yield directive("header_filter_by_lua_block", Call("answer"))
     if least:
         yield directive("log_by_lua_block", Call("done"))

@@ -1,22 +1,24 @@
-"""Which server of NGINX takes a request? One for each virtual host, on every listener that has it.
+"""Which server of NGINX takes a connection? One for each listener, and one for each host that asks for clients' certificates.
 
-NGINX looks a host up in its own way; hosts that are wildcards become expressions, the longest first, because `*.foo.com` to
-NGINX means any number of labels. What the chains of a TLS listener do not share becomes a condition on the routes: the name
-that the connection asked for.
+The host is looked up with the path, by Lua. Wildcards stand for one label or for any number, as their virtual hosts say. What
+the chains of a TLS listener do not share becomes a condition on the routes: the name that the connection asked for.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
 
-from mooring.routing.nginx.choices import OnChain, locations_of
 from mooring.routing.nginx.config import Bare, Call, Directive, directive, variable
-from mooring.routing.nginx.emission import NOT_FOUND, Emission, error_locations, named, own_errors
-from mooring.routing.nginx.front import CLOSING, listens
+from mooring.routing.nginx.data import encoded
+from mooring.routing.nginx.emission import Emission, error_locations, named, own_errors
+from mooring.routing.nginx.front import listens
 from mooring.routing.nginx.locations import INTERNAL
+from mooring.routing.nginx.memo import Memo
 from mooring.routing.nginx.routes import answer_of
+from mooring.routing.nginx.trees import OnChain, Tree
 from mooring.routing.table import (
     Chain,
     ClientCertificates,
@@ -28,78 +30,122 @@ from mooring.routing.table import (
 )
 
 _HOST = re.compile(r"(\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)")
+_REFUSED = "this host's configuration was refused"
 
 
-class Server(Struct, frozen=True):
-    """`views`: what the chains make of this host. `clients`: of the chain that asks for the same name."""
+class Host(Struct, frozen=True):
+    """`views`: what the chains make of it. `clients`: of the chain that asks for the same name, with all of its names."""
 
-    host: str
+    name: str
     many_labels: bool
     views: tuple[OnChain, ...]
     clients: ClientCertificates | None
-    listeners: tuple[Listener, ...]
+    asked_for: tuple[str, ...]
 
 
-def chain_numbers(listener: Listener) -> dict[str, int]:
-    """Which chain a server name belongs to."""
-    return {name: number for number, chain in enumerate(listener.chains, 1) for name in reversed(chain.server_names)}
+class Door(Struct, frozen=True):
+    """One listener's servers. `index`: what Lua looks a host up in."""
+
+    listener: Listener
+    own: tuple[tuple[Host, frozenset[str]], ...]
+    """Hosts with a server of their own."""
+    groups: frozenset[str]
+    index: bytes
+    hsts: str
+    """What most hosts that say something of HSTS say."""
 
 
-def server_blocks(emission: Emission) -> Iterator[Directive]:
-    merged: dict[tuple[object, ...], Server] = {}
-    for listener in emission.table.listeners:
-        for server in _servers(listener):
-            # A virtual host that two listeners share is written once; not two TLS ones, whose certificates may differ.
-            key: tuple[object, ...] = (
-                server.host,
-                server.many_labels,
-                tuple((id(view.host), view.listener, view.chain) for view in server.views),
-                id(server.clients) if server.clients else 0,
-            )
-            before = merged.get(key)
-            if before is None:
-                merged[key] = server
-            elif not (listener.is_tls and any(each.is_tls for each in before.listeners)):
-                merged[key] = msgspec.structs.replace(before, listeners=(*before.listeners, listener))
-            else:
-                merged[(*key, listener.name)] = server
-    groups: dict[tuple[object, ...], list[Server]] = {}
-    for server in sorted(merged.values(), key=lambda each: -len(each.host)):
-        # Hosts of one virtual host share a block.
-        key = (
-            tuple((id(view.host), view.listener, view.chain) for view in server.views),
-            server.many_labels,
-            id(server.clients) if server.clients else 0,
-            tuple(each.name for each in server.listeners),
-            server.host.startswith("*") and server.host,
-        )
-        groups.setdefault(key, []).append(server)
-    for servers in groups.values():
-        yield _block(emission, servers)
-    for listener in emission.table.listeners:
-        if "*" not in {host for chain in listener.chains for each in chain.virtual_hosts for host in each.hosts}:
-            yield _nobody(emission, listener)
-        for chain in listener.chains:
+def door(emission: Emission, listener: Listener, memo: Memo) -> Door:
+    hosts: dict[str, object] = {}
+    own: list[tuple[Host, frozenset[str]]] = []
+    groups: set[str] = set()
+    usual = _usual(listener)
+    for host in _hosts(listener):
+        name = f"host {host.name}"
+        emission.whose[name] = host.views[0].host.source
+        if not _HOST.fullmatch(host.name):
+            emission.refused[name] = f"{host.name!r} is not a host's name"
+            continue
+        views = host.views
+        if name in emission.quarantined:
+            emission.refused[name] = emission.quarantined[name]
+            first = views[0].host
+            answers = tuple(answer_of(route, 500, _REFUSED) for route in first.routes)
+            views = (OnChain(msgspec.structs.replace(first, routes=answers)),)
+        made: Tree = memo.tree(emission, views)
+        groups |= made.groups
+        hsts = next((view.host.hsts for view in views if view.host.hsts), "") if listener.is_tls else ""
+        hosts[host.name] = {"tree": made.key, "many": host.many_labels or None, "hsts": _exception(hsts, usual)}
+        if host.clients is not None and name not in emission.quarantined:
+            own.append((host, made.groups))
+    index = encoded({"hosts": hosts, "chains": _chains(listener) if listener.is_tls else None})
+    return Door(listener, tuple(own), frozenset(groups), index, usual)
+
+
+def _usual(listener: Listener) -> str:
+    if not listener.is_tls:
+        return ""
+    found = Counter(host.hsts for chain in listener.chains for host in chain.virtual_hosts if host.hsts)
+    return max(found, key=lambda value: (found[value], value)) if found else ""
+
+
+def _exception(hsts: str, usual: str) -> str | None:
+    """What Lua must say for this host; `-` is that the backend's word stands."""
+    return None if hsts == usual else hsts or "-"
+
+
+def server_blocks(emission: Emission, doors: Iterable[Door], common: str, body: int) -> Iterator[Directive]:
+    """`common`: the group that is served where routes are looked up, with bodies of so many octets."""
+    for each in doors:
+        yield _server(emission, each, None, each.groups, common, body)
+        for host, groups in each.own:
+            yield _server(emission, each, host, groups, common, body)
+        for chain in each.listener.chains:
             if isinstance(chain.tls, Passthrough):
-                yield _refused(emission, listener, chain)
+                yield _refused(emission, each.listener, chain)
 
 
-def _servers(listener: Listener) -> Iterator[Server]:
+def _hosts(listener: Listener) -> Iterator[Host]:
     """Each host that a chain has, as every chain sees it: one that has it not may have a wildcard for it, or `*`."""
-    chains = [(number, chain) for number, chain in enumerate(listener.chains, 1) if not isinstance(chain.tls, Passthrough)]
-    found = {id(chain): _by_host(chain) for _, chain in chains}
-    hosts = dict.fromkeys(
-        (host, each.many_labels) for _, chain in chains for each in chain.virtual_hosts for host in each.hosts
-    )
-    for host, many_labels in hosts:
+    chains = [chain for chain in listener.chains if not isinstance(chain.tls, Passthrough)]
+    kinds = {id(chain.virtual_hosts): (_name(chain), _by_host(chain)) for chain in reversed(chains)}
+    hosts: dict[str, bool] = {}
+    for each in (each for _, by_host in reversed(kinds.values()) for each in by_host.values()):
+        for host in each.hosts:
+            hosts.setdefault(host, each.many_labels)
+    clients = {
+        name: chain
+        for chain in reversed(chains)
+        if isinstance(chain.tls, Terminate) and chain.tls.clients is not None
+        for name in chain.server_names
+    }
+    for host, many_labels in hosts.items():
         views = [
-            OnChain(virtual_host, listener.name, number)
-            for number, chain in chains
-            if (virtual_host := _seen(found[id(chain)], host)) is not None
+            OnChain(virtual_host, chain)
+            for chain, by_host in reversed(kinds.values())
+            if (virtual_host := _seen(by_host, host)) is not None
         ]
-        if len(views) == len(chains) and all(view.host is views[0].host for view in views):
+        if len(views) == len(kinds) and all(view.host is views[0].host for view in views):
             views = [OnChain(views[0].host)]
-        yield Server(host, many_labels, tuple(views), _clients(listener.chains, host), (listener,))
+        chain = clients.get(host)
+        asks = chain.tls.clients if chain is not None and isinstance(chain.tls, Terminate) else None
+        yield Host(host, many_labels, tuple(views), asks, chain.server_names if chain is not None else ())
+
+
+def _name(chain: Chain) -> str:
+    return chain.server_names[0] if chain.server_names else "*"
+
+
+def _chains(listener: Listener) -> Mapping[str, str]:
+    """Which chain a server name belongs to: chains of the same virtual hosts are one."""
+    names: dict[int, str] = {}
+    for chain in listener.chains:
+        names.setdefault(id(chain.virtual_hosts), _name(chain))
+    return {
+        name: "" if isinstance(chain.tls, Passthrough) else names[id(chain.virtual_hosts)]
+        for chain in reversed(listener.chains)
+        for name in chain.server_names
+    }
 
 
 def _by_host(chain: Chain) -> dict[str, VirtualHost]:
@@ -118,13 +164,6 @@ def _seen(by_host: Mapping[str, VirtualHost], host: str) -> VirtualHost | None:
     return by_host.get("*")
 
 
-def _clients(chains: Iterable[Chain], host: str) -> ClientCertificates | None:
-    for chain in chains:
-        if host in chain.server_names and isinstance(chain.tls, Terminate):
-            return chain.tls.clients
-    return None
-
-
 def server_name(host: str, many_labels: bool) -> str:
     if host == "*":
         return "_"
@@ -133,52 +172,76 @@ def server_name(host: str, many_labels: bool) -> str:
     return ("~^.+" if many_labels else r"~^[^.]+") + re.escape(host[1:]) + "$"
 
 
-def _block(emission: Emission, servers: list[Server]) -> Directive:
-    first = servers[0]
-    name = f"host {first.host}"
-    emission.whose[name] = first.views[0].host.source
-    good = [server.host for server in servers if _HOST.fullmatch(server.host)]
-    for server in servers:
-        if server.host not in good:
-            emission.refused[name] = f"{server.host!r} is not a host's name"
-    block: list[Directive] = []
-    for listener in first.listeners:
-        block += _listens(emission, listener, default="*" in good)
-    block += (directive("server_name", Bare(server_name(host, first.many_labels))) for host in good or ["invalid.invalid"])
-    secured = [listener.name for listener in first.listeners if listener.is_tls]
-    views = first.views
-    if secured:
-        block.append(directive("ssl_certificate_by_lua_block", Call("certificate", (secured[0],))))
-        if first.clients is not None and name not in emission.quarantined:
-            block += _client_certificates(emission, first, name)
-        block += _hsts(emission, next((view.host.hsts for view in views if view.host.hsts), ""))
-    if name in emission.quarantined:
-        emission.refused[name] = emission.quarantined[name]
-        virtual_host = views[0].host
-        answers = tuple(answer_of(route, 500, "this host's configuration was refused") for route in virtual_host.routes)
-        views = (OnChain(msgspec.structs.replace(virtual_host, routes=answers)),)
-    block += _common(emission)
-    block += locations_of(emission, views)
-    return directive("server", block=block, source=name)
-
-
-def _hsts(emission: Emission, value: str) -> Iterable[Directive]:
-    """In place of the backend's, unless the route sets one by itself."""
-    if value:
-        name = f"m_hsts_{named(value)}"
-        emission.zones.setdefault(
-            name,
-            (
-                directive(
-                    "map",
-                    variable("sent_http_strict_transport_security"),
-                    Bare(f"${name}"),
-                    block=(directive("default", ""), directive("", value)),
-                ),
+def _server(emission: Emission, each: Door, host: Host | None, groups: frozenset[str], common: str, body: int) -> Directive:
+    """Of one host, or of the rest."""
+    listener = each.listener
+    block = [*_listens(emission, listener, default=host is None or host.name == "*")]
+    block.append(directive("server_name", Bare(server_name(host.name, host.many_labels) if host else "_")))
+    if listener.is_tls:
+        block.append(directive("ssl_certificate_by_lua_block", Call("certificate", (listener.name,))))
+        if host is not None:
+            block += _client_certificates(emission, host)
+        block += _hsts(emission, each.hsts)
+    block += _ways(listener.name)
+    block.append(
+        directive(
+            "location",
+            "/",
+            block=(
+                directive("client_max_body_size", str(body)),
+                directive("set_by_lua_block", Bare("$m_route"), Call("find", (listener.name,))),
+                directive("if", Bare("($m_group)"), block=(directive("rewrite_by_lua_block", Call("go")),)),
+                *(one for one in emission.groups[common].block if one.name != "client_max_body_size"),
             ),
         )
-        yield from (directive(f"{way}_hide_header", "Strict-Transport-Security") for way in ("proxy", "grpc"))
-        yield directive("add_header", "Strict-Transport-Security", variable(name), "always")
+    )
+    places: dict[str, Directive] = {}
+    for name in sorted(groups | {common}):
+        group = emission.groups[name]
+        block.append(directive("location", Bare(name), block=group.block, source=name))
+        for place, location in group.places.items():
+            places.setdefault(place, msgspec.structs.replace(location, source=name))
+    return directive("server", block=(*block, *places.values()), source=f"host {host.name}" if host else "")
+
+
+def _hsts(emission: Emission, usual: str) -> Iterable[Directive]:
+    """In place of the backend's, unless the route sets one by itself."""
+    if not usual:
+        return
+    wanted, shown = f"m_hsts_wanted_{named(usual)}", f"m_hsts_{named(usual)}"
+    default, backends = variable("m_hsts"), variable("upstream_http_strict_transport_security")
+    cases = (directive("default", default), directive("", usual), directive("-", backends))
+    unless = (directive("default", ""), directive("", variable(wanted)))
+    emission.zones[shown] = (
+        directive("map", variable("m_hsts"), Bare(f"${wanted}"), block=cases),
+        directive("map", variable("sent_http_strict_transport_security"), Bare(f"${shown}"), block=unless),
+    )
+    yield from (directive(f"{way}_hide_header", "Strict-Transport-Security") for way in ("proxy", "grpc"))
+    yield directive("add_header", "Strict-Transport-Security", variable(shown), "always")
+
+
+def _ways(listener: str) -> Iterable[Directive]:
+    """What every server has: errors, and the way that unclean paths and ending connections take."""
+    yield from own_errors()
+    yield from error_locations()
+    inner = (
+        directive("set", Bare("$m_uri"), Bare("$uri")),
+        directive("rewrite", Bare("^"), Bare(INTERNAL + "unclean"), "last"),
+    )
+    yield directive("if", Bare("($m_unclean)"), block=inner)
+    unclean = (
+        directive("internal"),
+        directive("client_max_body_size", "0"),
+        directive("rewrite_by_lua_block", Call("detour")),
+    )
+    yield directive("location", "=", Bare(INTERNAL + "unclean"), block=unclean)
+    yield directive("location", Bare(INTERNAL), block=(directive("internal"),))
+    closing = (
+        directive("keepalive_timeout", "0"),
+        directive("client_max_body_size", "0"),
+        directive("rewrite_by_lua_block", Call("last", (listener,))),
+    )
+    yield directive("location", Bare("@closing"), block=closing)
 
 
 def _listens(emission: Emission, listener: Listener, default: bool) -> Iterable[Directive]:
@@ -192,8 +255,8 @@ def _listens(emission: Emission, listener: Listener, default: bool) -> Iterable[
         yield directive("listen", Bare(address), *words)
 
 
-def _client_certificates(emission: Emission, server: Server, name: str) -> Iterable[Directive]:
-    clients = server.clients
+def _client_certificates(emission: Emission, host: Host) -> Iterable[Directive]:
+    clients, name = host.clients, f"host {host.name}"
     assert clients is not None
     modes = {Verify.REQUIRED: "on", Verify.OPTIONAL: "optional", Verify.OPTIONAL_UNVERIFIED: "optional_no_ca"}
     yield directive("ssl_verify_client", modes[clients.verify])
@@ -201,56 +264,13 @@ def _client_certificates(emission: Emission, server: Server, name: str) -> Itera
     yield directive("ssl_verify_depth", str(clients.depth))
     if clients.revoked:
         yield directive("ssl_crl", Bare(emission.file(clients.revoked, ".pem", name)))
-    for name, value in (("verify", "verify"), ("subject", "s_dn"), ("issuer", "i_dn")):
-        yield directive("set", Bare(f"$m_client_{name}"), Bare(f"$ssl_client_{value}"))
+    for part, value in (("verify", "verify"), ("subject", "s_dn"), ("issuer", "i_dn")):
+        yield directive("set", Bare(f"$m_client_{part}"), Bare(f"$ssl_client_{value}"))
     if clients.hand_on:
         yield directive("set", Bare("$m_client_certificate"), Bare("$ssl_client_escaped_cert"))
-    for listener in server.listeners:
-        number = chain_numbers(listener).get(server.host)
-        if listener.is_tls and number:
-            unverified = Call("unverified", (listener.name, number, clients.error_page))
-            yield directive("error_page", "495", "496", "=", Bare("@unverified"))
-            yield directive("location", Bare("@unverified"), block=(directive("content_by_lua_block", unverified),))
-
-
-def _common(emission: Emission) -> Iterable[Directive]:
-    """What every server has: the failed backend, and the way that unclean paths and ending connections take."""
-    yield from own_errors()
-    yield from error_locations()
-    for condition, where in (
-        (("-f", Bare(f"{emission.placement.folder}/{CLOSING}")), "close"),
-        ((Bare("$m_unclean"),), "unclean"),
-    ):
-        inner = (
-            directive("set", Bare("$m_uri"), Bare("$uri")),
-            directive("rewrite", Bare("^"), Bare(INTERNAL + where), "last"),
-        )
-        yield directive("if", *_parenthesised(condition), block=inner)
-    for where, more in (("close", (directive("keepalive_timeout", "0"),)), ("unclean", ())):
-        block = (
-            directive("internal"),
-            *more,
-            directive("client_max_body_size", "0"),
-            directive("rewrite_by_lua_block", Call("detour")),
-        )
-        yield directive("location", "=", Bare(INTERNAL + where), block=block)
-
-
-def _parenthesised(words: tuple[str | Bare, ...]) -> tuple[str | Bare, ...]:
-    """NGINX takes the parentheses of `if` for parts of its words."""
-    texts = [word.text if isinstance(word, Bare) else word for word in words]
-    texts[0], texts[-1] = "(" + texts[0], texts[-1] + ")" if len(texts) > 1 else "(" + texts[0] + ")"
-    return tuple(map(Bare, texts))
-
-
-def _nobody(emission: Emission, listener: Listener) -> Directive:
-    """Hosts that nobody has."""
-    block = [*_listens(emission, listener, default=True), directive("server_name", Bare("_"))]
-    if listener.is_tls:
-        block.append(directive("ssl_certificate_by_lua_block", Call("certificate", (listener.name,))))
-    return directive(
-        "server", block=(*block, *own_errors(), *error_locations(), directive("location", "/", block=(NOT_FOUND,)))
-    )
+    unverified = Call("unverified", (clients.error_page, *host.asked_for))
+    yield directive("error_page", "495", "496", "=", Bare("@unverified"))
+    yield directive("location", Bare("@unverified"), block=(directive("content_by_lua_block", unverified),))
 
 
 def _refused(emission: Emission, listener: Listener, chain: Chain) -> Directive:

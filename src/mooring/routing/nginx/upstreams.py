@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 
 from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, Word, directive, variable
 from mooring.routing.nginx.emission import Emission, milliseconds, named, set_name
+from mooring.routing.nginx.front import forwarded, is_believing
 from mooring.routing.nginx.leaves import Unservable, header_name, header_value
 from mooring.routing.table import (
     DEFAULT_POLICY,
     Balance,
     Cluster,
+    FrontDoor,
     Policy,
     Retry,
     RetryOn,
@@ -30,7 +32,7 @@ _PASS = {
 }
 
 
-def forward(emission: Emission, route: Route, cluster: Cluster, sticky: int) -> Iterable[Directive]:
+def forward(emission: Emission, route: Route, cluster: Cluster, sticky: bool) -> Iterable[Directive]:
     module, _ = _PASS[cluster.speaks]
     policy, filters = route.policy, route.filters
     for name, value in limits(module, policy):
@@ -56,7 +58,7 @@ def forward(emission: Emission, route: Route, cluster: Cluster, sticky: int) -> 
         if headers or filters.request_headers.set:
             yield from headers_for(emission, module, headers, filters.request_headers.set, emission.headers)
         yield from upstream_tls(emission, module, cluster.tls, route.name)
-    yield directive(f"{module}_pass", Bare(upstream(emission, cluster, sticky)))
+    yield directive(f"{module}_pass", Bare(routed(emission, cluster, sticky)))
 
 
 def limits(module: str, policy: Policy) -> Iterable[tuple[str, str]]:
@@ -106,21 +108,30 @@ def retries(module: str, retry: Retry) -> Iterable[Directive]:
         yield directive(f"{module}_next_upstream_timeout", milliseconds(retry.timeout))
 
 
-def upstream(emission: Emission, cluster: Cluster, sticky: int) -> str:
-    """Where a `*_pass` points: an upstream of this cluster, or with `sticky` (a leaf's number) of this leaf alone."""
-    name = f"leaf-{sticky}" if sticky else f"cluster-{named(cluster.name)}"
+def routed(emission: Emission, cluster: Cluster, sticky: bool) -> str:
+    """Where a route's `*_pass` points: an upstream of all clusters that are spoken to alike. The look-up has written down which
+    one it is, so a new cluster needs no reload; kept connections are told apart by their addresses."""
+    emission.sets[set_name(cluster.where)] = cluster.where
+    balance = "sticky" if sticky else "least" if cluster.balance in (Balance.LEAST_REQUEST, Balance.EWMA) else "round_robin"
+    alike = f"{cluster.speaks.value} {cluster.tls!r} {balance}"
+    return _upstream(emission, cluster, f"routed-{named(alike)}", Call(balance), kept=512)
+
+
+def upstream(emission: Emission, cluster: Cluster) -> str:
+    """An upstream of this cluster alone, for what the proxy asks by itself."""
+    members = set_name(cluster.where)
+    emission.sets[members] = cluster.where
+    return _upstream(
+        emission, cluster, f"cluster-{named(cluster.name + repr(cluster.tls))}", Call("of_set", (members,)), kept=64
+    )
+
+
+def _upstream(emission: Emission, cluster: Cluster, name: str, balancer: Call, kept: int) -> str:
     if name not in emission.upstreams:
-        members = set_name(cluster.where)
-        emission.sets[members] = cluster.where
-        if sticky:
-            call = Call("sticky", (sticky, members))
-        else:
-            least = cluster.balance in (Balance.LEAST_REQUEST, Balance.EWMA)
-            call = Call("least" if least else "round_robin", (members,))
         block = (
             directive("server", Bare("0.0.0.1")),
-            directive("balancer_by_lua_block", call),
-            directive("keepalive", "64"),
+            directive("balancer_by_lua_block", balancer),
+            directive("keepalive", str(kept)),
             directive("keepalive_requests", "1000000"),
         )
         emission.upstreams[name] = directive("upstream", Bare(name), block=block)
@@ -159,29 +170,34 @@ _CLAIMS = (
 """Those of X-Envoy-* would steer an Envoy beside the backend."""
 
 
-def common_headers() -> dict[str, Value | str]:
-    """What every backend is told; a location that sets any header must repeat them all."""
+def common_headers(front: FrontDoor, has_clients: bool) -> dict[str, Value | str]:
+    """What every backend is told; a location that sets any header must repeat them all. `has_clients`: of some host's clients
+    certificates are asked for. An empty text is not sent, and costs a request nothing."""
+    way = {name: variable(of) for name, of in forwarded(front).items()}
+    client = {
+        name: variable(f"m_client_{name}") if has_clients else "" for name in ("verify", "subject", "issuer", "certificate")
+    }
     return {
         "Host": variable("m_authority"),
         "Connection": variable("m_connection"),
         "Upgrade": variable("m_upgrade"),
         "HTTP2-Settings": "",
         "X-Real-IP": variable("remote_addr"),
-        "X-Forwarded-For": variable("m_forwarded_for"),
+        "X-Forwarded-For": way["for"],
         # As it came, whoever said so.
         "X-Original-Forwarded-For": variable("http_x_forwarded_for"),
-        "X-Forwarded-Proto": variable("m_forwarded_proto"),
-        "X-Forwarded-Scheme": variable("m_forwarded_proto"),
-        "X-Scheme": variable("m_forwarded_proto"),
-        "X-Forwarded-Host": variable("m_forwarded_host"),
-        "X-Forwarded-Port": variable("m_forwarded_port"),
+        "X-Forwarded-Proto": way["proto"],
+        "X-Forwarded-Scheme": way["proto"],
+        "X-Scheme": way["proto"],
+        "X-Forwarded-Host": way["host"],
+        "X-Forwarded-Port": way["port"],
         "X-Request-ID": variable("m_request_id"),
-        "ssl-client-verify": variable("m_client_verify"),
-        "ssl-client-subject-dn": variable("m_client_subject"),
-        "ssl-client-issuer-dn": variable("m_client_issuer"),
-        "ssl-client-cert": variable("m_client_certificate"),
-        "Forwarded": variable("m_forwarded"),
-        # What only a proxy may say: an empty value is not sent, and costs no request anything.
+        "ssl-client-verify": client["verify"],
+        "ssl-client-subject-dn": client["subject"],
+        "ssl-client-issuer-dn": client["issuer"],
+        "ssl-client-cert": client["certificate"],
+        "Forwarded": variable("m_forwarded") if is_believing(front) else "",
+        # What only a proxy may say.
         **dict.fromkeys(_CLAIMS, ""),
     }
 

@@ -14,6 +14,7 @@ from mooring.routing.table import (
     Route,
     Template,
 )
+from mooring.routing.xds import passwords
 
 Text = str | Template
 
@@ -32,6 +33,8 @@ def context(route: Route, body: int) -> Struct | None:
         out["auth"] = _auth(filters.external_auth, filters.satisfy_any and filters.access is not None)
     if filters.basic_auth is not None:
         out["realm"] = filters.basic_auth.realm.replace("\\", "").replace('"', "")
+        if passwords.is_by_script(filters.basic_auth):
+            out["users"] = dict(passwords.users(filters.basic_auth))
     if isinstance(route.action, Redirect) and not is_native(route.action):
         out["redirect"] = _redirect(route.action, route.match.path)
     if not is_literal(filters.request_headers):

@@ -41,9 +41,8 @@ from mooring.routing.table import (
     Route,
     Speaks,
 )
-from mooring.routing.xds import patterns, script
+from mooring.routing.xds import passwords, patterns, script
 from mooring.routing.xds.context import context
-from mooring.routing.xds.refusals import sha_users
 from mooring.routing.xds.wire import encoded, field, packed, repeated, seconds, split
 
 ACCESS = "mooring.access"
@@ -88,7 +87,10 @@ def chain() -> tuple[HttpFilter, ...]:
 
 
 def router() -> HttpFilter:
-    return HttpFilter(name=ROUTER, typed_config=packed(Router(suppress_envoy_headers=True)))
+    wish = Router(suppress_envoy_headers=True)
+    # Counts by status and histograms of each cluster would be a thirtieth of a request's cost; the access log tells them.
+    wish.dynamic_stats.value = False
+    return HttpFilter(name=ROUTER, typed_config=packed(wish))
 
 
 def upgrade_chain() -> tuple[HttpFilter, ...]:
@@ -104,12 +106,13 @@ def asked(route: Route, cluster: Cluster | None) -> dict[str, Any]:
         out[ACCESS] = _access(filters.access, is_shadow)
     if filters.rate is not None and (rate := _rate(filters.rate)) is not None:
         out[RATE] = rate
-    if filters.basic_auth is not None:
+    by_script = filters.basic_auth is not None and passwords.is_by_script(filters.basic_auth)
+    if filters.basic_auth is not None and not by_script:
         out[BASIC_AUTH] = _basic_auth(filters.basic_auth)
     whole, declared = measured(route, cluster)
     if (told := context(route, declared)) is not None:
         out[SCRIPT] = packed(LuaPerRoute(filter_context=told))
-    if filters.external_auth is not None:
+    if filters.external_auth is not None or by_script:
         out[AUTHORISED] = packed(RBACPerRoute(rbac=authorised()))
     if filters.cors is not None:
         out[CORS] = _cors(filters.cors)
@@ -234,7 +237,7 @@ def _always() -> RuntimeFractionalPercent:
 @lru_cache(256)
 def _basic_auth(auth: BasicAuth) -> Any:
     out = BasicAuthPerRoute()
-    out.users.inline_string = "\n".join(f"{name}:{digest}" for name, digest in sha_users(auth))
+    out.users.inline_string = "\n".join(f"{name}:{digest}" for name, digest in passwords.users(auth))
     return packed(out)
 
 

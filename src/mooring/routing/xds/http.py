@@ -187,13 +187,16 @@ def _forwarded(door: Door, front: FrontDoor) -> list[HeaderMutation]:
     out.append(_set("x-original-forwarded-for", "%REQ(X-FORWARDED-FOR)%"))
     if not believed:
         out += [HeaderMutation(remove=name) for name in ("x-forwarded-for", "forwarded")]
+    if believed:
+        out.append(_set("x-forwarded-proto", scheme, if_absent=True))
+        scheme = "%REQ(X-FORWARDED-PROTO)%"
+    # Else Envoy itself sets x-forwarded-proto, whatever it was, before it looks for a route.
     out += [
-        _set("x-forwarded-proto", scheme, if_absent=believed),
         _set("x-request-id", f"%REQ(X-REQUEST-ID):{LONGEST_ID}%"),
         _set("x-forwarded-host", "%REQ(:AUTHORITY)%", if_absent=believed),
         _set("x-forwarded-port", str(door.port), if_absent=believed),
-        _set("x-forwarded-scheme", "%REQ(X-FORWARDED-PROTO)%"),
-        _set("x-scheme", "%REQ(X-FORWARDED-PROTO)%"),
+        _set("x-forwarded-scheme", scheme),
+        _set("x-scheme", scheme),
     ]
     return out
 

@@ -18,7 +18,7 @@ from mooring.routing.table import (
     Terminate,
     Variable,
 )
-from mooring.routing.xds import filters, refusals, routes, tls
+from mooring.routing.xds import filters, passwords, refusals, routes, tls
 
 USUAL = FrontDoor()
 
@@ -77,8 +77,8 @@ def _of_route(route: Route, table: RouteTable) -> Iterator[str]:
     closed = refusals.closed(route)
     if closed is not None:
         yield f"{closed}; the route answers 503"
-    elif asked.basic_auth is not None and len(refusals.sha_users(asked.basic_auth)) < len(asked.basic_auth.users):
-        yield "Envoy knows passwords in {SHA} form only; the users with others cannot come in"
+    elif asked.basic_auth is not None and len(passwords.users(asked.basic_auth)) < len(asked.basic_auth.users):
+        yield "Envoy knows passwords in {SHA}, apr1 and $1$ form only; the users with others cannot come in"
     if asked.satisfy_any and asked.access is not None and asked.basic_auth is not None:
         yield "Envoy asks for the password and the address, where one of them would be enough"
     if asked.rate is not None:

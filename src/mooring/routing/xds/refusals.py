@@ -1,15 +1,13 @@
 """Which routes may Envoy not get as they are? Those that it would reject whole, and those whose guard it cannot be."""
 
-import base64
 import re
 from collections.abc import Iterable
 
-from mooring.routing.table import BasicAuth, HeaderChanges, Route
-from mooring.routing.xds import context, matching, rewrites
+from mooring.routing.table import HeaderChanges, Route
+from mooring.routing.xds import context, matching, passwords, rewrites
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_DIGEST_OCTETS = 20
 
 
 def faults(route: Route) -> Iterable[str]:
@@ -26,27 +24,9 @@ def faults(route: Route) -> Iterable[str]:
 def closed(route: Route) -> str | None:
     """Why the route is answered 503: a rule of security that Envoy cannot keep."""
     auth = route.filters.basic_auth
-    if auth is not None and auth.users and not sha_users(auth):
-        return "Envoy knows passwords in {SHA} form only, and no user has one"
+    if auth is not None and auth.users and not passwords.users(auth):
+        return "Envoy knows passwords in {SHA}, apr1 and $1$ form only, and no user has one"
     return None
-
-
-def sha_users(auth: BasicAuth) -> tuple[tuple[str, str], ...]:
-    """Those that Envoy can ask for a password, the first of each name."""
-    users: dict[str, str] = {}
-    for name, digest in auth.users:
-        if name and ":" not in name and not _CONTROL.search(name) and _is_sha(digest):
-            users.setdefault(name, digest)
-    return tuple(sorted(users.items()))
-
-
-def _is_sha(digest: str) -> bool:
-    if not digest.startswith("{SHA}"):
-        return False
-    try:
-        return len(base64.b64decode(digest[5:], validate=True)) == _DIGEST_OCTETS
-    except ValueError:
-        return False
 
 
 def _header_faults(changes: HeaderChanges) -> Iterable[str]:

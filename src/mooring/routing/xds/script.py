@@ -5,7 +5,11 @@ made in context.py, and a filter without one is not run at all. Whatever fails h
 direct response of 500, and where somebody must be asked, the next filter lets on only what is marked as authorised.
 """
 
-ROUTE = r"""
+from mooring.routing.xds import passwords
+
+ROUTE = (
+    passwords.PROGRAM
+    + r"""
 local SAVED = "mooring"
 local function set(...)
   local out = {}
@@ -223,7 +227,13 @@ function envoy_on_request(handle)
   end
   local response = context:get("response")
   if response then save(handle, "response", resolved(response, headers, handle)) end
-  local auth = context:get("auth")
+  local auth, users = context:get("auth"), context:get("users")
+  if users then
+    if not is_right(handle, users, headers:get("authorization")) then
+      return handle:respond({[":status"] = "401", ["www-authenticate"] = "Basic"}, "")
+    end
+    if not auth then save(handle, "authorised", true) end
+  end
   if auth and not authorised(handle, auth) then return end
   context, headers = handle:filterContext(), handle:headers()
   local redirect = context:get("redirect")
@@ -256,6 +266,7 @@ function envoy_on_response(handle)
   if pages and pages.statuses[status] and memory.request then replaced(handle, pages, memory.request) end
 end
 """
+)
 
 CLIENTS = r"""
 local ERROR_PAGE, REQUIRED, UNVERIFIED, HAND_ON = @ERROR_PAGE@, @REQUIRED@, @UNVERIFIED@, @HAND_ON@

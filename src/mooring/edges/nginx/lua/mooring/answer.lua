@@ -139,8 +139,14 @@ function _M.sign_in(leaf)
     return say(302, "text/plain", "")
 end
 
--- A client without a good certificate; `negotiated`: it did ask for this host when it connected, so it was asked for one.
-function _M.unverified(negotiated, page)
+-- A client without a good certificate. Was it asked for one, because it asked for one of these names when it connected?
+function _M.unverified(page, ...)
+    local name = (ngx.var.ssl_server_name or ""):lower()
+    local wildcard, negotiated = "*" .. (name:match("%..+$") or ""), false
+    for i = 1, select("#", ...) do
+        local one = select(i, ...)
+        negotiated = negotiated or one == name or one == wildcard or one == "*"
+    end
     if negotiated and page ~= "" then
         ngx.header["Location"] = page
         return say(302, "text/plain", "")

@@ -27,13 +27,12 @@ local function to(member)
     end
 end
 
-function _M.round_robin(set)
-    local list = members(set)
+local function in_turn(set, list, failed)
     local count = #list
     if count == 0 then
         return none()
     end
-    if not get_last_failure() then
+    if not failed then
         set_more_tries(9)
     end
     local turn = turns[set]
@@ -45,8 +44,23 @@ function _M.round_robin(set)
     return to(list[turn])
 end
 
+function _M.of_set(set)
+    return in_turn(set, members(set), get_last_failure())
+end
+
+-- The set of the cluster that the look-up has found.
+local function found()
+    return state.set_of[ngx.var.m_cluster] or ""
+end
+
+function _M.round_robin()
+    local set, failed = found(), get_last_failure()
+    return in_turn(set, members(set, not failed and state.seen), failed)
+end
+
 -- Of two taken at random the one with fewer requests in flight in this worker.
-function _M.least(set)
+function _M.least()
+    local set = found()
     local list = members(set)
     local count = #list
     if count == 0 then
@@ -109,7 +123,8 @@ local function hash_key(keys)
 end
 
 -- A route with a cookie or a hash: `leaf` is its data.
-function _M.sticky(leaf, set)
+function _M.sticky(leaf)
+    local set = found()
     local list = members(set)
     local count = #list
     if count == 0 then

@@ -20,13 +20,13 @@ local function body()
     return data
 end
 
-local OWN = { version = true, draining = true }
+local OWN = { version = true, draining = true, routes = true }
 
 -- Records `S|C keylength valuelength\n` key value, S for state and C for certificates; a value of length -1 deletes. `replace`:
 -- what no record names is deleted, and the length -2 says that it stays as it is. The answer has a line `full S|C key` for each
 -- that finds no room; all others are stored.
 local function store(data, replace)
-    local at, named, full = 1, { S = {}, C = {} }, {}
+    local at, named, full, has_index = 1, { S = {}, C = {} }, {}, false
     while at <= #data do
         local from, to, which, key_length, length = data:find("^([SC]) (%d+) (%-?%d+)\n", at)
         if not from then
@@ -37,6 +37,7 @@ local function store(data, replace)
         local key = data:sub(to + 1, to + key_length)
         at = to + 1 + key_length
         named[which][key] = true
+        has_index = has_index or key:sub(1, 6) == "index/"
         if length == -1 then
             dict:delete(key)
         elseif length >= 0 then
@@ -54,6 +55,9 @@ local function store(data, replace)
                 end
             end
         end
+    end
+    if has_index then
+        state:incr("routes", 1, 0)
     end
     state:incr("version", 1, 0)
     return table.concat(full) .. "ok\n"
@@ -100,14 +104,11 @@ function _M.serve(loaded)
         answer = string.format("loaded %s\nholder %s\ndraining %s\n", loaded, state:get("holder") or "",
                                state:get("draining") and "1" or "")
     elseif uri == "/drain" then
-        state:set("draining", ngx.now())
-        local file = io.open(ngx.config.prefix() .. "closing", "w")   -- from now on every answer ends its connection
-        if file then
-            file:close()
-        end
+        state:set("draining", ngx.now())     -- from now on every answer ends its connection
+        state:incr("version", 1, 0)
         answer = "draining\n"
     elseif uri == "/active" then
-        answer = "connections " .. left() .. "\n"
+        answer = "connections: " .. left() .. "\n"
     else
         return ngx.exit(404)
     end

@@ -6,15 +6,16 @@ local dict = ngx.shared.mooring
 local find, sub, tonumber = string.find, string.sub, tonumber
 
 local sets, weights = {}, {}   -- what this worker has read: name -> { raw, checked, list }
-local NONE = {}
 
-function _M.version()
-    return dict:get("version") or 0
-end
+-- The set of a route's cluster, by the name that the access log shows: told by the look-up, asked by the balancer.
+_M.set_of = {}
 
--- The members of a set as a list of { address, port, id }, empty if there are none. `list.version` changes with it.
-function _M.members(name)
-    local version = dict:get("version")
+-- What the look-up has seen last; the balancer of the same request need not ask again.
+_M.seen = nil
+
+-- `seen`: the version that is new enough. The members of a set as a list of { address, port, id }, empty if there are none. `list.version` changes with it.
+function _M.members(name, seen)
+    local version = seen or dict:get("version")
     local entry = sets[name]
     if entry and entry.checked == version then
         return entry.list
@@ -32,14 +33,14 @@ function _M.members(name)
     return list
 end
 
--- The weights of a route by the names of its clusters.
-function _M.weights(route)
+-- The weights under this key by the names of clusters.
+function _M.weights(key)
     local version = dict:get("version")
-    local entry = weights[route]
+    local entry = weights[key]
     if entry and entry.checked == version then
         return entry.list
     end
-    local raw = dict:get("weights/" .. route) or ""
+    local raw = dict:get(key) or ""
     if entry and entry.raw == raw then
         entry.checked = version
         return entry.list
@@ -48,7 +49,7 @@ function _M.weights(route)
     for weight, cluster in raw:gmatch("(%d+) ([^\n]+)\n") do
         list[cluster] = (list[cluster] or 0) + tonumber(weight)
     end
-    weights[route] = { raw = raw, checked = version, list = list }
+    weights[key] = { raw = raw, checked = version, list = list }
     return list
 end
 

@@ -1,0 +1,332 @@
+-- Which route takes this request, by its host, its path and its conditions, and which of the route's clusters?
+
+local _M = {}
+
+local data = require "mooring.data"
+local state = require "mooring.state"
+
+local dict, set_of = ngx.shared.mooring, state.set_of
+local sub, find, byte, min, type = string.sub, string.find, string.byte, math.min, type
+
+local listeners = {}    -- those that have been asked
+local indexes = {}      -- by listener: { hosts, chains }, of what `routes` counts
+local known, counted    -- the version that was last looked at, and the count of changes to indexes
+local is_closing = false
+local NONE = {}
+local trees, leaves = {}, {}    -- by key, which says all that is in them
+
+local function index_of(listener)
+    local index = indexes[listener]
+    if not index then
+        local raw = dict:get("index/" .. _M.data.generation .. "/" .. listener)
+        index = raw and data(raw) or { hosts = {} }
+        indexes[listener], listeners[listener] = index, true
+    end
+    return index
+end
+
+-- What may have changed since the last request. Trees that no index names any more are forgotten.
+local function look(version)
+    known, state.seen = version, version
+    is_closing = (dict:get("closing") or dict:get("draining")) and true or false
+    local now = dict:get("routes")
+    if now ~= counted then
+        counted, indexes, leaves = now, {}, {}
+        local used = {}
+        for listener in pairs(listeners) do
+            for _, host in pairs(index_of(listener).hosts) do
+                used[host.tree] = trees[host.tree]
+            end
+        end
+        trees = used
+    end
+end
+
+local function tree_of(key)
+    local tree = trees[key]
+    if not tree then
+        local raw = dict:get("tree/" .. key)
+        tree = raw and data(raw) or nil
+        trees[key] = tree
+    end
+    return tree
+end
+
+-- What Lua does for the route of this request.
+function _M.leaf()
+    local key = ngx.var.m_leaf
+    if not key or key == "" then
+        return nil
+    end
+    local leaf = leaves[key]
+    if not leaf then
+        local raw = dict:get("leaf/" .. key)
+        leaf = raw and data(raw) or nil
+        leaves[key] = leaf
+    end
+    return leaf
+end
+
+-- An exact name, then the longest wildcard, then all others.
+local function host_of(hosts, name)
+    local host = hosts[name]
+    if host then
+        return host
+    end
+    local dot = find(name, ".", 1, true)
+    local is_first = true
+    while dot do
+        host = hosts["*" .. sub(name, dot)]
+        if host and (is_first or host.many) then
+            return host
+        end
+        is_first = false
+        dot = find(name, ".", dot + 1, true)
+    end
+    return hosts["*"]
+end
+
+local SLASH = 47
+
+-- The longest of the prefixes that this path begins with.
+local function prefix_of(tree, path)
+    local prefixes, best = tree.prefixes, nil
+    for _, length in ipairs(tree.lengths) do
+        if length <= #path then
+            best = prefixes[sub(path, 1, length)]
+            if best then
+                best = length
+                break
+            end
+        end
+    end
+    for at = min(#path, tree.longest), (best or 0) + 1, -1 do
+        if byte(path, at) == SLASH then
+            local found = prefixes[sub(path, 1, at)]
+            if found then
+                return found
+            end
+        end
+    end
+    return best and prefixes[sub(path, 1, best)]
+end
+
+-- The name of the chain that this connection asked for.
+local function chain_of(index)
+    local chains, name = index.chains, ngx.var.ssl_server_name
+    if not chains then
+        return ""
+    end
+    name = name and name:lower()
+    return name and (chains[name] or chains["*" .. (name:match("%..+$") or "")]) or chains["*"]
+end
+
+local function holds(how, wanted, value)
+    if how == "present" then
+        return value ~= nil
+    elseif value == nil then
+        return false
+    elseif how == "is" then
+        return value == wanted
+    elseif how == "begins" then
+        return value:sub(1, #wanted) == wanted
+    end
+    local from, _, why = ngx.re.find(value, wanted, "jo")
+    if why then
+        error("pattern " .. wanted .. ": " .. why)
+    end
+    return from ~= nil
+end
+
+-- Any of a field's or parameter's values.
+local function any(how, wanted, values)
+    if type(values) ~= "table" then
+        return holds(how, wanted, values == true and "" or values)
+    end
+    return holds(how, wanted, values[1] == true and "" or values[1])
+end
+
+local function is_true(condition, index)
+    local part, fulfilled = condition.part, nil
+    if part == "path" then
+        local from, _, why = ngx.re.find(ngx.var.uri, condition.value, condition.ignore_case and "joi" or "jo")
+        if why then
+            error("pattern " .. condition.value .. ": " .. why)
+        end
+        return from ~= nil
+    elseif part == "method" then
+        fulfilled = holds(condition.how, condition.value, ngx.req.get_method())
+    elseif part == "header" then
+        local value
+        if condition.name == "host" or condition.name == ":authority" then
+            value = ngx.var.m_authority
+        elseif condition.name == "x-forwarded-proto" then
+            value = ngx.var.m_forwarded_proto
+        else
+            value = ngx.req.get_headers(0)[condition.name]
+            if type(value) == "table" then
+                value = table.concat(value, ",")
+            end
+        end
+        fulfilled = holds(condition.how, condition.value, value)
+    elseif part == "cookie" then
+        fulfilled = holds(condition.how, condition.value, ngx.var["cookie_" .. condition.name])
+    elseif part == "query" then
+        fulfilled = any(condition.how, condition.value, ngx.req.get_uri_args(0)[condition.name])
+    elseif part == "chain" then
+        fulfilled = chain_of(index) == condition.value
+    end
+    if condition.invert then
+        return not fulfilled
+    end
+    return fulfilled
+end
+
+local function arm_of(route)
+    local arms = route.arms
+    if route.affinity then
+        local had = ngx.var["cookie_" .. route.affinity]
+        if had then
+            for _, arm in ipairs(arms) do
+                if state.by_name(state.members(arm.from), had) then
+                    return arm
+                end
+            end
+        end
+    end
+    local weights, sum = state.weights(route.weights), 0
+    for _, arm in ipairs(arms) do
+        sum = sum + (weights[arm.of] or 0)
+    end
+    if sum == 0 then
+        return nil
+    end
+    local at = math.random(sum)
+    for _, arm in ipairs(arms) do
+        at = at - (weights[arm.of] or 0)
+        if at <= 0 then
+            return arm
+        end
+    end
+end
+
+local function first_true(index, tree, numbers)
+    local routes = tree.routes
+    if type(numbers) == "number" then
+        numbers = { numbers }
+    end
+    for _, number in ipairs(numbers) do
+        local route, all = routes[number], true
+        for _, condition in ipairs(route.conditions or NONE) do
+            if not is_true(condition, index) then
+                all = false
+                break
+            end
+        end
+        if all then
+            return route
+        end
+    end
+end
+
+-- Where bodies may be larger than those of the common group, NGINX does not look at their length in time.
+local function has_small_body(var, limit)
+    local length = var.http_content_length
+    if length then
+        return tonumber(length) <= limit
+    end
+    return var.server_protocol == "HTTP/1.1" and not var.http_transfer_encoding
+end
+
+-- The name of the request's route, and where it goes on: a location, or a status; nil is where it was looked up.
+local function found(listener)
+    local var, index = ngx.var, index_of(listener)
+    local host = host_of(index.hosts, var.host)
+    if not host then
+        if index.chains then
+            var.m_hsts = "-"
+        end
+        return "", "404"
+    end
+    if host.hsts then     -- not as most hosts
+        var.m_hsts = host.hsts
+    end
+    local tree, path = tree_of(host.tree), var.uri
+    if not tree then
+        return "", "503"
+    end
+    local numbers = tree.exact[path] or prefix_of(tree, path)
+    local route = type(numbers) == "number" and tree.routes[numbers]
+    if not route or route.conditions then
+        route = numbers and first_true(index, tree, numbers)
+        if not route then
+            return "", "404"
+        end
+    end
+    local arm = route
+    if route.arms then
+        arm = arm_of(route)
+        if not arm then
+            return route.name, "503"
+        end
+    end
+    local cluster, limit = arm.cluster, _M.data.limit
+    if cluster then
+        var.m_cluster = cluster
+        set_of[cluster] = arm.set
+    end
+    if arm.group == _M.data.common and not limit then
+        return route.name
+    end
+    if arm.leaf then
+        var.m_leaf = arm.leaf
+    end
+    if arm.body then
+        local length = tonumber(var.http_content_length)
+        if length and length > arm.body then
+            return route.name, "413"
+        end
+    end
+    if arm.group == _M.data.common and has_small_body(var, limit) then
+        return route.name
+    end
+    return route.name, arm.group
+end
+
+-- Sets `$m_group`, unless the request stays where it is: most pay for one variable less.
+function _M.find(listener)
+    local version = dict:get("version")
+    if version ~= known then
+        look(version)
+    end
+    local name, where
+    if is_closing then
+        name, where = "", "@closing"
+    else
+        name, where = found(listener)
+    end
+    if where then
+        ngx.var.m_group = where
+    end
+    return name
+end
+
+local function go(where)
+    if sub(where, 1, 1) == "@" then
+        return ngx.exec(where)
+    end
+    return ngx.exit(tonumber(where))
+end
+
+function _M.go()
+    return go(ngx.var.m_group)
+end
+
+-- The connection's last request.
+function _M.last(listener)
+    local name, where = found(listener)
+    ngx.var.m_route = name
+    return go(where or _M.data.common)
+end
+
+return _M
