@@ -182,7 +182,7 @@ def test_what_is_made_from_yaml(api: client.ApiClient, core: client.CoreV1Api, p
     manifest.write_text(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: from-yaml}\n---\n"
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: from-yaml}\n"
-        "spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}\n"
+        "spec: {ingressClassName: nobodys, defaultBackend: {service: {name: web, port: {number: 80}}}}\n"
     )
     utils.create_from_yaml(api, str(manifest), namespace=place)
     assert core.read_namespaced_config_map("from-yaml", place)

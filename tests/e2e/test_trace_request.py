@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from scene import until
+from upstream import together
 
 from local_cluster import Cluster
 
@@ -63,17 +65,20 @@ def test_what_is_foreseen_is_what_the_proxies_do(cluster: Cluster, ingress_proxi
         assert (found.returncode == 0) is (told["status"] in range(1, 400) and not told["differences"]), found.stdout
         return told
 
-    for host in hosts.values():
-        until(lambda host=host: trace(f"http://{host}/x?y=z"), lambda told: told["live"] and not told["differences"])
+    def until_served(host: str) -> None:
+        until(lambda: trace(f"http://{host}/x?y=z"), lambda told: told["live"] and not told["differences"])
+
+    together([partial(until_served, host) for host in hosts.values()])
     envoy, nginx = hosts.values()
-    for class_name, url, more, status in (
+    wanted = (
         ("mooring-envoy", f"https://{envoy}/x", ("-X", "POST", "-H", "X-A: b"), 200),
         ("mooring-envoy", f"http://{envoy}/empty", (), 503),
         ("mooring-nginx", f"http://{nginx}/x", ("--from", "client"), 200),
         ("mooring-nginx", f"http://{nginx}/", (), 302),
         ("mooring-nginx", f"http://nobody.{nginx}/", ("--class", "mooring-nginx"), 404),
-    ):
-        told = trace(url, *more)
+    )
+    found = together([partial(trace, url, *more) for _, url, more, _ in wanted])
+    for (class_name, url, _, status), told in zip(wanted, found, strict=True):
         assert (told["status"], told["differences"], told["class_name"]) == (status, [], class_name), url
         assert told["live"]["pod"], "its access log tells of it"
         if status == 200:
