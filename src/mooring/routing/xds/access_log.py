@@ -27,7 +27,7 @@ _FIELDS = {
     "upstream": "%UPSTREAM_HOST%",
     "user_agent": "%REQ(USER-AGENT)%",
 }
-"""`duration` in milliseconds, `time` in UTC (RFC 3339). What is not there is null: to write '' for it costs each request 3 %."""
+"""`duration` in milliseconds, `time` in UTC (RFC 3339). What is not there is null: to write a string costs 3 %."""
 
 
 def to_stdout() -> AccessLog:
