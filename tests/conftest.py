@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("cluster"))
             item.add_marker(pytest.mark.root)
-    items.sort(key=lambda item: "ingress_proxies" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: bool(item.get_closest_marker("late")) or "ingress_proxies" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def alias(name: str, target: str) -> Document:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def here(cluster: Cluster) -> Iterator[Scene]:
     with scene(cluster) as made:
         made.create(
@@ -141,6 +141,7 @@ def test_a_sound_service_has_no_problem_and_is_reached_as_the_page_says(here: Sc
     assert here.one.http(here.get("Service", "sound")["spec"]["clusterIP"]) == "serving"
 
 
+@pytest.mark.late
 def test_each_broken_service_gets_its_event_once_and_no_other_service_does(here: Scene) -> None:
     expected = {(name, reason) for name, (reason, _) in BROKEN.items()}
     end = time.monotonic() + PATIENCE
@@ -168,6 +169,7 @@ def events(here: Scene) -> dict[tuple[str, str], tuple[str, int]]:
     return {(each["involvedObject"]["name"], each["reason"]): (each["source"]["component"], each["count"]) for each in items}
 
 
+@pytest.mark.late
 def test_what_is_mended_is_no_problem_any_more(here: Scene) -> None:
     here.patch("Service", "typo", {"spec": {"selector": {"app": "serving"}}})
     lines = until(lambda: page(here, "typo").splitlines(), lambda found: "  none found" in found)

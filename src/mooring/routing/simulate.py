@@ -171,7 +171,7 @@ def _certified(tls: Terminate | None, request: Request, steps: list[Step]) -> St
 def _head(door: FrontDoor, request: Request) -> tuple[Head, Setting, str]:
     """The request as it is compared; the last is why it cannot be."""
     path, _, query = request.path.partition("?")
-    plain = normalise(path)
+    plain = normalise(path, door.keeps_encoded_slashes)
     head = Head(request.method, matching.plain_host(request.host), plain or path, query, _believed_headers(door, request))
     client = believed(door, request.client, head.header("x-forwarded-for") or "")
     setting = Setting(request.scheme, request.to_port, request.path, client, request.request_id)

@@ -484,6 +484,9 @@ class FrontDoor(Struct, frozen=True, gc=False):
     access_log: bool = True
     server_header: str = ""
     """Replaces the backend's; '' leaves it."""
+    keeps_encoded_slashes: bool = False
+    """`%2F` and `%5C` in a path are parts of an element, matched and handed on as they are sent; else such a path is refused.
+    One that would climb (routing.slashes) is refused anyway."""
 
 
 # --- Where it goes

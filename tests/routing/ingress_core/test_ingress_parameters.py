@@ -55,6 +55,8 @@ SET: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"connections": 1000, "streams": 64},
     ),
     "no HTTP/2 and 3": ({"use-http2": "false", "http3": "false"}, {"http2": False, "http3": False}),
+    "escaped slashes that are kept": ({"encoded-slashes": "keep"}, {"keeps_encoded_slashes": True}),
+    "and refused": ({"encoded-slashes": "reject"}, {}),
     "no access log": ({"disable-access-log": "true"}, {"access_log": False}),
     "a name for the server": ({"server-header": "shop"}, {"server_header": "shop"}),
 }
@@ -116,6 +118,7 @@ TOLD: dict[str, tuple[dict[str, str], str, str]] = {
     ),
     "a number out of range": ({"replicas": "0"}, "ParameterInvalid", "is no whole number from 1 to 100; the default holds"),
     "no limit": ({"keep-alive": "0"}, "ParameterInvalid", "is no number of seconds from 1 to 86400; the default holds"),
+    "escaped slashes as nobody knows them": ({"encoded-slashes": "true"}, "ParameterInvalid", "is neither keep nor reject"),
     "old TLS": ({"ssl-protocols": "TLSv1.1 TLSv1.2"}, "ParameterInvalid", "TLSv1.1, which is not spoken (RFC 8996)"),
     "no TLS": ({"ssl-protocols": "TLSv2"}, "ParameterInvalid", "names TLSv2, which is no protocol"),
     "ciphers that leave their line": (

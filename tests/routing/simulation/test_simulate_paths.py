@@ -1,5 +1,8 @@
 """Which path do the proxies mean, and how is a new prefix joined to the rest?"""
 
+import re
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,12 +38,38 @@ def test_paths_are_made_plain(sent: str, meant: str | None) -> None:
     assert normalise(sent) == meant
 
 
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        pytest.param("/a%2fb%2F%5C%5c", "/a%2fb%2F%5C%5c", id="parts of an element, as they are sent"),
+        pytest.param("/a%2fb/../c%2F", "/c%2F", id="real dots leave all of an element"),
+        pytest.param("/a/..%2fb", None, id="dots before an escaped slash climb"),
+        pytest.param("/a%2F%2e%2E", None, id="dots behind one do"),
+        pytest.param("/a%2f..;x/b", None, id="dots with parameters may be dots"),
+        pytest.param("/a%2f...%2f..b", "/a%2f...%2f..b", id="dots among others are a name"),
+        pytest.param("/a%00%2f", None, id="NUL is refused anyway"),
+    ],
+)
+def test_escaped_slashes_can_be_kept(sent: str, meant: str | None) -> None:
+    assert meant == normalise(sent, keeps_slashes=True)
+
+
 @given(st.lists(st.sampled_from(["/", ".", "..", "a", "%2e", "%41", "%20", "//"]), max_size=10))
 def test_a_plain_path_stays_as_it_is(parts: list[str]) -> None:
     plain = normalise("/" + "".join(parts))
     assert plain is not None
     assert normalise(plain) == plain
     assert "//" not in plain and "/../" not in f"{plain}/" and "/./" not in f"{plain}/"
+
+
+@given(st.lists(st.sampled_from(["/", ".", "..", "a", "%2e", "%2E", ";", "%3b", "%2f", "%2F", "%5c", "%41"]), max_size=10))
+def test_what_is_kept_does_not_climb_when_it_is_decoded(parts: list[str]) -> None:
+    plain = normalise("/" + "".join(parts), keeps_slashes=True)
+    if plain is not None:
+        assert normalise(plain, keeps_slashes=True) == plain
+        elements = [element for element in plain.split("/") if re.search("%2f|%5c", element, re.IGNORECASE)]
+        decoded = [unquote(part).partition(";")[0] for each in elements for part in re.split("(?i)%2f|%5c", each)]
+        assert {".", ".."}.isdisjoint(decoded)
 
 
 @pytest.mark.parametrize(

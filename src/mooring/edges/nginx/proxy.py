@@ -74,6 +74,10 @@ class NginxProxy:
         self._wished, self._moved = asyncio.Event(), asyncio.Event()
         self._sending = asyncio.Lock()
         self._reloaded = -between
+        self._stale: dict[Key, float] = {}
+        """What NGINX has been told that the table in force does not name, and since when."""
+        self._has_unknown = False
+        """An earlier control may have told NGINX what this one knows nothing of."""
         self._forget = math.inf
         self._previous_files: frozenset[str] = frozenset()
 
@@ -158,8 +162,10 @@ class NginxProxy:
             untold = self._sets - self._members.keys()
             if (await self._control.state())["loaded"] == config.generation:
                 self._full = await self._control.replace(pairs, [("S", f"set/{name}") for name in untold])
+                self._stale, self._has_unknown = {}, False
             else:
                 self._full = await self._control.store(pairs)
+                self._has_unknown = True
             self._sent = {key: value for key, value in pairs.items() if key not in self._full}
 
     async def _watch(self) -> None:
@@ -178,17 +184,43 @@ class NginxProxy:
                 if state["loaded"] != config.generation:
                     self._wished.set()
                 if time.monotonic() > self._forget:
-                    self._forget_former(config)
-                    await self._send_all(config)
+                    self._forget_members()
+                    if self._has_unknown:
+                        await self._send_all(config)
+                await self._forget_former()
                 if self._trials.is_due:
                     self._wished.set()
 
-    def _forget_former(self, config: NginxConfig) -> None:
-        """Sets that only an earlier table named. While one is on its way there may be endpoints that it will name."""
-        self._forget = math.inf
-        self._sets = set(config.sets)
-        if self._wish is self.in_force:
-            self._members = {name: members for name, members in self._members.items() if name in self._sets}
+    def _forget_members(self) -> None:
+        """Of sets that no table names. While one is on its way there may be endpoints that it will name."""
+        if self._config is not None and self._wish is self.in_force:
+            self._forget = math.inf
+            self._members = {name: members for name, members in self._members.items() if name in self._config.sets}
+
+    def _retire(self, config: NginxConfig) -> None:
+        """This one is in force."""
+        wanted = _keys(config)
+        for key in self._sent.keys() - wanted:
+            self._stale.setdefault(key, time.monotonic())
+        self._full &= wanted
+        self._forget = min(self._forget, time.monotonic() + _FORGET)
+
+    async def _forget_former(self) -> None:
+        """What no table has named for a while, however many others have come since."""
+        async with self._sending:
+            now = time.monotonic()
+            gone = [key for key, since in self._stale.items() if now >= since + _FORGET]
+            if not gone:
+                return
+            for which, name in gone:
+                self._sent.pop((which, name), None)
+                if which == "S" and name.startswith("set/"):
+                    self._sets.discard(name.removeprefix("set/"))
+            await self._control.store(dict.fromkeys(gone))
+            for key in gone:
+                del self._stale[key]
+        if self._full:
+            self._wished.set()  # there is room now
 
     async def _look_names_up(self) -> None:
         while True:
@@ -246,18 +278,24 @@ class NginxProxy:
     async def _change(self, table: RouteTable, config: NginxConfig, state: Mapping[str, str]) -> None:
         # Endpoints first: the text that uses them must never find them missing.
         self._sets |= config.sets.keys()
+        for key in _keys(config) & self._stale.keys():
+            del self._stale[key]
         if state["holder"] != self._holder:
             # One that only just started says it is ready after its first reload; one that an earlier control left goes on.
             await self._send_all(config, ready=bool(state["holder"]) or config.generation == state["loaded"])
         else:
             await self._send(lambda: self._all_pairs(config))
+        if any(key[1].startswith("index/") for key in self._full):
+            # What cannot find its routes shall not serve; what serves keeps those that it has.
+            self._reject(self._refused(config))
+            return
         if config.generation != state["loaded"]:
             why = await self._reload(config)
             if why:
                 self._reject((*self._refused(config), Rejection("", why)))
                 return
         self._config = config
-        self._forget = time.monotonic() + _FORGET
+        self._retire(config)
         if ("S", "ready") not in self._sent:
             await self._send_all(config)
         if self._rotated():
@@ -323,6 +361,15 @@ class NginxProxy:
             self._rejections = rejections
             for tell in self._told:
                 tell(rejections)
+
+
+def _keys(config: NginxConfig) -> set[Key]:
+    """Of all that NGINX is told for it."""
+    own: set[Key] = {("S", "holder"), ("S", "ready")}
+    own.update(("S", f"set/{name}") for name in config.sets)
+    own.update(("C", name) for name in config.certificates)
+    own.update(("S", key) for key in config.state)
+    return own
 
 
 def _lines(members: tuple[Member, ...]) -> bytes:

@@ -47,6 +47,7 @@ AS_ANNOTATIONS = frozenset(
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "client-body-timeout": ("body_timeout", values.seconds),
     "client-header-timeout": ("header_timeout", values.seconds),
+    "encoded-slashes": ("keeps_encoded_slashes", values.keeps),
     "header-count": ("header_count", values.whole(10, 1000)),
     "http2-max-concurrent-streams": ("streams", values.whole(1, 65536)),
     "http3": ("http3", values.boolean),

@@ -22,6 +22,12 @@ def boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
+def keeps(text: str) -> bool:
+    if text not in ("keep", "reject"):
+        raise BadValue("is neither keep nor reject")
+    return text == "keep"
+
+
 def whole(lowest: int, highest: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not re.fullmatch("[0-9]{1,12}", text, re.ASCII) or not lowest <= int(text) <= highest:

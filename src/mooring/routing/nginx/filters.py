@@ -173,13 +173,15 @@ def _mirror(emission: Emission, places: Places, route: Route, mirror: Mirror, in
     headers: dict[str, Word] = {"Host": mirror.host} if mirror.host else {}
     if not mirror.body:
         headers["Content-Length"] = ""
+    to = upstream(emission, cluster)
+    keeps = emission.table.front_door.keeps_encoded_slashes
     block = (
         directive("internal"),
         directive("client_max_body_size", "0"),
         directive("rewrite_by_lua_block", Call("mirror", (index,))),
         *headers_for(emission, "proxy", headers, (), emission.headers),
         *(() if mirror.body else (directive("proxy_pass_request_body", "off"),)),
-        directive("proxy_pass", Bare(upstream(emission, cluster))),
+        directive("proxy_pass", Value((to, Name("m_mirrored"))) if keeps else Bare(to)),
         *upstream_tls(emission, "proxy", cluster.tls, route.name),
     )
     path = f"{INTERNAL}mirror/{_key(block)}"

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, directive, lua, variable
 from mooring.routing.nginx.emission import NOT_FOUND, milliseconds
 from mooring.routing.placement import Placement
+from mooring.routing.slashes import CLIMBS
 from mooring.routing.table import FrontDoor, RouteTable
 
 MODULES = "/usr/lib/nginx/modules"
@@ -18,6 +19,8 @@ _SET = (
     "m_hsts",
     "m_flags",
     "m_uri",
+    "m_target",
+    "m_mirrored",
     *(f"m_client_{each}" for each in ("verify", "subject", "issuer", "certificate")),
 )
 """Variables that servers and locations set; of one that nobody sets NGINX knows nothing."""
@@ -76,7 +79,8 @@ def main_block(placement: Placement, http: Iterable[Directive], front: FrontDoor
 def data_file(front: FrontDoor, common: str, limit: int) -> bytes:
     """The Lua file that NGINX loads. `common`: the location that looks routes up serves this group; `limit`: of its bodies, in
     octets, where others may be larger, or 0."""
-    values = {"server": front.server_header, "common": common, "limit": limit or None}
+    keeps = front.keeps_encoded_slashes or None
+    values = {"server": front.server_header, "common": common, "keeps": keeps, "limit": limit or None}
     lines = ['mooring = require "mooring.gateway"', "local data = mooring.data"]
     return "".join(
         f"{line}\n" for line in (*lines, *(f"data.{name} = {lua(value)}" for name, value in values.items()))
@@ -88,9 +92,11 @@ def http_block(table: RouteTable, placement: Placement, data: str) -> Iterable[D
     front, folder = table.front_door, placement.folder
     yield directive("lua_package_path", Bare(f"{folder}/lua/?.lua;;"))
     yield directive("init_by_lua_file", Bare(f"{folder}/{data}"))
-    yield directive("lua_shared_dict", "mooring", "64m")
-    yield directive("lua_shared_dict", "mooring_certificates", "64m")
+    # Room that nobody uses costs nothing.
+    yield directive("lua_shared_dict", "mooring", "128m")
+    yield directive("lua_shared_dict", "mooring_certificates", "256m")
     yield directive("lua_regex_match_limit", "100000")
+    yield directive("lua_regex_cache_max_entries", "16384")
     for each in TEMPORARY:
         yield directive(f"{each}_temp_path", Bare(f"{folder}/tmp/{each}"))
     yield directive("default_type", "text/plain")
@@ -137,6 +143,7 @@ def http_block(table: RouteTable, placement: Placement, data: str) -> Iterable[D
     yield from _tls(front, folder)
     yield from _client(front)
     yield from _variables(placement)
+    yield from _paths(front)
     yield from _log(front)
     yield from _own_servers(placement)
 
@@ -224,12 +231,23 @@ _SEEN = {"proto": "scheme", "host": "m_authority", "port": "m_public_port"}
 _FORMS = {"proto": "https?", "host": "[A-Za-z0-9._:-]+", "port": "[0-9]+"}
 
 
+def mapped(of: Value, name: str, default: Value | str, *cases: tuple[str, Value | str]) -> Directive:
+    lines = (directive("default", default), *(directive(case, value) for case, value in cases))
+    return directive("map", of, Bare(f"${name}"), block=lines)
+
+
+def _paths(front: FrontDoor) -> Iterable[Directive]:
+    """Most pay for one quick look only. What is `kept` has its path from Lua (kept.lua), for NGINX decodes slashes too."""
+    yield mapped(variable("request_uri"), "m_unclean", "", (r"~[%\\#]|//|/\.", variable("m_how_unclean")))
+    bad = rf"%(?:{'' if front.keeps_encoded_slashes else '2f|5c|'}[01][0-9a-f]|7f)|\\|/(?:\.|%2e){{1,2}}(?:;|%3b)"
+    cases = [(rf"~*^[^?]*(?:{bad})|#", "bad")]
+    if front.keeps_encoded_slashes:
+        cases += [(f"~*^[^?]*{CLIMBS}", "bad"), ("~*^[^?]*%(?:2f|5c)", "kept")]
+    yield mapped(variable("request_uri"), "m_how_unclean", "", *cases, (r"~*^[^?]*(?://|/\.|%2e)", "unclean"))
+
+
 def _variables(placement: Placement) -> Iterable[Directive]:
     """Long because it is a list."""
-
-    def mapped(of: Value, name: str, default: Value | str, *cases: tuple[str, Value | str]) -> Directive:
-        lines = (directive("default", default), *(directive(case, value) for case, value in cases))
-        return directive("map", of, Bare(f"${name}"), block=lines)
 
     yield mapped(
         variable("http_x_request_id"),
@@ -253,15 +271,6 @@ def _variables(placement: Placement) -> Iterable[Directive]:
         "m_public_port",
         variable("server_port"),
         *((str(to), str(of)) for of, to in placement.ports.items()),
-    )
-    # Most paths pay for one quick look only.
-    yield mapped(variable("request_uri"), "m_unclean", "", (r"~[%\\#]|//|/\.", variable("m_how_unclean")))
-    yield mapped(
-        variable("request_uri"),
-        "m_how_unclean",
-        "",
-        (r"~*^[^?]*(?:%(?:2f|5c|[01][0-9a-f]|7f)|\\|/(?:\.|%2e){1,2}(?:;|%3b))|#", "bad"),
-        (r"~*^[^?]*(?://|/\.|%2e)", "unclean"),
     )
     yield mapped(
         variable("request_time"),

@@ -85,7 +85,10 @@ def _route(table: RouteTable, route: Route) -> Iterator[str]:
             yield "without a key to hash on endpoints take turns"
         if cluster is not None and cluster.speaks is Speaks.OPAQUE:
             yield "a backend that speaks only TCP cannot be reached by a route: it answers 503"
-        elif cluster is not None and cluster.speaks in (Speaks.HTTP2, Speaks.GRPC) and not route.policy.buffer_request:
+        elif cluster is not None and cluster.speaks is not Speaks.HTTP1 and table.front_door.keeps_encoded_slashes:
+            spoken = cluster.speaks.value
+            yield f"a path with an escaped slash cannot be told a backend that speaks {spoken}: it is answered 400"
+        if cluster is not None and cluster.speaks in (Speaks.HTTP2, Speaks.GRPC) and not route.policy.buffer_request:
             yield "towards HTTP/2 backends the body is buffered as NGINX likes"
 
 

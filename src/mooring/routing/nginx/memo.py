@@ -27,7 +27,7 @@ class Memo:
         self._same: object = None
 
     def begin(self, emission: Emission) -> None:
-        same = emission.placement, emission.headers
+        same = emission.placement, emission.headers, emission.table.front_door.keeps_encoded_slashes
         self._kept = self._now if same == self._same else {}
         self._now, self._same = {}, same
 

@@ -1,4 +1,5 @@
-"""Which server of NGINX takes a connection? One for each listener, and one for each host that asks for clients' certificates.
+"""Which server of NGINX takes a connection? One for each listener, and one for each host that asks for clients' certificates
+or would else be taken for one that does, because a wildcard for it does.
 
 The host is looked up with the path, by Lua. Wildcards stand for one label or for any number, as their virtual hosts say. What
 the chains of a TLS listener do not share becomes a condition on the routes: the name that the connection asked for.
@@ -48,7 +49,7 @@ class Door(Struct, frozen=True):
 
     listener: Listener
     own: tuple[tuple[Host, frozenset[str]], ...]
-    """Hosts with a server of their own."""
+    """Hosts with a server of their own; NGINX tries their wildcards in this order."""
     groups: frozenset[str]
     index: bytes
     hsts: str
@@ -60,7 +61,9 @@ def door(emission: Emission, listener: Listener, memo: Memo) -> Door:
     own: list[tuple[Host, frozenset[str]]] = []
     groups: set[str] = set()
     usual = _usual(listener)
-    for host in _hosts(listener):
+    found = tuple(_hosts(listener))
+    apart = _apart(emission, listener, found)
+    for host in found:
         name = f"host {host.name}"
         emission.whose[name] = host.views[0].host.source
         if not _HOST.fullmatch(host.name):
@@ -76,10 +79,26 @@ def door(emission: Emission, listener: Listener, memo: Memo) -> Door:
         groups |= made.groups
         hsts = next((view.host.hsts for view in views if view.host.hsts), "") if listener.is_tls else ""
         hosts[host.name] = {"tree": made.key, "many": host.many_labels or None, "hsts": _exception(hsts, usual)}
-        if host.clients is not None and name not in emission.quarantined:
-            own.append((host, made.groups))
+        if host.name in apart or _is_covered(host.name, apart):
+            asks = host.clients if host.name in apart else None
+            own.append((msgspec.structs.replace(host, clients=asks), made.groups))
     index = encoded({"hosts": hosts, "chains": _chains(listener) if listener.is_tls else None})
+    own.sort(key=lambda each: len(each[0].name), reverse=True)
     return Door(listener, tuple(own), frozenset(groups), index, usual)
+
+
+def _apart(emission: Emission, listener: Listener, hosts: Iterable[Host]) -> frozenset[str]:
+    """The names whose connections must not be another server's: NGINX asks for certificates, or refuses, by server."""
+    asking = {host.name for host in hosts if host.clients is not None and f"host {host.name}" not in emission.quarantined}
+    handed_on = (chain.server_names for chain in listener.chains if isinstance(chain.tls, Passthrough))
+    return frozenset(asking.union(*handed_on))
+
+
+def _is_covered(name: str, apart: frozenset[str]) -> bool:
+    """Whether a wildcard of those would take this host."""
+    bare = name.removeprefix("*")
+    wildcards = ("*" + bare[at:] for at, character in enumerate(bare) if character == ".")
+    return ("*" in apart and name != "*") or any(each in apart and each != name for each in wildcards)
 
 
 def _usual(listener: Listener) -> str:
@@ -97,12 +116,12 @@ def _exception(hsts: str, usual: str) -> str | None:
 def server_blocks(emission: Emission, doors: Iterable[Door], common: str, body: int) -> Iterator[Directive]:
     """`common`: the group that is served where routes are looked up, with bodies of so many octets."""
     for each in doors:
-        yield _server(emission, each, None, each.groups, common, body)
-        for host, groups in each.own:
-            yield _server(emission, each, host, groups, common, body)
-        for chain in each.listener.chains:
-            if isinstance(chain.tls, Passthrough):
-                yield _refused(emission, each.listener, chain)
+        if not any(host.name == "*" for host, _ in each.own):
+            yield _server(emission, each, None, each.groups, common, body)
+        servers = [(host.name, _server(emission, each, host, groups, common, body)) for host, groups in each.own]
+        servers += _refusing(emission, each.listener)
+        # The longest wildcard first: of patterns NGINX takes the first.
+        yield from (server for _, server in sorted(servers, key=lambda named: len(named[0]), reverse=True))
 
 
 def _hosts(listener: Listener) -> Iterator[Host]:
@@ -179,8 +198,8 @@ def _server(emission: Emission, each: Door, host: Host | None, groups: frozenset
     block.append(directive("server_name", Bare(server_name(host.name, host.many_labels) if host else "_")))
     if listener.is_tls:
         block.append(directive("ssl_certificate_by_lua_block", Call("certificate", (listener.name,))))
-        if host is not None:
-            block += _client_certificates(emission, host)
+        if host is not None and host.clients is not None:
+            block += _client_certificates(emission, host, host.clients)
         block += _hsts(emission, each.hsts)
     block += _ways(listener.name)
     block.append(
@@ -255,9 +274,8 @@ def _listens(emission: Emission, listener: Listener, default: bool) -> Iterable[
         yield directive("listen", Bare(address), *words)
 
 
-def _client_certificates(emission: Emission, host: Host) -> Iterable[Directive]:
-    clients, name = host.clients, f"host {host.name}"
-    assert clients is not None
+def _client_certificates(emission: Emission, host: Host, clients: ClientCertificates) -> Iterable[Directive]:
+    name = f"host {host.name}"
     modes = {Verify.REQUIRED: "on", Verify.OPTIONAL: "optional", Verify.OPTIONAL_UNVERIFIED: "optional_no_ca"}
     yield directive("ssl_verify_client", modes[clients.verify])
     yield directive("ssl_client_certificate", Bare(emission.file(clients.authorities, ".pem", name)))
@@ -273,12 +291,12 @@ def _client_certificates(emission: Emission, host: Host) -> Iterable[Directive]:
     yield directive("location", Bare("@unverified"), block=(directive("content_by_lua_block", unverified),))
 
 
-def _refused(emission: Emission, listener: Listener, chain: Chain) -> Directive:
-    """TLS that was to go on as it is: no connection, rather than one that ends here."""
-    names = [name for name in chain.server_names if _HOST.fullmatch(name) and name != "*"] or ["invalid.invalid"]
-    block = (
-        *_listens(emission, listener, default=False),
-        *(directive("server_name", Bare(server_name(name, False))) for name in names),
-        directive("ssl_reject_handshake", "on"),
-    )
-    return directive("server", block=block)
+def _refusing(emission: Emission, listener: Listener) -> Iterator[tuple[str, Directive]]:
+    """TLS that was to go on as it is: no connection, rather than one that ends here. By the name that is refused."""
+    for chain in listener.chains:
+        if isinstance(chain.tls, Passthrough):
+            for name in chain.server_names:
+                if _HOST.fullmatch(name) and name != "*":
+                    listening = _listens(emission, listener, default=False)
+                    named = directive("server_name", Bare(server_name(name, False)))
+                    yield name, directive("server", block=(*listening, named, directive("ssl_reject_handshake", "on")))

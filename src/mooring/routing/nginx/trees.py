@@ -4,6 +4,7 @@ A host's tree names the groups of its routes, which are NGINX's; everything else
 reload. What a tree says is said by its key: hosts that are the same share one, and one that is unchanged is not told again.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
@@ -29,6 +30,7 @@ from mooring.routing.table import (
 )
 
 _HOWS = {How.EXACT: "is", How.PREFIX: "begins", How.REGEX: "matches", How.PRESENT: "present"}
+_SLASH = re.compile("(%2f|%5c)", re.IGNORECASE)
 COMMON = Policy(buffer_response=False)
 """What an Ingress without annotations asks for: routes like this are served where they are looked up."""
 
@@ -104,7 +106,7 @@ class _Growing:
                 pattern = emission.pattern(of_path(path), path.ignore_case, route.name)
                 conditions.append({"part": "path", "value": pattern, "ignore_case": path.ignore_case})
             else:
-                path = msgspec.structs.replace(path, value=unquote(path.value)) if "%" in path.value else path
+                path = msgspec.structs.replace(path, value=_decoded(path.value)) if "%" in path.value else path
                 check((directive("location", Bare(path.value)),))
             conditions += (self._condition(route, each) for each in route.match.conditions)
         except ValueError as error:
@@ -141,7 +143,8 @@ class _Growing:
         names = tuple(dict.fromkeys(each.cluster for each in action.to))
         if len(names) == 1:
             return told | self._arm(route, names[0])
-        key = f"weights/{digest(route.name.encode())}"
+        # Workers that know the route as it was must not find the weights of other clusters.
+        key = f"weights/{digest(' '.join((route.name, *sorted(names))).encode())}"
         self._emission.state[key] = "".join(f"{each.weight} {shown(each.cluster)}\n" for each in action.to).encode()
         clusters = self._emission.table.clusters
         return told | {
@@ -190,6 +193,11 @@ class _Growing:
             self._emission.absorb(part)
         self._groups.add(str(made["group"]))
         return made
+
+
+def _decoded(path: str) -> str:
+    """As Lua sees paths: an escaped slash is none."""
+    return "".join(each if _SLASH.fullmatch(each) else unquote(each) for each in _SLASH.split(path))
 
 
 def _is_pattern(path: PathMatch) -> bool:

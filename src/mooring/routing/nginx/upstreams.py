@@ -58,7 +58,16 @@ def forward(emission: Emission, route: Route, cluster: Cluster, sticky: bool) ->
         if headers or filters.request_headers.set:
             yield from headers_for(emission, module, headers, filters.request_headers.set, emission.headers)
         yield from upstream_tls(emission, module, cluster.tls, route.name)
-    yield directive(f"{module}_pass", Bare(routed(emission, cluster, sticky)))
+    to = routed(emission, cluster, sticky)
+    if not emission.table.front_door.keeps_encoded_slashes:
+        yield directive(f"{module}_pass", Bare(to))
+    elif module == "proxy":
+        # `$m_target` is the path of a request with escaped slashes, of others it is empty and the path is what it always is.
+        yield directive("proxy_pass", Value((to, Name("m_target"))))
+    else:
+        # Neither can be told a path that is not NGINX's own.
+        yield directive("if", Bare("($m_target)"), block=(directive("return", "400"),))
+        yield directive(f"{module}_pass", Bare(to))
 
 
 def limits(module: str, policy: Policy) -> Iterable[tuple[str, str]]:

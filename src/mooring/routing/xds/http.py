@@ -3,17 +3,21 @@
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
+from envoy.config.rbac.v3.rbac_pb2 import RBAC as Rules
+from envoy.config.rbac.v3.rbac_pb2 import Permission, Policy, Principal
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager as Manager,
 )
-from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter, ResponseMapper
 from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import HeaderMutation as EarlyMutation
 from envoy.extensions.http.original_ip_detection.xff.v3.xff_pb2 import XffConfig
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
 from msgspec import Struct
 
+from mooring.routing.slashes import CLIMBS
 from mooring.routing.table import ClientCertificates, FrontDoor, Verify
 from mooring.routing.xds import access_log, filters, script
 from mooring.routing.xds.clusters import over_ads
@@ -24,6 +28,7 @@ CONNECTION_WINDOW = 1024 * 1024
 """Octets, as Envoy's guide for edge proxies advises."""
 
 CLIENT_CERTIFICATES = "mooring.client_certificates"
+CLIMBING = "mooring.climbing"
 
 _CLAIMS = (
     "x-original-forwarded-for",
@@ -62,7 +67,7 @@ def manager(door: Door, front: FrontDoor) -> Manager:
         stat_prefix="quic" if door.is_quic else ("https" if door.is_tls else "http"),
         codec_type=Manager.HTTP3 if door.is_quic else (Manager.AUTO if front.http2 else Manager.HTTP1),
         preserve_external_request_id=True,
-        path_with_escaped_slashes_action=Manager.REJECT_REQUEST,
+        path_with_escaped_slashes_action=Manager.KEEP_UNCHANGED if front.keeps_encoded_slashes else Manager.REJECT_REQUEST,
         merge_slashes=True,
         strip_trailing_host_dot=True,
         # about_client() does; Envoy itself would call a client on loopback by another address.
@@ -76,18 +81,39 @@ def manager(door: Door, front: FrontDoor) -> Manager:
     out.rds.config_source.CopyFrom(over_ads())
     # The client's request id is handed on as it is, not marked for tracing.
     out.request_id_extension.typed_config.CopyFrom(packed(_request_id()))
-    out.http_filters.extend([*_judge(door.clients), *filters.chain()])
-    out.upgrade_configs.add(upgrade_type="websocket").filters.extend([*_judge(door.clients), *filters.upgrade_chain()])
+    first = [*_climbing(front), *_judge(door.clients)]
+    out.http_filters.extend([*first, *filters.chain()])
+    out.upgrade_configs.add(upgrade_type="websocket").filters.extend([*first, *filters.upgrade_chain()])
+    if front.keeps_encoded_slashes:
+        # Before the next one: the first that takes an answer changes it.
+        refusal = out.local_reply_config.mappers.add()
+        _when(refusal, f'response.code_details.startsWith("rbac_access_denied_matched_policy[{CLIMBING}]")')
+        refusal.status_code.value = 400
+        refusal.body.inline_string = ""
     # They would tell what it is and what it knows.
     silent = out.local_reply_config.mappers.add()
-    silent.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
-    silent.filter.extension_filter.typed_config.CopyFrom(packed(ExpressionFilter(expression=_OWN_WORDS)))
+    _when(silent, _OWN_WORDS)
     silent.body.inline_string = ""
     if front.access_log:
         out.access_log.append(access_log.to_stdout())
     _limits(out, front, door.is_quic)
     _client(out, door, front)
     return out
+
+
+def _when(mapper: ResponseMapper, expression: str) -> None:
+    mapper.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+    mapper.filter.extension_filter.typed_config.CopyFrom(packed(ExpressionFilter(expression=expression)))
+
+
+def _climbing(front: FrontDoor) -> list[HttpFilter]:
+    """Refuses paths that would climb; RBAC says 403, which is mapped to 400. Only where there can be such paths."""
+    if not front.keeps_encoded_slashes:
+        return []
+    permission = Permission()
+    permission.url_path.path.safe_regex.regex = f"(?is).*{CLIMBS}.*"
+    policy = Policy(permissions=[permission], principals=[Principal(any=True)])
+    return [HttpFilter(name=CLIMBING, typed_config=packed(RBAC(rules=Rules(action=Rules.DENY, policies={CLIMBING: policy}))))]
 
 
 def _request_id() -> UuidRequestIdConfig:

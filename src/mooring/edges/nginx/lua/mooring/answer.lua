@@ -4,6 +4,7 @@ local _M = {}
 
 local template = require "mooring.template"
 local cors = require "mooring.cors"
+local kept = require "mooring.kept"
 local request = require "mooring.request"
 local state = require "mooring.state"
 
@@ -78,7 +79,8 @@ local function location(redirect)
     end
     local path
     if redirect.path then
-        path = ngx.escape_uri(request.replaced(redirect.path, ngx.var.uri), 0)
+        path = request.replaced(redirect.path, ngx.var.uri)
+        path = kept.is(ngx.var) and kept.encoded(path) or ngx.escape_uri(path, 0)
         local args = ngx.var.args
         if args and args ~= "" then
             path = path .. "?" .. args
@@ -110,11 +112,20 @@ local function say(status, content_type, body)
     ngx.print(body)
 end
 
+-- Of a request that is refused before its host was looked up nobody knows whether that wants HSTS.
+local function without_host()
+    local var = ngx.var
+    if (var.m_route or "") == "" and (var.m_group or "") == "" then
+        var.m_hsts = "-"
+    end
+end
+
 -- No more than the status, the one that NGINX found if none is given: neither why, nor who says so.
 -- Its headers are changed as those of any answer of the route.
 function _M.said(status, leaf)
     ngx.status = status or ngx.status
     unnamed()
+    without_host()
     ngx.header["Content-Type"] = nil
     if leaf then
         _M.change(leaf)
@@ -148,6 +159,7 @@ function _M.unverified(page, ...)
         negotiated = negotiated or one == name or one == wildcard or one == "*"
     end
     if negotiated and page ~= "" then
+        without_host()
         ngx.header["Location"] = page
         return say(302, "text/plain", "")
     end

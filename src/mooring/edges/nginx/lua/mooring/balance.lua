@@ -9,7 +9,7 @@ local set_current_peer, set_more_tries, get_last_failure =
     balancer.set_current_peer, balancer.set_more_tries, balancer.get_last_failure
 local members = state.members
 
-local turns = {}
+local turns = state.turns
 local open = {}     -- of this worker: requests in flight by set and member
 
 -- No endpoint: 502 for NGINX, and 503 for the client (failed.lua), who can tell by the empty $upstream_addr.

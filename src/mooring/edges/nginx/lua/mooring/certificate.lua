@@ -5,7 +5,7 @@ local _M = {}
 local ssl = require "ngx.ssl"
 
 local state, certificates = ngx.shared.mooring, ngx.shared.mooring_certificates
-local parsed = {}     -- by key: { raw, chain, key }; bounded by the certificates there are
+local parsed = {}     -- by key: { raw, chain, key }
 
 local function named(listener, name)
     return state:get("sni/" .. listener .. "/" .. name)
@@ -20,6 +20,14 @@ local function key_for(listener, name)
         end
     end
     return named(listener, "*")
+end
+
+function _M.prune()
+    for key in pairs(parsed) do
+        if not certificates:ttl(key) then
+            parsed[key] = nil
+        end
+    end
 end
 
 function _M.serve(listener)

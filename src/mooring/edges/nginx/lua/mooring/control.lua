@@ -37,11 +37,15 @@ local function store(data, replace)
         local key = data:sub(to + 1, to + key_length)
         at = to + 1 + key_length
         named[which][key] = true
-        has_index = has_index or key:sub(1, 6) == "index/"
+        has_index = has_index or key:sub(1, 6) == "index/" and length >= 0
         if length == -1 then
             dict:delete(key)
         elseif length >= 0 then
+            local had = dict:get(key)
             if not dict:safe_set(key, data:sub(at, at + length - 1)) then
+                if had then     -- it is gone by now, but there is room for it
+                    dict:safe_set(key, had)
+                end
                 full[#full + 1] = "full " .. which .. " " .. key .. "\n"
             end
             at = at + length

@@ -3,6 +3,7 @@
 local _M = {}
 
 local data = require "mooring.data"
+local kept = require "mooring.kept"
 local state = require "mooring.state"
 
 local dict, set_of = ngx.shared.mooring, state.set_of
@@ -14,12 +15,15 @@ local known, counted    -- the version that was last looked at, and the count of
 local is_closing = false
 local NONE = {}
 local trees, leaves = {}, {}    -- by key, which says all that is in them
+local former = {}               -- leaves that nobody may need any more
+local PERIOD = 300              -- seconds in which a request has begun to be answered
+local pruned = ngx.now()
 
 local function index_of(listener)
     local index = indexes[listener]
     if not index then
         local raw = dict:get("index/" .. _M.data.generation .. "/" .. listener)
-        index = raw and data(raw) or { hosts = {} }
+        index = raw and data(raw) or { hosts = {}, is_missing = true }
         indexes[listener], listeners[listener] = index, true
     end
     return index
@@ -31,7 +35,7 @@ local function look(version)
     is_closing = (dict:get("closing") or dict:get("draining")) and true or false
     local now = dict:get("routes")
     if now ~= counted then
-        counted, indexes, leaves = now, {}, {}
+        counted, indexes = now, {}
         local used = {}
         for listener in pairs(listeners) do
             for _, host in pairs(index_of(listener).hosts) do
@@ -39,6 +43,10 @@ local function look(version)
             end
         end
         trees = used
+        if ngx.now() - pruned > PERIOD then
+            pruned, former, leaves = ngx.now(), leaves, {}
+            _M.prune()
+        end
     end
 end
 
@@ -52,20 +60,30 @@ local function tree_of(key)
     return tree
 end
 
+-- Read with the request's route, so that it is there for the answer, when the route may be gone.
+local function leaf_of(key)
+    local leaf = leaves[key]
+    if not leaf then
+        leaf = former[key]
+        if not leaf then
+            local raw = dict:get("leaf/" .. key)
+            leaf = raw and data(raw) or nil
+        end
+        leaves[key] = leaf
+    end
+    return leaf
+end
+
 -- What Lua does for the route of this request.
 function _M.leaf()
     local key = ngx.var.m_leaf
     if not key or key == "" then
         return nil
     end
-    local leaf = leaves[key]
-    if not leaf then
-        local raw = dict:get("leaf/" .. key)
-        leaf = raw and data(raw) or nil
-        leaves[key] = leaf
-    end
-    return leaf
+    return leaf_of(key)
 end
+
+local DOT = 46
 
 -- An exact name, then the longest wildcard, then all others.
 local function host_of(hosts, name)
@@ -73,8 +91,8 @@ local function host_of(hosts, name)
     if host then
         return host
     end
-    local dot = find(name, ".", 1, true)
-    local is_first = true
+    local dot = find(name, ".", 2, true)     -- a wildcard stands for something
+    local is_first = byte(name) ~= DOT
     while dot do
         host = hosts["*" .. sub(name, dot)]
         if host and (is_first or host.many) then
@@ -243,6 +261,9 @@ local function found(listener)
     local var, index = ngx.var, index_of(listener)
     local host = host_of(index.hosts, var.host)
     if not host then
+        if index.is_missing then     -- NGINX has only just begun
+            return "", "503"
+        end
         if index.chains then
             var.m_hsts = "-"
         end
@@ -254,6 +275,9 @@ local function found(listener)
     local tree, path = tree_of(host.tree), var.uri
     if not tree then
         return "", "503"
+    end
+    if kept.is(var) then
+        path = kept.plain(path)
     end
     local numbers = tree.exact[path] or prefix_of(tree, path)
     local route = type(numbers) == "number" and tree.routes[numbers]
@@ -279,6 +303,7 @@ local function found(listener)
         return route.name
     end
     if arm.leaf then
+        leaf_of(arm.leaf)
         var.m_leaf = arm.leaf
     end
     if arm.body then

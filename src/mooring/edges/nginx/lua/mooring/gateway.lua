@@ -4,18 +4,26 @@ local data = {
     generation = "",
     server = "",      -- what every answer says of its server, "" for what the backend says
     common = "",      -- the location of the routes that are served where they are looked up
+    keeps = false,    -- escaped slashes, as parts of paths' elements
     limit = nil,      -- of their bodies, in octets, where other routes take larger ones
 }
 
 local control = require "mooring.control"
+local state = require "mooring.state"
 local balance = require "mooring.balance"
 local find = require "mooring.find"
+local kept = require "mooring.kept"
 local request = require "mooring.request"
 local answer = require "mooring.answer"
 local certificate = require "mooring.certificate"
 
 find.data = data
 answer.data = data
+find.prune = function()
+    state.prune()
+    certificate.prune()
+end
+kept.data = data
 request.said = answer.said
 
 local leaf = find.leaf

@@ -4,6 +4,7 @@ local _M = {}
 
 local template = require "mooring.template"
 local cors = require "mooring.cors"
+local kept = require "mooring.kept"
 
 -- Sets path (decoded) and, if the text has a `?`, puts its query before the request's.
 local function set_target(text)
@@ -16,6 +17,9 @@ local function set_target(text)
     if query then
         local had = ngx.var.args
         ngx.req.set_uri_args(had and had ~= "" and query .. "&" .. had or query)
+    end
+    if kept.is(ngx.var) then
+        kept.to(kept.encoded(path))
     end
 end
 
@@ -85,7 +89,11 @@ function _M.mirror(mirror)
     if mirror.percent < 100 and math.random() * 100 >= mirror.percent then
         return ngx.exit(204)
     end
-    local target = mirror.path and template(mirror.path) or ngx.var.request_uri
+    local sent = kept.is(ngx.var) and ngx.var.m_target
+    local target = mirror.path and template(mirror.path) or sent or ngx.var.request_uri
+    if sent then
+        ngx.var.m_mirrored = target
+    end
     local path, query = target:match("^([^?]*)%??(.*)$")
     ngx.req.set_uri(path ~= "" and ngx.unescape_uri((path:gsub("%+", "%%2B"))) or "/")
     ngx.req.set_uri_args(query)
@@ -102,6 +110,15 @@ function _M.detour()
     end
     if uri:sub(1, 11) == "/:mooring:/" and not ngx.is_subrequest then
         return ngx.exit(404)     -- after a rewrite NGINX takes a request for an internal one
+    elseif unclean == "kept" and not ngx.is_subrequest then     -- whose path is its own
+        local sent
+        uri, sent = kept.normalised(ngx.var.request_uri)
+        if not uri then
+            return _M.said(400)
+        elseif uri:sub(1, 11) == "/:mooring:/" then
+            return ngx.exit(404)
+        end
+        kept.to(sent)
     end
     ngx.req.set_uri(uri, true)
 end

@@ -7,6 +7,9 @@ local find, sub, tonumber = string.find, string.sub, tonumber
 
 local sets, weights = {}, {}   -- what this worker has read: name -> { raw, checked, list }
 
+-- Whose turn it was, by set.
+_M.turns = {}
+
 -- The set of a route's cluster, by the name that the access log shows: told by the look-up, asked by the balancer.
 _M.set_of = {}
 
@@ -51,6 +54,28 @@ function _M.weights(key)
     end
     weights[key] = { raw = raw, checked = version, list = list }
     return list
+end
+
+-- What the shared dict has no more is forgotten here, too.
+function _M.prune()
+    local function is_gone(key)
+        return not dict:ttl(key)
+    end
+    for name in pairs(sets) do
+        if is_gone("set/" .. name) then
+            sets[name], _M.turns[name] = nil, nil
+        end
+    end
+    for key in pairs(weights) do
+        if is_gone(key) then
+            weights[key] = nil
+        end
+    end
+    for cluster, set in pairs(_M.set_of) do
+        if is_gone("set/" .. set) then
+            _M.set_of[cluster] = nil
+        end
+    end
 end
 
 -- The member of this list whose name in a cookie is `name`, or nil.

@@ -1,5 +1,7 @@
 -- What does a template say of this request?
 
+local kept = require "mooring.kept"
+
 local escape_uri = ngx.escape_uri
 
 local variables = {
@@ -7,7 +9,7 @@ local variables = {
     host = function() return ngx.var.host end,
     request_uri = function() return ngx.var.request_uri end,
     escaped_request_uri = function() return escape_uri(ngx.var.request_uri) end,
-    uri = function() return escape_uri(ngx.var.uri, 0) end,
+    uri = function() return kept.is(ngx.var) and kept.encoded(ngx.var.uri) or escape_uri(ngx.var.uri, 0) end,
     args = function() return ngx.var.args or "" end,
     request_method = function() return ngx.var.request_method end,
     remote_addr = function() return ngx.var.remote_addr end,
