@@ -1,20 +1,42 @@
-"""One running cluster for all tests that need one, started once in a test run and taken down whatever happens.
+"""One running cluster for all tests that need one, started once in a worker and taken down whatever happens.
 
-With pytest-xdist every test that asks for it runs in one worker (`--dist loadgroup`): one cluster, not one per core.
+With pytest-xdist all tests of a file run in one worker, so that what a module shares is made once; the files that share the
+cluster's Ingress proxies, and the one with tests that come late, stay together too.
 """
 
 import secrets
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from local_cluster import Cluster
+
+TOGETHER = (
+    "tests/e2e/test_broken_services.py",
+    "tests/e2e/test_ingress.py",
+    "tests/e2e/test_ingress_changes.py",
+    "tests/e2e/test_trace_request.py",
+    "tests/examples/test_ingress_examples.py",
+)
+
+
+class ByFile(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return TOGETHER[0] if file in TOGETHER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """In the order of collection: slow files (e2e) before many quick ones, so that both workers end together."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
             item.add_marker(pytest.mark.root)
     items.sort(key=lambda item: bool(item.get_closest_marker("late")) or "ingress_proxies" in getattr(item, "fixturenames", ()))
 

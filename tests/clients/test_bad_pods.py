@@ -67,7 +67,7 @@ def pods(stock: Kubectl) -> Kubectl:
     ("pod", "status", "event", "condition"),
     [
         ("image", "ImagePullBackOff", 'Failed to pull image "example.com/nosuch:1": not in the local image table', UNREADY),
-        ("image", "ImagePullBackOff", "known images: mooring.dev/echo, mooring.dev/toolbox", UNREADY),
+        ("image", "ImagePullBackOff", "known images: mooring.dev/echo, mooring.dev/echo-grpc, mooring.dev/gateway", UNREADY),
         ("image", "ImagePullBackOff", 'Back-off pulling image "example.com/nosuch:1"', UNREADY),
         ("crash", "CrashLoopBackOff", "Back-off restarting failed container c in pod crash_", UNREADY),
         ("command", "CrashLoopBackOff", 'Error: exec: "no-such-command": executable file not found in $PATH', UNREADY),

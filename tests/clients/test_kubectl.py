@@ -323,9 +323,9 @@ def test_waiting_for_a_condition_a_value_and_the_end(kubectl: Kubectl) -> None:
 
 
 def test_logs(web: Kubectl) -> None:
-    assert web("logs", "two", "-c", "ticker").startswith("tick 0\ntick 1\n")
+    eventually(lambda: web("logs", "two", "-c", "ticker"), lambda text: text.startswith("tick 0\ntick 1\n"))
     assert 2 == len(web("logs", "two", "-c", "ticker", "--tail=2").splitlines())
-    assert "tick 0\n" not in web("logs", "two", "-c", "ticker", "--since=1s")
+    eventually(lambda: web("logs", "two", "-c", "ticker", "--since=1s"), lambda text: "tick 0\n" not in text)
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z tick 0\n", web("logs", "two", "-c", "ticker", "--timestamps"))
     assert re.search(r"^\[pod/two/ticker\] tick 0$", web("logs", "two", "--all-containers", "--prefix"), re.MULTILINE)
     assert "listening on 8080" in web("logs", "deployment/web")

@@ -51,7 +51,7 @@ from transition_stage import (
 from mooring.model.kinds import ENDPOINT_SLICE, SERVICE
 from mooring.services.view import NodeView
 
-pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("transitions")]
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 SOON = 0.03
 """Seconds after which a question is asked again."""

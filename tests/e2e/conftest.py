@@ -12,12 +12,9 @@ pytest.register_assert_rewrite("scene")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the shared cluster, another all tests with a cluster of their own: two at a time are load enough."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
-            shared = "cluster" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("cluster" if shared else "own-cluster"))
             item.add_marker(pytest.mark.root)
 
 

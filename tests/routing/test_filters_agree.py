@@ -48,8 +48,6 @@ from mooring.routing.table import (
 from mooring.routing.xds.lacks import lacks as envoy_lacks
 from mooring.testing.certificates import self_signed
 
-pytestmark = pytest.mark.xdist_group("proxies")
-
 TO_ECHO = Forward((WeightedCluster("echo"),))
 USERS = (("ann", "{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="),)
 """Her password is empty."""

@@ -17,8 +17,6 @@ from mooring.routing.simulate import Request, simulate
 from mooring.routing.table import RouteTable
 from mooring.routing.table_text import text
 
-pytestmark = pytest.mark.xdist_group("proxies")
-
 TABLES = int(os.environ.get("MOORING_ROUTE_TABLES", "25"))
 SEED = int(os.environ.get("MOORING_SEED", "1"))
 REQUESTS = 40

@@ -17,8 +17,6 @@ from mooring.routing.table_text import text
 from mooring.routing.xds.lacks import lacks as envoy_lacks
 from mooring.testing.requests import Answered, Ask, Expected, Scenario, compared, find_requests, joined, simulated
 
-pytestmark = pytest.mark.xdist_group("proxies")
-
 SCENARIOS = find_requests(Path(__file__).parent)
 TITLES = [pytest.param(each, id=each.title) for each in SCENARIOS]
 LACKS = {"envoy": envoy_lacks, "nginx": nginx_lacks}

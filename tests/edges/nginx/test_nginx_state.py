@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 
 import aiohttp
+import pytest
 from msgspec import structs
 from nginx_gateway import ADDRESS, Gateway, backends, certificate, gateway, host, route, table
 
@@ -18,7 +19,9 @@ from mooring.routing.table import (
     ClientCertificates,
     Filters,
     HeaderChanges,
+    Passthrough,
     Policy,
+    RateLimit,
     RouteTable,
     Terminate,
     VirtualHost,
@@ -61,6 +64,29 @@ async def test_who_asks_for_client_certificates_asks_nobody_else(tmp_path):
             assert (200, "rest") == (await secure(nginx, "rest.test"))[:2]
             assert 400 == (await secure(nginx, "x.m.test"))[0]
             assert 404 if not all_shut else 400 == (await secure(nginx, "nobody.test"))[0]
+
+
+async def test_tls_that_is_handed_on_takes_no_other_host_with_it(tmp_path):
+    here = says("here", "here.p.test")
+    chains = (
+        Chain(("*.p.test",), (), Passthrough("one")),
+        Chain(("here.p.test", "*"), (here,), Terminate("any")),
+    )
+    async with backends() as _, gateway(tmp_path / "g") as nginx:
+        await nginx.serves(table(here, chains=chains, certificates={"any": certificate("any")}), {})
+        assert (200, "here") == (await secure(nginx, "here.p.test"))[:2]
+        with pytest.raises(aiohttp.ClientError):
+            await secure(nginx, "x.p.test")
+
+
+async def test_routes_of_equal_limits_are_counted_by_themselves(tmp_path):
+    once = Filters(rate=RateLimit(per_minute=1, burst=0))
+    async with backends("one") as made, gateway(tmp_path / "g") as nginx:
+        routes = (route("first", "/first", filters=once), route("second", "/second", filters=once))
+        await nginx.serves(table(host(*routes)), {"one": (made["one"].member,)})
+        refused = once.rate.status
+        asked = ("/first", "/first", "/second", "/second", "/first")
+        assert [200, refused, 200, refused, refused] == [(await nginx.get(path))[0] for path in asked]
 
 
 async def test_hsts_is_told_to_no_host_that_does_not_want_it(tmp_path):
@@ -126,6 +152,29 @@ async def test_what_no_table_names_is_forgotten_however_many_follow(tmp_path, mo
         nginx.proxy.apply(table(host(route("set0", "/0", "set0")), clusters=("set0",)))
         nginx.proxy.endpoints({"set0": member})
         await nginx.until(lambda: _is_answered(nginx, "/0"))
+
+
+async def test_what_a_former_control_told_is_forgotten_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(proxy, "_FORGET", 0.0)
+    async with backends("one") as made, gateway(tmp_path / "g") as nginx:
+        members = {"one": (made["one"].member,)}
+        await nginx.serves(table(host(route("all"))), members)
+        nginx.running.cancel()
+        await asyncio.wait([nginx.running])
+        other = nginx.proxy = proxy.NginxProxy(nginx.placement, certificate("spare"), between=0.4, closing=0.1, again=0.02)
+        nginx.running = asyncio.create_task(other.run())
+        assert not other._has_unknown
+        told: list[bool] = []
+        replace = other._control.replace
+
+        async def replaced(*what: object) -> frozenset[tuple[str, str]]:
+            told.append(other._has_unknown)
+            return await replace(*what)
+
+        other._control.replace = replaced
+        await nginx.serves(table(host(route("all", policy=Policy(read=7.0)))), members)
+        await nginx.until(lambda: True in told and not other._has_unknown)
+        assert 200 == (await nginx.get("/"))[0]
 
 
 async def _is_answered(nginx: Gateway, path: str) -> bool:

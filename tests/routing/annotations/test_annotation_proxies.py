@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from annotated import OBJECTS, ingress
 from msgspec import structs
 from test_annotation_guards import ASK, BASIC, CLOSED
@@ -34,8 +33,6 @@ from mooring.routing.ingress.build import build
 from mooring.routing.ingress.objects import Secret
 from mooring.routing.table import RouteTable
 from mooring.testing.certificates import self_signed
-
-pytestmark = pytest.mark.xdist_group("proxies")
 
 PAIR = self_signed("inner.example.org")
 CA = {"ca.crt": PAIR.chain, "tls.crt": PAIR.chain, "tls.key": PAIR.key}

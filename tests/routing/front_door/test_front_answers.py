@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from tests.routing.front_door.front_lab import Lab, connected, lab, listeners, processes, replied, sockets, table, told
 
-pytestmark = pytest.mark.xdist_group("front answers")
-
 ROWS: dict[str, tuple[int, dict[str, object]]] = {
     "no such host": (404, {"path": "/", "host": "c.test"}),
     "no endpoint": (503, {"path": "/empty"}),

@@ -8,8 +8,6 @@ from tests.routing.front_door.front_lab import HOST, Lab, Reply, connected, lab,
 
 from mooring.routing.table import FrontDoor
 
-pytestmark = pytest.mark.xdist_group("front forwarded")
-
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 HERE = "127.0.0.1"
 CLAIMS = (

@@ -11,8 +11,6 @@ from tests.routing.front_door.front_lab import Lab, lab, resident, table
 
 from mooring.routing.table import FrontDoor
 
-pytestmark = pytest.mark.xdist_group("front http2")
-
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 STREAMS = 5
 

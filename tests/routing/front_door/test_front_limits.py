@@ -19,8 +19,6 @@ from mooring.routing.table import FrontDoor, Policy, Route, RouteTable, VirtualH
 from mooring.routing.xds.bootstrap import admin_path, bootstrap
 from mooring.routing.xds.emit import Emitter
 
-pytestmark = pytest.mark.xdist_group("front limits")
-
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 DOOR = FrontDoor(
     header_octets=16 * 1024, header_count=20, header_timeout=1.0, body_timeout=1.0, idle_timeout=1.0, stream_idle_timeout=1.0

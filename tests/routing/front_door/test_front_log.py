@@ -10,8 +10,6 @@ from tests.routing.front_door.front_lab import HOST, Lab, lab, table, until
 
 from mooring.routing.table import Policy, Route, VirtualHost
 
-pytestmark = pytest.mark.xdist_group("front log")
-
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 KEYS = {
     "time", "method", "scheme", "authority", "path", "protocol", "status", "flags", "details", "bytes_received", "bytes_sent",

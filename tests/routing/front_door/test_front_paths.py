@@ -30,8 +30,6 @@ from mooring.routing.table import (
     WeightedCluster,
 )
 
-pytestmark = pytest.mark.xdist_group("front paths")
-
 CLOSED = "closed"
 SAME = "as simulate says"
 KEEPS = FrontDoor(keeps_encoded_slashes=True)

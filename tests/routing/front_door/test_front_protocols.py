@@ -19,8 +19,6 @@ from aioquic.quic.events import QuicEvent
 from tests.routing.front_door.front_http2 import Http2
 from tests.routing.front_door.front_lab import HOST, Lab, connected, lab, replied, table
 
-pytestmark = pytest.mark.xdist_group("front protocols")
-
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 LARGE = 3_000_000
 

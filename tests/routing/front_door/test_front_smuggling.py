@@ -9,8 +9,6 @@ from collections.abc import Iterator
 import pytest
 from tests.routing.front_door.front_lab import HOST, Lab, lab, table
 
-pytestmark = pytest.mark.xdist_group("front smuggling")
-
 SMUGGLED = f"GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 ENDED = b"0\r\n\r\n" + SMUGGLED
 GET, POST, A = "GET /x HTTP/1.1", "POST /x HTTP/1.1", f"Host: {HOST}"

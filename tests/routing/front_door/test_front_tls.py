@@ -29,8 +29,6 @@ from mooring.routing.table import (
 )
 from mooring.testing.certificates import self_signed
 
-pytestmark = pytest.mark.xdist_group("front tls")
-
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 BANK = "bank.test"
 CLIENT = self_signed("good client")

@@ -44,8 +44,6 @@ from mooring.routing.table import (
 )
 from mooring.routing.table import Match as RouteMatch
 
-pytestmark = pytest.mark.xdist_group("xds")
-
 SHA = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="
 """Of 'password'."""
 

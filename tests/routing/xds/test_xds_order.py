@@ -27,8 +27,6 @@ from mooring.routing.table import (
 )
 from mooring.routing.xds import matcher
 
-pytestmark = pytest.mark.xdist_group("xds")
-
 TABLES = int(os.environ.get("MOORING_ROUTE_TABLES", "6"))
 SEED = int(os.environ.get("MOORING_SEED", "1"))
 REQUESTS = 80

@@ -32,8 +32,6 @@ from mooring.routing.xds.emit import Emitter
 from mooring.routing.xds.wire import LISTENER
 from mooring.testing.certificates import self_signed
 
-pytestmark = pytest.mark.xdist_group("xds")
-
 HOSTS = (VirtualHost("all", ("*",), (Route("all", Match(), Answer(200, "hello")),)),)
 
 

@@ -47,8 +47,6 @@ from mooring.routing.table import (
 )
 from mooring.testing.certificates import self_signed
 
-pytestmark = pytest.mark.xdist_group("xds")
-
 BEGIN, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC)
 Key = ec.EllipticCurvePrivateKey
 

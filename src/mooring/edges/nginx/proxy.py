@@ -183,19 +183,18 @@ class NginxProxy:
                     await self._send_all(config)
                 if state["loaded"] != config.generation:
                     self._wished.set()
-                if time.monotonic() > self._forget:
-                    self._forget_members()
+                if time.monotonic() > self._forget and self._wish is self.in_force:
+                    self._forget_members(config)
                     if self._has_unknown:
                         await self._send_all(config)
                 await self._forget_former()
                 if self._trials.is_due:
                     self._wished.set()
 
-    def _forget_members(self) -> None:
+    def _forget_members(self, config: NginxConfig) -> None:
         """Of sets that no table names. While one is on its way there may be endpoints that it will name."""
-        if self._config is not None and self._wish is self.in_force:
-            self._forget = math.inf
-            self._members = {name: members for name, members in self._members.items() if name in self._config.sets}
+        self._forget = math.inf
+        self._members = {name: members for name, members in self._members.items() if name in config.sets}
 
     def _retire(self, config: NginxConfig) -> None:
         """This one is in force."""
@@ -218,7 +217,7 @@ class NginxProxy:
                     self._sets.discard(name.removeprefix("set/"))
             await self._control.store(dict.fromkeys(gone))
             for key in gone:
-                del self._stale[key]
+                self._stale.pop(key, None)  # unless a table that comes names it: then it is told again
         if self._full:
             self._wished.set()  # there is room now
 
