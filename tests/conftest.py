@@ -38,7 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.root)
-    items.sort(key=lambda item: bool(item.get_closest_marker("late")) or "ingress_proxies" in getattr(item, "fixturenames", ()))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Those that wait for time to pass come after all others, those of the Ingress proxies just before."""
+    return 2 if item.get_closest_marker("late") else int("ingress_proxies" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +61,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def ingress_proxies(cluster: Cluster) -> None:
     """Proxies of both classes in the shared cluster, kept by an Ingress of each from the first test that asks for them on.
 
-    Those tests come last, so that no other one shares its machine with eight processes more, and the proxies start once.
     Begun, not waited for: the test's own Ingresses are.
     """
     kept = "{apiVersion: v1, kind: Namespace, metadata: {name: kept}}"

@@ -9,8 +9,11 @@ from mooring.routing.table import (
     Balance,
     Chain,
     Cluster,
+    Condition,
     Forward,
     FrontDoor,
+    How,
+    Part,
     RateLimit,
     Route,
     RouteTable,
@@ -18,7 +21,7 @@ from mooring.routing.table import (
     Terminate,
     Variable,
 )
-from mooring.routing.xds import filters, passwords, refusals, routes, tls
+from mooring.routing.xds import filters, passwords, patterns, refusals, routes, tls
 
 USUAL = FrontDoor()
 
@@ -85,6 +88,8 @@ def _of_route(route: Route, table: RouteTable) -> Iterator[str]:
         yield from _of_rate(asked.rate)
     if asked.error_pages is not None and (asked.access or asked.basic_auth or asked.rate):
         yield "Envoy's own refusals (by address, password or rate) are not replaced by error pages"
+    if any(map(_takes_a_missing_header, route.match.conditions)):
+        yield "Envoy takes a missing header for an empty one where a pattern that an empty value matches is inverted"
     for mirror in asked.mirrors:
         if not mirror.body:
             yield "Envoy mirrors the body too"
@@ -92,6 +97,11 @@ def _of_route(route: Route, table: RouteTable) -> Iterator[str]:
             yield "Envoy's mirror gets the path that the backend gets"
     if isinstance(route.action, Forward):
         yield from _of_forward(route, route.action, table)
+
+
+def _takes_a_missing_header(condition: Condition) -> bool:
+    inverted = condition.part is Part.HEADER and condition.how is How.REGEX and condition.invert
+    return inverted and patterns.matches(condition.value, "")
 
 
 def _of_rate(rate: RateLimit) -> Iterator[str]:

@@ -121,10 +121,13 @@ def _regex(pattern: str) -> StringMatcher:
 
 
 def _among(condition: Condition) -> str:
-    """One cookie among those of the header, or one parameter among those of the query: Envoy has no matcher for the former and
-    no inverted one for the latter."""
-    before, between = (r"(?:.*;\s*)?", ";") if condition.part is Part.COOKIE else (r"[^?]*\?(?:.*&)?", "&")
+    """One cookie among those of the header, or the first parameter of its name in the query: Envoy has no matcher for the
+    former and no inverted one for the latter."""
     name = patterns.escaped(condition.name)
+    if condition.part is Part.COOKIE:
+        before, between = r"(?:.*;\s*)?", ";"
+    else:
+        before, between = rf"[^?]*\?(?:(?:{_another(condition.name)})&)*", "&"
     match condition.how:
         case How.EXACT:
             value = f"={patterns.escaped(condition.value)}"
@@ -134,4 +137,16 @@ def _among(condition: Condition) -> str:
             value = f"=(?:{condition.value})"
         case _:
             value = f"(?:=[^{between}]*)?"
+    if condition.part is Part.QUERY and patterns.matches(value, "="):
+        value = f"(?:{value})?"  # `?q` is `?q=`
     return f"{before}{name}{value}(?:{between}.*)?"
+
+
+def _another(name: str) -> str:
+    """A parameter of any other name. RE2 cannot look ahead, so it is told by where the names part."""
+    told = [rf"{patterns.escaped(name[:at])}(?:[^{_in_class(name[at])}&=][^&]*|=[^&]*)?" for at in range(len(name))]
+    return "|".join((*told, rf"{patterns.escaped(name)}[^=&][^&]*"))
+
+
+def _in_class(letter: str) -> str:
+    return "\\" + letter if letter in r"\]^-" else letter

@@ -22,6 +22,12 @@ def fault(pattern: str) -> str | None:
     return None
 
 
+def matches(pattern: str, value: str) -> bool:
+    """Whether it takes the whole value; a pattern with a fault takes none."""
+    program = _program(pattern)
+    return not isinstance(program, str) and program.fullmatch(value) is not None
+
+
 def groups(pattern: str) -> int:
     """Of a pattern without fault."""
     program = _program(pattern)
