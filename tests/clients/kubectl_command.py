@@ -40,6 +40,7 @@ class Kubectl:
             **{name: value for name, value in os.environ.items() if not name.startswith("MOORING_")},
             "KUBECONFIG": str(cluster.kubeconfig),
             "HOME": str(home),
+            "TMPDIR": str(home),  # kubectl leaves there what was edited and refused
         }
         self.minor = int(json.decode(self("version", "--client", "-o", "json"))["clientVersion"]["minor"].rstrip("+"))
 

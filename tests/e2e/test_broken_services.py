@@ -171,6 +171,8 @@ def events(here: Scene) -> dict[tuple[str, str], tuple[str, int]]:
 
 @pytest.mark.late
 def test_what_is_mended_is_no_problem_any_more(here: Scene) -> None:
+    # A question first, which is asked again where a test in between has killed the API server.
+    assert {"app": "servign"} == here.get("Service", "typo")["spec"]["selector"]
     here.patch("Service", "typo", {"spec": {"selector": {"app": "serving"}}})
     lines = until(lambda: page(here, "typo").splitlines(), lambda found: "  none found" in found)
     assert "  Selector:     app=serving (1 found)" in lines

@@ -126,7 +126,7 @@ def test_a_secret_serves_tls_and_another_takes_its_place(here: Scene, front: str
     tls = [{"hosts": [name], "secretName": f"{front}-tls"}]
     here.create(secret(f"{front}-tls", data), ingress(f"{front}-tls", front, name, path("web"), tls=tls))
     until_equal((200, first), lambda: (found := asked(here, front, name, tls=True)) and (found.status, found.certificate))
-    assert 308 == asked(here, front, name).status, "plain HTTP of a host with TLS is led there"
+    until_equal(308, lambda: asked(here, front, name).status)  # plain HTTP of a host with TLS is led there
     here.patch("Secret", f"{front}-tls", {"data": renewed})
     until_equal(second, lambda: asked(here, front, name, tls=True).certificate)
 

@@ -42,11 +42,11 @@ spec: {{selector: {{app: nobody}}, ports: [{{port: 80}}]}}
 """
 
 
-@pytest.fixture
-def traced(cluster: Cluster, namespace: str) -> str:
-    cluster.mooring("apply", "-n", namespace, "-f", "-", stdin=OBJECTS.format())
-    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/server", "pod/client", "--timeout=50s")
-    return namespace
+@pytest.fixture(scope="module")
+def traced(cluster: Cluster, module_namespace: str) -> str:
+    cluster.mooring("apply", "-n", module_namespace, "-f", "-", stdin=OBJECTS.format())
+    cluster.kubectl("wait", "-n", module_namespace, "--for=condition=Ready", "pod/server", "pod/client", "--timeout=50s")
+    return module_namespace
 
 
 def test_a_traced_packet_names_its_endpoint_and_each_reason(cluster: Cluster, traced: str) -> None:

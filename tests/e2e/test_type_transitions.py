@@ -162,6 +162,7 @@ def test_a_long_request_ends_well_though_its_pod_is_deleted_meanwhile(here: Scen
         served_by("new")
         for name, client in clients.items():
             assert client.told(waiting=True)["waiting"] == client.kept, f"{name}: the old pod was still at it"
+        for name, client in clients.items():
             found = client.told(finish=True)["answers"]
             assert [("old", "old")] * client.kept == [(pod, answer.split(" ")[0]) for pod, answer in found], name
     here.delete("Pod", "old", grace=0)

@@ -38,15 +38,16 @@ class Verified(Struct):
         return text.replace("NAMESPACE", self.namespace).replace("ADDRESS", self.address)
 
 
-@pytest.fixture
-def verified(cluster: Cluster, namespace: str) -> Verified:
-    cluster.mooring("apply", "-n", namespace, "-f", "-", stdin=OBJECTS)
-    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/server", "--timeout=50s")
+@pytest.fixture(scope="module")
+def verified(cluster: Cluster, module_namespace: str) -> Verified:
+    cluster.mooring("apply", "-n", module_namespace, "-f", "-", stdin=OBJECTS)
+    cluster.kubectl("wait", "-n", module_namespace, "--for=condition=Ready", "pod/server", "--timeout=50s")
     # Another test's range goes ten seconds after it was deleted: not while an agent is paused.
     until(lambda: cluster.kubectl("get", "servicecidrs", "-o", "name").stdout.split(), lambda found: len(found) == 1)
     until(lambda: verify(cluster).returncode == 0)
-    address = cluster.mooring("get", "svc", "verified", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}").stdout.strip()
-    return Verified(namespace, address)
+    words = ("get", "svc", "verified", "-n", module_namespace, "-o", "jsonpath={.spec.clusterIP}")
+    address = cluster.mooring(*words).stdout.strip()
+    return Verified(module_namespace, address)
 
 
 def verify(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
