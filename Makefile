@@ -1,7 +1,7 @@
 # Mooring's verbs. `make demo` and `make test` each install what they need.
 .PHONY: setup demo test check bless bench soak lock clean
 PYTEST = .venv/bin/python -m pytest
-BENCH ?= dataplane_sync datapath propagation apiserver dns names
+BENCH ?= dataplane_sync datapath propagation apiserver dns names ingress ingress_changes
 
 setup:  ## system packages and .venv (quick when done before)
 	@scripts/bootstrap

@@ -52,6 +52,8 @@ class Supervisor:
     def run(self) -> int:
         """Until a signal or the proxy's end; the exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)  # whoever started us may ignore one (nohup), and it would never come
         if os.getpid() != 1:
             # What a killed proxy leaves behind (NGINX its workers, which keep the ports) comes to us, as it does to process 1.
             prctl(PR_SET_CHILD_SUBREAPER, 1)
