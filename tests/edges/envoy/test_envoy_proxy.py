@@ -220,27 +220,6 @@ async def test_control_dies_and_comes_back_unnoticed_and_tells_only_what_differs
     assert load.answered > 20
 
 
-async def test_what_envoy_has_of_an_earlier_control_outlives_a_bad_version(
-    one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession
-) -> None:
-    hosts = {"any": [to("web")], "other": [to("other")]}
-    members = {"web": (backends["a"],), "other": (backends["b"],)}
-    async with running(one):
-        one.proxy.endpoints(members)
-        one.apply(hosts, {"web": {}, "other": {}})
-        await one.until(session, "any", (200, "a"))
-    async with running(one):
-        one.proxy.endpoints(members)
-        one.apply(hosts | {"new": [to("other")]}, {"web": {"connect_timeout": "-1s"}, "other": {}})
-        await one.until_rejected({"ingress shop/web"})
-        await one.until(session, "new", (200, "b"))
-        assert (200, "a") == await one.get(session, "any")
-        one.apply(hosts, {"web": {"connect_timeout": "3s"}, "other": {}})
-        await one.until_rejected(set())
-        await one.until(session, "new", (404, ""))
-        assert (200, "a") == await one.get(session, "any")
-
-
 async def test_what_envoy_has_of_an_earlier_control_is_what_a_bad_route_falls_back_to(
     one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession
 ) -> None:
