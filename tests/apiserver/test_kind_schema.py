@@ -1,7 +1,5 @@
 """Types and fields: the committed table against the official client, and the decoder's words."""
 
-import json
-
 import client_types
 import pytest
 
@@ -11,9 +9,10 @@ from mooring.apiserver.schema_descriptions import describe
 from mooring.model.kinds import CONFIG_MAP, DEPLOYMENT, KINDS, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
 
 
-def test_the_committed_table_is_what_the_official_client_says():
-    """Rewrite it with `python tests/apiserver/client_types.py` when the client grows."""
-    assert client_types.table() == json.loads(client_types.TABLE.read_text())
+@pytest.mark.parametrize("name", sorted(schema.types()))
+def test_a_type_has_the_fields_that_the_official_client_knows(name: str):
+    known = client_types.fields_of(name) or {}  # it has no class for an object without fields
+    assert known == {field: about.required for field, about in schema.types()[name].items()}
 
 
 def test_every_kind_and_every_referenced_type_is_in_the_table():
@@ -23,8 +22,8 @@ def test_every_kind_and_every_referenced_type_is_in_the_table():
     assert set() == bases - known.keys() - schema.SCALARS
 
 
-def test_every_type_but_one_is_described_by_the_installed_client():
-    assert ["core.v1.ResourceClaim"] == [name for name in schema.types() if not describe(name).type]
+def test_every_type_with_fields_is_described_by_the_installed_client():
+    assert [] == [name for name, fields in schema.types().items() if fields and not describe(name).type]
 
 
 def test_a_field_is_described():

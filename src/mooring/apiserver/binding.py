@@ -1,9 +1,9 @@
 """Which node shall run this pod? POST pods/<name>/binding, as the scheduler sends it."""
 
 from mooring.apiserver import errors, metadata, read, render
-from mooring.apiserver.body import receive
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Write
+from mooring.apiserver.shape import built_in
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model.kinds import Kind
 from mooring.store.records import Compare, Put, Txn
@@ -13,7 +13,7 @@ BINDING = Kind("", "v1", "Binding", "bindings", "binding", True)
 
 def bind(call: Call) -> Outcome:
     """Sets spec.nodeName once and for all, with the condition PodScheduled. Answers with a Status, 201."""
-    received = receive(call.request.body, call.request.headers.get("content-type", ""), BINDING, call.validation)
+    received = call.receive(BINDING, built_in(BINDING))
     binding = received.document
     node = _target(call, binding)
     record = read.existing(call)
@@ -64,6 +64,7 @@ def _check(call: Call, holds: bool, why: str) -> None:
 
 def _set_scheduled(pod: Document, now: str) -> None:
     status = pod.setdefault("status", {})
+    status.pop("nominatedNodeName", None)
     others = [condition for condition in status.get("conditions") or () if condition.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
     status["conditions"] = [*others, {name: value for name, value in scheduled.items() if value is not None}]

@@ -15,7 +15,7 @@ from msgspec import Struct
 from mooring.apiserver import protobuf
 from mooring.apiserver.errors import StatusError, bad_request, quote
 from mooring.apiserver.negotiate import PROTOBUF, YAML, body_media
-from mooring.apiserver.schema import StructureResult, check_structure, drop_unknown
+from mooring.apiserver.shape import Shape
 from mooring.model import codec
 from mooring.model.kinds import Kind
 
@@ -34,7 +34,7 @@ class Received(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def receive(data: bytes, content_type: str, kind: Kind, validation: str) -> Received:
+def receive(data: bytes, content_type: str, kind: Kind, shape: Shape, validation: str) -> Received:
     """A request body as a document of `kind`, null fields removed. `validation` is Ignore, Warn or Strict.
 
     Raises StatusError 400, 415.
@@ -43,7 +43,7 @@ def receive(data: bytes, content_type: str, kind: Kind, validation: str) -> Rece
     if not isinstance(document, dict):
         raise _unrecognized(kind.kind, data, f"json: cannot unmarshal {json_word(document)} into Go value of type v1.TypeMeta")
     check_type(document, kind)
-    return checked(document, kind, validation, duplicates, lambda why: bad_request(mismatch(kind, why)))
+    return checked(document, kind, shape, validation, duplicates, lambda why: bad_request(mismatch(kind, why)))
 
 
 def mismatch(kind: Kind, why: str) -> str:
@@ -51,11 +51,16 @@ def mismatch(kind: Kind, why: str) -> str:
 
 
 def checked(
-    document: Document, kind: Kind, validation: str, duplicates: tuple[str, ...], refusal: Callable[[str], StatusError]
+    document: Document,
+    kind: Kind,
+    shape: Shape,
+    validation: str,
+    duplicates: tuple[str, ...],
+    refusal: Callable[[str], StatusError],
 ) -> Received:
     """Checks the structure and drops unknown fields. `refusal` words a strict decoding error. Raises StatusError."""
     try:
-        structure: StructureResult = check_structure(kind, document)
+        structure = shape.check(document)
     except RecursionError:
         raise bad_request("exceeded max depth") from None
     if structure.type_errors:
@@ -63,7 +68,7 @@ def checked(
     if not isinstance(document.setdefault("metadata", {}), dict):
         raise bad_request(mismatch(kind, "json: cannot unmarshal metadata into Go value of type v1.ObjectMeta"))
     if structure.unknown_fields:
-        drop_unknown(kind, document)
+        shape.drop_unknown(document)
     if validation == "Ignore":
         return Received(document)
     found = (*(f"unknown field {quote(field)}" for field in structure.unknown_fields), *duplicates)

@@ -2,12 +2,14 @@
 
 from functools import cached_property
 
-from mooring.apiserver import errors
+from mooring.apiserver import body, errors
 from mooring.apiserver.contract import Env, Request
 from mooring.apiserver.negotiate import Accepted, accepted
 from mooring.apiserver.paths import Target
-from mooring.apiserver.resources import Resource, resource_of
+from mooring.apiserver.resources import Resource
+from mooring.apiserver.shape import Shape
 from mooring.apiserver.strategy import FieldError
+from mooring.model.kinds import Kind
 from mooring.store.snapshot import Snapshot
 
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
@@ -18,13 +20,18 @@ class Call:
 
     def __init__(self, request: Request, target: Target, verb: str, snapshot: Snapshot, env: Env) -> None:
         self.request, self.target, self.verb, self.snapshot, self.env = request, target, verb, snapshot, env
-        self.resource: Resource = resource_of(target.kind)
+        self.resource: Resource = target.resource
         self.kind, self.namespace, self.name = target.kind, target.namespace, target.name
 
     @cached_property
     def accepted(self) -> Accepted:
         """Raises StatusError 406."""
         return accepted(self.request.headers.get("accept", ""), watching=self.verb == "watch")
+
+    def receive(self, kind: Kind, shape: Shape) -> body.Received:
+        """The request's body as a document of `kind`. Raises StatusError 400, 413, 415."""
+        request = self.request
+        return body.receive(request.body, request.headers.get("content-type", ""), kind, shape, self.validation)
 
     @cached_property
     def _query(self) -> dict[str, str]:

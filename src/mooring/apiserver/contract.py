@@ -3,9 +3,11 @@
 The core is one pure function, `handle(request, snapshot, env) -> Outcome`. The HTTP edge carries the outcome out. A `Write`
 that meets a Conflict is decided again from the new snapshot (the core decides whether that becomes a retry, a 409 or another
 choice of address), so uniqueness rests on the store's transactions alone and holds with several API servers on one etcd.
+What the core must ask of others, webhooks, it raises as Unanswered questions: the edge sends them and decides the same request
+again, with the answers in `Env.answers` and the same `now` and random draws, so that the same questions come up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -80,7 +82,42 @@ class Proxy(Struct, frozen=True):
     query: tuple[tuple[str, str], ...]
 
 
-Outcome = Response | Write | Watch | Proxy
+class Question(Struct, frozen=True):
+    """One HTTPS POST to a webhook. `address` is (host, port) to dial, `server_name` what its certificate must say."""
+
+    url: str
+    address: tuple[str, int]
+    server_name: str
+    ca: bytes
+    """PEM; the system's authorities when empty."""
+    body: bytes
+    timeout: float
+    """Seconds."""
+
+
+class Answer(Struct, frozen=True):
+    """What came back; `error` says why nothing did, in words for people."""
+
+    status: int = 0
+    body: bytes = b""
+    error: str = ""
+
+
+class Unanswered(Exception):
+    """The request cannot be decided without answers to these questions, which may all be asked at once."""
+
+    def __init__(self, questions: tuple[Question, ...]) -> None:
+        super().__init__(f"{len(questions)} questions are not answered yet")
+        self.questions = questions
+
+
+class Ask(Struct, frozen=True):
+    """Send the questions, then decide the request again."""
+
+    questions: tuple[Question, ...]
+
+
+Outcome = Response | Write | Watch | Proxy | Ask
 
 
 class Settings(Struct, frozen=True):
@@ -102,3 +139,12 @@ class Env(Struct, frozen=True):
     settings: Settings
     clock: Callable[[], datetime] | None = None
     """The time when a frame of a watch is made, long after the decision: a Table's ages need it. None: `now`."""
+    answers: Mapping[Question, Answer] = {}
+    request_id: str = ""
+    """A UUID, the same however often the request is decided: the uid of its admission reviews, its audit id."""
+
+    def answer(self, *questions: Question) -> tuple[Answer, ...]:
+        """Raises Unanswered for those that have not been asked yet."""
+        if unknown := tuple(question for question in questions if question not in self.answers):
+            raise Unanswered(unknown)
+        return tuple(self.answers[question] for question in questions)

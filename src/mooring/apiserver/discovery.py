@@ -5,14 +5,15 @@ https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 
 import base64
 import hashlib
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from mooring.apiserver import render
 from mooring.apiserver.contract import Request, Response
 from mooring.apiserver.negotiate import accepted
+from mooring.apiserver.registry import Registry
 from mooring.model import codec
-from mooring.model.kinds import ALL_VERBS, KINDS, NAMESPACE, Kind
+from mooring.model.kinds import NAMESPACE, Kind
 
 Document = dict[str, Any]
 
@@ -42,32 +43,32 @@ _SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 
 def verbs_of(kind: Kind) -> list[str]:
     """Namespaces are deleted one by one only."""
-    return [verb for verb in ALL_VERBS if not (kind == NAMESPACE and verb == "deletecollection")]
+    return [verb for verb in kind.verbs if not (kind == NAMESPACE and verb == "deletecollection")]
 
 
-def respond(request: Request) -> Response | None:
+def respond(request: Request, registry: Registry) -> Response | None:
     """The answer to /api, /apis and below; None when nothing of that name is served."""
     path = request.path.rstrip("/")
     if path in ("/api", "/apis"):
         form = accepted(request.headers.get("accept", ""), discovery=True)
         if form.transform:
-            return _aggregated(request, path, form.version)
-        return render.plain(request, _api_versions() if path == "/api" else _group_list())
+            return _aggregated(request, registry, path, form.version)
+        return render.plain(request, _api_versions() if path == "/api" else _group_list(registry))
     match path.split("/")[1:]:
         case ["api", "v1"]:
-            return render.plain(request, _resource_list("", "v1"))
-        case ["apis", group] if group in groups():
-            return render.plain(request, {"kind": "APIGroup", "apiVersion": "v1"} | _group(group))
-        case ["apis", group, version] if version in groups().get(group, ()):
-            return render.plain(request, _resource_list(group, version))
+            return render.plain(request, _resource_list(registry, "", "v1"))
+        case ["apis", group] if group in groups(registry):
+            return render.plain(request, {"kind": "APIGroup", "apiVersion": "v1"} | _group(registry, group))
+        case ["apis", group, version] if version in groups(registry).get(group, ()):
+            return render.plain(request, _resource_list(registry, group, version))
     return None
 
 
-@cache
-def groups() -> dict[str, tuple[str, ...]]:
+@lru_cache(maxsize=8)
+def groups(registry: Registry) -> dict[str, tuple[str, ...]]:
     """Each named group and its versions."""
     found: dict[str, tuple[str, ...]] = {}
-    for kind in KINDS:
+    for kind in registry.kinds:
         if kind.group and kind.version not in found.get(kind.group, ()):
             found[kind.group] = (*found.get(kind.group, ()), kind.version)
     return found
@@ -78,22 +79,22 @@ def _api_versions() -> Document:
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": servers}
 
 
-def _group(group: str) -> Document:
-    versions = [{"groupVersion": f"{group}/{version}", "version": version} for version in groups()[group]]
+def _group(registry: Registry, group: str) -> Document:
+    versions = [{"groupVersion": f"{group}/{version}", "version": version} for version in groups(registry)[group]]
     return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _group_list() -> Document:
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(group) for group in groups()]}
+def _group_list(registry: Registry) -> Document:
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(registry, group) for group in groups(registry)]}
 
 
-def _kinds_of(group: str, version: str) -> list[Kind]:
-    return [kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
+def _kinds_of(registry: Registry, group: str, version: str) -> list[Kind]:
+    return [kind for kind in registry.kinds if (kind.group, kind.version) == (group, version)]
 
 
-def _resource_list(group: str, version: str) -> Document:
+def _resource_list(registry: Registry, group: str, version: str) -> Document:
     resources: list[Document] = []
-    for kind in _kinds_of(group, version):
+    for kind in _kinds_of(registry, group, version):
         entry: Document = {
             "name": kind.plural,
             "singularName": kind.singular,
@@ -105,7 +106,8 @@ def _resource_list(group: str, version: str) -> Document:
             entry["shortNames"] = list(kind.short_names)
         if kind.categories:
             entry["categories"] = list(kind.categories)
-        entry["storageVersionHash"] = _storage_hash(kind)
+        if kind.stored:
+            entry["storageVersionHash"] = _storage_hash(kind)
         resources.append(entry)
         for name in kind.subresources:
             own_kind, own_group, own_version, verbs = _SUBRESOURCES[name]
@@ -122,16 +124,16 @@ def _storage_hash(kind: Kind) -> str:
     return base64.b64encode(digest[:8]).decode()
 
 
-@cache
-def _aggregated_document(path: str, version: str) -> bytes:
-    found = {"": ("v1",)} if path == "/api" else groups()
+@lru_cache(maxsize=8)
+def _aggregated_document(registry: Registry, path: str, version: str) -> bytes:
+    found = {"": ("v1",)} if path == "/api" else groups(registry)
     items = []
     for group, versions in found.items():
         meta: Document = {"name": group} if group else {}
         entries = [
             {
                 "version": one,
-                "resources": [_aggregated_resource(kind) for kind in _kinds_of(group, one)],
+                "resources": [_aggregated_resource(kind) for kind in _kinds_of(registry, group, one)],
                 "freshness": "Current",
             }
             for one in versions
@@ -167,9 +169,9 @@ def _aggregated_resource(kind: Kind) -> Document:
     return entry
 
 
-def _aggregated(request: Request, path: str, version: str) -> Response:
+def _aggregated(request: Request, registry: Registry, path: str, version: str) -> Response:
     """With an ETag, so that clients that know the document are spared it (304)."""
-    body = _aggregated_document(path, version)
+    body = _aggregated_document(registry, path, version)
     tag = f'"{hashlib.sha512(body).hexdigest()[:128].upper()}"'
     headers = (("ETag", tag), ("Vary", "Accept"), ("Cache-Control", "public"))
     media = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"

@@ -18,9 +18,10 @@ from mooring.apiserver import (
     write,
 )
 from mooring.apiserver.call import Call
-from mooring.apiserver.contract import Env, Outcome, Request
+from mooring.apiserver.contract import Ask, Env, Outcome, Request, Unanswered
 from mooring.apiserver.errors import StatusError
 from mooring.apiserver.paths import resource_target, verb_of
+from mooring.apiserver.registry import registry
 from mooring.store.snapshot import Snapshot
 
 Handler = Callable[[Call], Outcome]
@@ -55,14 +56,17 @@ def handle(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
         return _decide(request, snapshot, env)
     except StatusError as error:
         return render.failure(request, error)
+    except Unanswered as unknown:
+        return Ask(unknown.questions)
 
 
 def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
-    target = resource_target(request.path)
+    served = registry(snapshot)
+    target = resource_target(request.path, served)
     if target is None:
         if refusal := access.denial(request, None, ""):
             raise refusal
-        return plain_paths.respond(request)
+        return plain_paths.respond(request, served)
     watching = target.watch or any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)
     verb = verb_of(request.method, target, watching)
     if refusal := access.denial(request, target, verb):

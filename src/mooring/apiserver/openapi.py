@@ -42,6 +42,8 @@ def definition_name(type_name: str) -> str:
     """The published name: 'io.k8s.api.core.v1.Service' of 'core.v1.Service'."""
     if type_name.startswith("meta."):
         return "io.k8s.apimachinery.pkg.apis." + type_name
+    if type_name.startswith("apiextensions."):
+        return "io.k8s.apiextensions-apiserver.pkg.apis." + type_name
     return "io.k8s.api." + type_name
 
 
@@ -82,6 +84,12 @@ def _property(field: Field, description: str, dialect: _Dialect) -> Json:
         schema["x-kubernetes-patch-strategy"] = ",".join(field.patch.strategy)
     if field.patch.merge_key:
         schema["x-kubernetes-patch-merge-key"] = field.patch.merge_key
+    if field.wrappers[:1] == ("[]",):
+        schema["x-kubernetes-list-type"] = field.topology or "atomic"
+        if field.keys:
+            schema["x-kubernetes-list-map-keys"] = list(field.keys)
+    elif field.topology:
+        schema["x-kubernetes-map-type"] = field.topology
     return schema
 
 
@@ -238,6 +246,9 @@ def _paths(kinds: tuple[Kind, ...], dialect: _Dialect) -> Json:
     for kind in kinds:
         own, namespace = definition_name(type_of(kind)), "{namespace}" if kind.namespaced else ""
         collection, one = kind.path(namespace), kind.path(namespace, "{name}")
+        if not kind.stored:
+            add(kind, collection, "post", own, own)
+            continue
         add(kind, collection, "list", "", own + "List")
         add(kind, collection, "post", own, own)
         add(kind, collection, "delete", options, status, "Collection")

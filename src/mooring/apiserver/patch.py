@@ -9,7 +9,7 @@ from mooring.apiserver.contract import Outcome
 from mooring.apiserver.errors import StatusError, bad_request
 from mooring.apiserver.negotiate import JSON
 from mooring.apiserver.patch_errors import BadPatch, PatchFailed, TooManyOperations
-from mooring.apiserver.schema import patch_meta
+from mooring.apiserver.shape import Shape
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model.kinds import Kind
 
@@ -34,7 +34,7 @@ def patch(call: Call) -> Outcome:
     record = read.existing(call)
     document = call.resource.load(record.value)
     document["metadata"]["resourceVersion"] = str(record.mod_revision)
-    received, warnings = patched(call, document, call.kind, media)
+    received, warnings = patched(call, document, call.kind, call.resource.shape, media)
     if _meta_of(received).get("resourceVersion") == str(record.mod_revision):
         received["metadata"].pop("resourceVersion", None)
     return write.change(call, record, received, warnings)
@@ -45,14 +45,14 @@ def _meta_of(document: Document) -> Document:
     return found
 
 
-def patched(call: Call, document: Document, kind: Kind, media: str) -> tuple[Document, tuple[str, ...]]:
+def patched(call: Call, document: Document, kind: Kind, shape: Shape, media: str) -> tuple[Document, tuple[str, ...]]:
     """`document`, which is of `kind`, with the request's patch applied and its structure checked. Raises StatusError."""
     body = call.request.body
     try:
         changes, duplicates = parse(body, JSON, kind.kind, find_duplicates=call.validation != "Ignore")
     except StatusError as error:
         raise bad_request(f"error decoding patch: {error.message}") from None
-    result = _apply(document, changes, kind, media)
+    result = _apply(document, changes, shape, media)
     if not isinstance(result, dict) or not isinstance(result.get("metadata"), dict):
         raise errors.unprocessable("the patch does not leave an object")
     if (result.get("kind"), result.get("apiVersion")) != (kind.kind, kind.api_version):
@@ -66,17 +66,19 @@ def patched(call: Call, document: Document, kind: Kind, media: str) -> tuple[Doc
         message = f"Invalid value: {errors.quote(body.decode())}: {why}"
         return errors.invalid(kind, call.name, [FieldError("FieldValueInvalid", "patch", message)])
 
-    received = checked(result, kind, call.validation, duplicates, refusal)
+    received = checked(result, kind, shape, call.validation, duplicates, refusal)
     return received.document, received.warnings
 
 
-def _apply(document: Document, changes: Any, kind: Kind, media: str) -> Any:
+def _apply(document: Document, changes: Any, shape: Shape, media: str) -> Any:
     try:
         if media == JSON_PATCH:
             return patch_json.apply(document, changes)
         if media == MERGE_PATCH:
             return patch_merge.apply(document, changes)
-        return patch_strategic.apply(document, changes, lambda path: patch_meta(kind, path))
+        if shape.patch_meta is None:
+            raise errors.unsupported_media_type(f"{JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}")
+        return patch_strategic.apply(document, changes, shape.patch_meta)
     except BadPatch as error:
         raise bad_request(str(error)) from None
     except PatchFailed as error:

@@ -2,7 +2,9 @@
 
 from msgspec import Struct
 
-from mooring.model.kinds import BY_RESOURCE, Kind
+from mooring.apiserver.registry import Registry
+from mooring.apiserver.resources import Resource
+from mooring.model.kinds import Kind
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -10,15 +12,19 @@ _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH
 class Target(Struct, frozen=True):
     """A collection (name ''), an object, or its subresource. `watch` is True for the legacy /watch/ paths."""
 
-    kind: Kind
+    resource: Resource
     namespace: str = ""
     name: str = ""
     subresource: str = ""
     watch: bool = False
 
+    @property
+    def kind(self) -> Kind:
+        return self.resource.kind
 
-def resource_target(path: str) -> Target | None:
-    """The target of /api/v1/... and /apis/<group>/<version>/...; None when no kind of ours is named there."""
+
+def resource_target(path: str, registry: Registry) -> Target | None:
+    """The target of /api/v1/... and /apis/<group>/<version>/...; None when no kind of the registry is named there."""
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]
@@ -29,20 +35,21 @@ def resource_target(path: str) -> Target | None:
     watch = rest[0] == "watch" and len(rest) > 1
     rest = rest[1:] if watch else rest
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and (group, version, rest[2]) in BY_RESOURCE:
+    if rest[0] == "namespaces" and len(rest) > 2 and (inside := registry.find(group, version, rest[2])):
         namespace, rest = rest[1], rest[2:]
-        if not BY_RESOURCE[group, version, rest[0]].namespaced:
+        if not inside.kind.namespaced:
             return None
-    kind = BY_RESOURCE.get((group, version, rest[0]))
-    if kind is None or len(rest) > 3 or "" in rest:
+    resource = registry.find(group, version, rest[0])
+    if resource is None or len(rest) > 3 or "" in rest:
         return None
+    kind = resource.kind
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
     if subresource and subresource not in kind.subresources:
         return None
     if kind.namespaced and name and not namespace:
         return None
-    return Target(kind, namespace, name, subresource, watch)
+    return Target(resource, namespace, name, subresource, watch)
 
 
 def verb_of(method: str, target: Target, watching: bool) -> str:

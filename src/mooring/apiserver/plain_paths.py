@@ -3,6 +3,7 @@
 from mooring.apiserver import discovery, errors, openapi, render
 from mooring.apiserver.contract import Request, Response
 from mooring.apiserver.negotiate import JSON
+from mooring.apiserver.registry import Registry
 
 _HEALTH = ("healthz", "livez", "readyz")
 _CHECKS = ("ping", "store")
@@ -10,20 +11,20 @@ _CHECKS = ("ping", "store")
 _TEXT = "text/plain; charset=utf-8"
 
 
-def respond(request: Request) -> Response:
+def respond(request: Request, registry: Registry) -> Response:
     """Raises StatusError 404, 405."""
     if request.method not in ("GET", "HEAD"):
-        raise errors.path_method_not_allowed() if _get(request) else errors.no_such_path()
-    answer = _get(request)
+        raise errors.path_method_not_allowed() if _get(request, registry) else errors.no_such_path()
+    answer = _get(request, registry)
     if answer is None:
         raise errors.no_such_path()
     return answer
 
 
-def _get(request: Request) -> Response | None:
+def _get(request: Request, registry: Registry) -> Response | None:
     match request.path.strip("/").split("/"):
         case [""]:
-            return render.plain(request, {"paths": _paths()})
+            return render.plain(request, {"paths": _paths(registry)})
         case ["version"]:
             return render.plain(request, discovery.VERSION)
         case [health, *check] if health in _HEALTH:
@@ -37,7 +38,7 @@ def _get(request: Request) -> Response | None:
             forever = (("Cache-Control", "public, immutable"),) if any(name == "hash" for name, _ in request.query) else ()
             return None if body is None else Response(200, body, JSON, forever)
         case ["api" | "apis", *_]:
-            return discovery.respond(request)
+            return discovery.respond(request, registry)
     return None
 
 
@@ -58,8 +59,8 @@ def _openapi_v2(request: Request) -> Response:
     return Response(200, openapi.openapi_v2(), JSON)
 
 
-def _paths() -> list[str]:
+def _paths(registry: Registry) -> list[str]:
     found = ["/api", "/api/v1", "/apis"]
-    for group, versions in discovery.groups().items():
+    for group, versions in discovery.groups(registry).items():
         found += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in versions)]
     return sorted([*found, *(f"/{health}" for health in _HEALTH), "/openapi/v2", "/openapi/v3", "/version"])

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from mooring.apiserver.event_forms import from_core, to_core
 from mooring.apiserver.kinds import STRATEGIES
+from mooring.apiserver.shape import Shape, built_in
 from mooring.apiserver.strategy import Document, Strategy
 from mooring.model import codec
 from mooring.model.kinds import CORE_EVENT, EVENT, Kind
@@ -23,6 +24,7 @@ class Resource(Struct, frozen=True):
     kind: Kind
     stored: Kind
     strategy: Strategy
+    shape: Shape
     to_stored: Callable[[Document], Document] = _same
     from_stored: Callable[[Document], Document] = _same
 
@@ -53,9 +55,10 @@ class Resource(Struct, frozen=True):
 
 @cache
 def resource_of(kind: Kind) -> Resource:
+    """Of a kind in the table of kinds; registry.py knows those that definitions have added."""
     if kind == EVENT:
-        return Resource(EVENT, CORE_EVENT, STRATEGIES[EVENT], to_core, from_core)
-    return Resource(kind, kind, STRATEGIES[kind])
+        return Resource(EVENT, CORE_EVENT, STRATEGIES[EVENT], built_in(EVENT), to_core, from_core)
+    return Resource(kind, kind, STRATEGIES[kind], built_in(kind))
 
 
 class _Head(Struct, gc=False):

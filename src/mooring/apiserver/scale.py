@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mooring.apiserver import errors, patch, read, render, write
-from mooring.apiserver.body import receive
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Response
+from mooring.apiserver.shape import built_in
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model import codec
 from mooring.model.kinds import Kind
@@ -48,7 +48,7 @@ def selector_text(selector: dict[str, Any]) -> str:
 
 def update(call: Call) -> Outcome:
     record = read.existing(call)
-    received = receive(call.request.body, call.request.headers.get("content-type", ""), SCALE, call.validation)
+    received = call.receive(SCALE, built_in(SCALE))
     return _set(call, record, received.document, received.warnings)
 
 
@@ -58,7 +58,7 @@ def patch_(call: Call) -> Outcome:
         raise errors.unsupported_media_type(f"{patch.JSON_PATCH}, {patch.MERGE_PATCH}, {patch.STRATEGIC_PATCH}")
     record = read.existing(call)
     current = scale_of(call.resource.load(record.value), record.mod_revision)
-    return _set(call, record, *patch.patched(call, current, SCALE, media))
+    return _set(call, record, *patch.patched(call, current, SCALE, built_in(SCALE), media))
 
 
 def _set(call: Call, record: Record, scale: Document, warnings: tuple[str, ...]) -> Outcome:

@@ -1,7 +1,8 @@
 """Which fields does each kind have, of which types, and how do patches merge them?
 
 The table (schema_types.json) holds names and types only, as facts of the published OpenAPI document and the Go types; one line
-a type, `{package: {type: {field: 'type[!][ patch]'}}}`: `!` marks a required field, patch is `strategies[:mergeKey]`.
+a type, `{package: {type: {field: 'type[!][ patch][ =list]'}}}`: `!` marks a required field, patch is `strategies[:mergeKey]`,
+list is `set`, `map:keys` or `atomic` (scripts/api_types.py makes the table).
 Structure is checked the way upstream's decoder (sigs.k8s.io/json) does: the first type error in its words, unknown fields by
 path, null as absent.
 """
@@ -22,14 +23,21 @@ from mooring.model.kinds import Kind
 
 GROUP_PACKAGES = {
     "": "core",
+    "admissionregistration.k8s.io": "admissionregistration",
+    "apiextensions.k8s.io": "apiextensions",
     "apps": "apps",
-    "autoscaling": "autoscaling",
     "authentication.k8s.io": "authentication",
+    "authorization.k8s.io": "authorization",
+    "autoscaling": "autoscaling",
+    "batch": "batch",
     "coordination.k8s.io": "coordination",
     "discovery.k8s.io": "discovery",
     "events.k8s.io": "events",
     "meta.k8s.io": "meta",
     "networking.k8s.io": "networking",
+    "policy": "policy",
+    "rbac.authorization.k8s.io": "rbac",
+    "storage.k8s.io": "storage",
 }
 
 
@@ -60,12 +68,16 @@ class Field(Struct, frozen=True):
     wrappers: tuple[str, ...] = ()
     required: bool = False
     patch: PatchMeta = PatchMeta()
+    topology: str = ""
+    """How server-side apply merges it: a list is 'set', 'map' (of `keys`) or '' (atomic), a map '' (by key) or 'atomic'."""
+    keys: tuple[str, ...] = ()
 
 
 Fields = Mapping[str, Field]
 SCALARS = frozenset({"string", "bool", "int32", "int64", "time", "micro-time", "quantity", "bytes", "int-or-string", "any"})
 _FIELD = re.compile(
-    r"(?P<wrappers>(?:\[\]|map\[string\])*)(?P<base>[^! ]+)(?P<required>!?)(?: (?P<strategy>[^:]+)(?::(?P<key>\w+))?)?"
+    r"(?P<wrappers>(?:\[\]|map\[string\])*)(?P<base>[^! ]+)(?P<required>!?)"
+    r"(?: (?P<strategy>[^:= ]+)(?::(?P<key>\w+))?)?(?: =(?P<topology>\w+)(?::(?P<keys>[\w,]+))?)?"
 )
 
 
@@ -78,19 +90,34 @@ def _field(text: str, package: str) -> Field:
         base = f"{package}.{base}"
     strategy = tuple(parsed["strategy"].split(",")) if parsed["strategy"] else ()
     wrappers = tuple(re.findall(r"\[\]|map\[string\]", parsed["wrappers"]))
-    return Field(base, wrappers, bool(parsed["required"]), PatchMeta(strategy, parsed["key"] or ""))
+    patch = PatchMeta(strategy, parsed["key"] or "")
+    keys = tuple(parsed["keys"].split(",")) if parsed["keys"] else ()
+    return Field(base, wrappers, bool(parsed["required"]), patch, parsed["topology"] or "", keys)
+
+
+@cache
+def _table() -> dict[str, dict[str, dict[str, str]]]:
+    raw = resources.files("mooring.apiserver").joinpath("schema_types.json").read_bytes()
+    table: dict[str, dict[str, dict[str, str]]] = msgspec.json.decode(raw)
+    return table
 
 
 @cache
 def types() -> Mapping[str, Fields]:
     """Every type by its full name, e.g. 'core.v1.ServicePort'."""
-    raw = resources.files("mooring.apiserver").joinpath("schema_types.json").read_bytes()
-    table: dict[str, dict[str, dict[str, str]]] = msgspec.json.decode(raw)
     return {
-        f"{package}.{name}": {field: _field(text, package) for field, text in fields.items()}
-        for package, found in table.items()
+        f"{package}.{name}": {field: _field(text, package) for field, text in fields.items() if field}
+        for package, found in _table().items()
         for name, fields in found.items()
     }
+
+
+@cache
+def atomic_types() -> frozenset[str]:
+    """The types whose objects server-side apply merges as one (x-kubernetes-map-type: atomic), e.g. 'meta.v1.LabelSelector'."""
+    return frozenset(
+        f"{package}.{name}" for package, found in _table().items() for name, fields in found.items() if "" in fields
+    )
 
 
 def type_of(kind: Kind) -> str:

@@ -12,12 +12,6 @@ from importlib.util import find_spec
 
 from msgspec import Struct
 
-_PREFIXES = {  # types whose Go name exists in more than one group
-    "core.v1.EndpointPort": "CoreV1", "discovery.v1.EndpointPort": "DiscoveryV1",
-    "core.v1.Event": "CoreV1", "core.v1.EventSeries": "CoreV1",
-    "events.v1.Event": "EventsV1", "events.v1.EventSeries": "EventsV1",
-    "authentication.v1.TokenRequest": "AuthenticationV1",
-}  # fmt: skip
 _CLASS = re.compile(r'^class \w+\(BaseModel\):\n    """\n(.*?)\n\n    Attributes:', re.M | re.S)
 _FIELD = re.compile(r'^    (\w+): .*?\bdescription=("(?:[^"\\]|\\.)*")\)$', re.M)
 _NAMES = re.compile(r"attribute_map: ClassVar\[Dict\[str, str\]\] = (\{.*?\})", re.S)
@@ -51,7 +45,9 @@ def _source(client_class: str) -> str:
 @cache
 def describe(type_name: str) -> Description:
     """The words for a type of the schema table, e.g. 'core.v1.ServicePort', and for its fields by their JSON names."""
-    source = _source(_PREFIXES.get(type_name, "V1") + type_name.rpartition(".")[2])
+    package, version, name = type_name.split(".")
+    # Types whose Go name exists in more than one group carry their group's: CoreV1Event.
+    source = _source(f"{package.capitalize()}{version.capitalize()}{name}") or _source(version.capitalize() + name)
     names, described = _NAMES.search(source), _CLASS.search(source)
     if names is None:
         return Description()

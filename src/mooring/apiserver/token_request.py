@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from mooring.apiserver import errors, metadata, read, render
-from mooring.apiserver.body import receive
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Response
+from mooring.apiserver.shape import built_in
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model import codec
 from mooring.model.kinds import NODE, POD, SECRET, Kind
@@ -22,7 +22,7 @@ _MAX_SECONDS = 1 << 32
 
 def create(call: Call) -> Response:
     """A signed token, bound to a Pod, Secret or Node when `spec.boundObjectRef` names one. Nothing is stored."""
-    received = receive(call.request.body, call.request.headers.get("content-type", ""), TOKEN_REQUEST, call.validation)
+    received = call.receive(TOKEN_REQUEST, built_in(TOKEN_REQUEST))
     request = received.document
     account = call.resource.load(read.existing(call).value)
     given = request["metadata"].get("name")

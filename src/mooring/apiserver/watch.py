@@ -51,7 +51,7 @@ def watch(call: Call) -> Response | Watch:
         initial=tuple(initial),
         encode=encoder(call, wanted),
         bookmark=(lambda revision: _bookmark(call, revision)) if bookmarks else _no_bookmark,
-        share=(call.kind, prefix, call.name, call.query("labelSelector"), call.query("fieldSelector"),
+        share=(call.resource, prefix, call.name, call.query("labelSelector"), call.query("fieldSelector"),
                call.accepted, call.query("includeObject")),
         timeout=_timeout(call),
         content_type=JSON,

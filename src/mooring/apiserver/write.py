@@ -7,7 +7,7 @@ Write compares the revisions it was decided from; after a Conflict the same requ
 from collections.abc import Callable, Sequence
 
 from mooring.apiserver import errors, metadata, namespaces, render
-from mooring.apiserver.body import Received, receive
+from mooring.apiserver.body import Received
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Response, Write
 from mooring.apiserver.errors import bad_request, quote
@@ -27,7 +27,7 @@ Answer = Callable[[Call, bytes, int, int, Sequence[str]], Response]
 
 def body_of(call: Call) -> Received:
     """The request's document. Raises StatusError 400, 413, 415."""
-    return receive(call.request.body, call.request.headers.get("content-type", ""), call.kind, call.validation)
+    return call.receive(call.kind, call.resource.shape)
 
 
 # Create -----------------------------------------------------------------------------------------------------------------

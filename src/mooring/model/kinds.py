@@ -17,6 +17,12 @@ class Kind(Struct, frozen=True, gc=False):
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+
+    @property
+    def stored(self) -> bool:
+        """False for what is asked and answered but never kept: reviews."""
+        return "get" in self.verbs
 
     @property
     def api_version(self) -> str:
@@ -69,10 +75,73 @@ IP_ADDRESS = Kind("networking.k8s.io", "v1", "IPAddress", "ipaddresses", "ipaddr
 INGRESS = Kind("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress", True, ("ing",), (), ("status",))
 INGRESS_CLASS = Kind("networking.k8s.io", "v1", "IngressClass", "ingressclasses", "ingressclass", False)
 
+STATEFUL_SET = Kind("apps", "v1", "StatefulSet", "statefulsets", "statefulset", True, ("sts",), ("all",), ("status", "scale"))
+DAEMON_SET = Kind("apps", "v1", "DaemonSet", "daemonsets", "daemonset", True, ("ds",), ("all",), ("status",))
+CONTROLLER_REVISION = Kind("apps", "v1", "ControllerRevision", "controllerrevisions", "controllerrevision", True)
+JOB = Kind("batch", "v1", "Job", "jobs", "job", True, (), ("all",), ("status",))
+PERSISTENT_VOLUME = Kind("", "v1", "PersistentVolume", "persistentvolumes", "persistentvolume", False, ("pv",), (), ("status",))
+PERSISTENT_VOLUME_CLAIM = Kind(
+    "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim", True, ("pvc",), (), ("status",)
+)
+STORAGE_CLASS = Kind("storage.k8s.io", "v1", "StorageClass", "storageclasses", "storageclass", False, ("sc",))
+POD_DISRUPTION_BUDGET = Kind(
+    "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", True, ("pdb",), (), ("status",)
+)
+
+_RBAC = "rbac.authorization.k8s.io"
+ROLE = Kind(_RBAC, "v1", "Role", "roles", "role", True)
+ROLE_BINDING = Kind(_RBAC, "v1", "RoleBinding", "rolebindings", "rolebinding", True)
+CLUSTER_ROLE = Kind(_RBAC, "v1", "ClusterRole", "clusterroles", "clusterrole", False)
+CLUSTER_ROLE_BINDING = Kind(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", False)
+
+CUSTOM_RESOURCE_DEFINITION = Kind(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", "customresourcedefinition", False,
+    ("crd", "crds"), ("api-extensions",), ("status",),
+)  # fmt: skip
+
+_ADMISSION = "admissionregistration.k8s.io"
+_EXTENSIONS = ("api-extensions",)
+MUTATING_WEBHOOK_CONFIGURATION = Kind(
+    _ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration", False,
+    (), _EXTENSIONS,
+)  # fmt: skip
+VALIDATING_WEBHOOK_CONFIGURATION = Kind(
+    _ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "validatingwebhookconfiguration",
+    False, (), _EXTENSIONS,
+)  # fmt: skip
+VALIDATING_ADMISSION_POLICY = Kind(
+    _ADMISSION, "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", "validatingadmissionpolicy", False,
+    (), _EXTENSIONS, ("status",),
+)  # fmt: skip
+VALIDATING_ADMISSION_POLICY_BINDING = Kind(
+    _ADMISSION, "v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings",
+    "validatingadmissionpolicybinding", False, (), _EXTENSIONS,
+)  # fmt: skip
+
+_ASKED = ("create",)
+
+
+def _review(group: str, kind: str, namespaced: bool = False) -> Kind:
+    return Kind(group, "v1", kind, kind.lower() + "s", kind.lower(), namespaced, verbs=_ASKED)
+
+
+TOKEN_REVIEW = _review("authentication.k8s.io", "TokenReview")
+SELF_SUBJECT_REVIEW = _review("authentication.k8s.io", "SelfSubjectReview")
+SUBJECT_ACCESS_REVIEW = _review("authorization.k8s.io", "SubjectAccessReview")
+SELF_SUBJECT_ACCESS_REVIEW = _review("authorization.k8s.io", "SelfSubjectAccessReview")
+LOCAL_SUBJECT_ACCESS_REVIEW = _review("authorization.k8s.io", "LocalSubjectAccessReview", True)
+SELF_SUBJECT_RULES_REVIEW = _review("authorization.k8s.io", "SelfSubjectRulesReview")
+
 KINDS: tuple[Kind, ...] = (
     NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, CONFIG_MAP, SECRET, SERVICE_ACCOUNT, CORE_EVENT, EVENT,
     ENDPOINT_SLICE, DEPLOYMENT, REPLICA_SET, LEASE, SERVICE_CIDR, IP_ADDRESS, INGRESS, INGRESS_CLASS,
+    STATEFUL_SET, DAEMON_SET, CONTROLLER_REVISION, JOB, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS,
+    POD_DISRUPTION_BUDGET, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CUSTOM_RESOURCE_DEFINITION,
+    MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION, VALIDATING_ADMISSION_POLICY,
+    VALIDATING_ADMISSION_POLICY_BINDING, TOKEN_REVIEW, SELF_SUBJECT_REVIEW, SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW, LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
 )  # fmt: skip
+STORED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.stored)
 
 BY_RESOURCE = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 BY_KIND = {(kind.api_version, kind.kind): kind for kind in KINDS}

@@ -1,9 +1,11 @@
 """How is the committed state read?"""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from mooring.store.records import Event, Record
+
+Derived = TypeVar("Derived")
 
 
 class Snapshot(Protocol):
@@ -24,3 +26,10 @@ class Snapshot(Protocol):
 
     def since(self, prefix: str, revision: int) -> Sequence[Event]:
         """Events after `revision` under `prefix`, oldest first. Raises Compacted or FutureRevision."""
+
+    def derived(self, compute: Callable[["Snapshot"], Derived], *prefixes: str) -> Derived:
+        """`compute(self)`, kept until a record under one of `prefixes` changes: it must read nothing else, and only as of now.
+
+        Roles become an index, definitions of custom resources become kinds: once a change, not once a request. `compute` is a
+        function of a module, not a lambda: it is what the value is found by.
+        """

@@ -4,17 +4,18 @@ Every edge keeps one `State`, decides transactions with it and reads through it,
 edges. It is used in two steps, because a fact may be seen only once it is durable: `decide` says what transactions would do
 and changes nothing; `publish` makes decided outcomes visible. An edge makes them durable in between.
 
-History is the list of events. An older revision is read by undoing the events after it, newest first.
+An older revision is read by undoing the events after it, newest first (store/history.py has them).
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
+from typing import Any
 
 from sortedcontainers import SortedDict
 
+from mooring.store.history import History
 from mooring.store.records import (
     Committed,
     Compacted,
@@ -27,12 +28,13 @@ from mooring.store.records import (
     Record,
     Txn,
 )
+from mooring.store.snapshot import Derived, Snapshot
 
 Outcome = Committed | Conflict
+_Compute = Callable[[Any], Any]
 
 _LAST = "\U0010ffff"  # sorts after every key with the same prefix
 _by_key = attrgetter("key")
-_by_revision = attrgetter("revision")
 
 
 def check(txn: Txn) -> None:
@@ -45,11 +47,14 @@ def check(txn: Txn) -> None:
 class State:
     """The committed records and the events that led to them: a `Snapshot` that its edge moves forward."""
 
-    def __init__(self, records: Iterable[Record] = (), revision: int = 0) -> None:
-        """Starts from `records`, the live ones at `revision`, with no history before it."""
+    def __init__(self, records: Iterable[Record] = (), revision: int = 0, history: Sequence[Event] = ()) -> None:
+        """Starts from `records`, the live ones now, and `history`, the events since `revision` that led to them."""
         self._records: SortedDict[str, Record] = SortedDict((record.key, record) for record in records)
-        self._history: list[Event] = []
-        self._revision = self._oldest = revision
+        self._derived: dict[tuple[_Compute, tuple[str, ...]], Any] = {}
+        self._history = History()
+        self._history.append(history)
+        self._oldest = revision
+        self._revision = history[-1].revision if history else revision
 
     @property
     def revision(self) -> int:
@@ -60,42 +65,64 @@ class State:
         """The oldest revision that can be read, and from which events can be had."""
         return self._oldest
 
+    @property
+    def history_size(self) -> int:
+        """Bytes of memory that the events take, about: with the documents they have replaced."""
+        return self._history.size
+
     # Reading
 
     def get(self, key: str, revision: int = 0) -> Record | None:
-        if revision:
-            for event in islice(self._history, self._position(revision), None):
-                if event.key == key:
-                    return event.previous
         record: Record | None = self._records.get(key)
+        if revision:
+            self._check(revision)
+            if record is None or record.mod_revision > revision:
+                later = self._history.after(revision, key)
+                return next((event.previous for event in later if event.key == key), record)
         return record
 
     def scan(self, prefix: str, after: str = "", limit: int = 0, revision: int = 0) -> Iterable[Record]:
-        past = {event.key: event.previous for event in reversed(self._after(prefix, revision))} if revision else {}
+        if revision:
+            return self._scan_past(prefix, after, limit, revision)
+        return list(islice(self._live(prefix, after), limit or None))
+
+    def _scan_past(self, prefix: str, after: str, limit: int, revision: int) -> list[Record]:
+        events = self.since(prefix, revision)
+        if not events:
+            return list(islice(self._live(prefix, after), limit or None))
+        # Records that have been there all the while fill the page at the latest where the last of them lies: undo up to there.
+        lasting = (record.key for record in self._live(prefix, after) if record.create_revision <= revision)
+        end = next(islice(lasting, limit - 1, None), prefix + _LAST) if limit else prefix + _LAST
+        past = {event.key: event.previous for event in reversed(events) if after < event.key <= end}
+        undone = sorted((record for record in past.values() if record), key=_by_key)
+        lived = (record for record in self._live(prefix, after) if record.key not in past)
+        return list(islice(merge(lived, undone, key=_by_key), limit or None))
+
+    def _live(self, prefix: str, after: str) -> Iterator[Record]:
         low = max(prefix, after)
         keys = self._records.irange(low, prefix + _LAST, inclusive=(low != after, True))
-        live: Iterator[Record] = map(self._records.__getitem__, keys)
-        if past:
-            undone = sorted((record for record in past.values() if record and record.key > after), key=_by_key)
-            live = merge((record for record in live if record.key not in past), undone, key=_by_key)
-        return list(islice(live, limit or None))
+        return map(self._records.__getitem__, keys)
 
     def count(self, prefix: str) -> int:
         return int(self._records.bisect_right(prefix + _LAST) - self._records.bisect_left(prefix))
 
     def since(self, prefix: str, revision: int) -> Sequence[Event]:
-        return self._after(prefix, revision)
+        self._check(revision)
+        return self._history.after(revision, prefix)
 
-    def _after(self, prefix: str, revision: int) -> list[Event]:
-        return [event for event in islice(self._history, self._position(revision), None) if event.key.startswith(prefix)]
-
-    def _position(self, revision: int) -> int:
-        """Where in the history the events after `revision` begin. Raises Compacted or FutureRevision."""
+    def _check(self, revision: int) -> None:
+        """Raises Compacted or FutureRevision when it cannot be read."""
         if revision > self._revision:
             raise FutureRevision(revision, self._revision)
         if revision < self._oldest:
             raise Compacted(revision, self._oldest)
-        return bisect_right(self._history, revision, key=_by_revision)
+
+    def derived(self, compute: Callable[[Snapshot], Derived], *prefixes: str) -> Derived:
+        key = compute, prefixes
+        if key not in self._derived:
+            self._derived[key] = compute(self)
+        found: Derived = self._derived[key]
+        return found
 
     # Writing
 
@@ -137,7 +164,9 @@ class State:
                 self._records[event.key] = event.record
             else:
                 del self._records[event.key]
-        self._history += events
+            for stale in [key for key in self._derived if event.key.startswith(key[1])]:
+                del self._derived[stale]
+        self._history.append(events)
         if events:
             self._revision = events[-1].revision
         return events
@@ -156,11 +185,14 @@ class State:
         """
         if revision <= self._oldest:
             return ()
-        position = self._position(revision)
-        forgotten = self._history[:position]
-        del self._history[:position]
+        self._check(revision)
+        forgotten = self._history.forget(self._oldest, revision)
         self._oldest = revision
         return forgotten
+
+    def beyond(self, size: int) -> int:
+        """The revision to compact to so that `history_size` is at most `size`, about; 0 when it is."""
+        return self._history.last_beyond(size) if self._history.size > size else 0
 
 
 def _event(operation: Put | Delete, previous: Record | None, revision: int) -> Event:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from mooring.control import settle as settling
 from mooring.control.cache import Cache
 from mooring.control.reconciler import Apply, Change, Document, Key, Reconciler, Report
-from mooring.model.kinds import BY_KIND, KINDS, NAMESPACE, POD, Kind
+from mooring.model.kinds import BY_KIND, NAMESPACE, POD, STORED, Kind
 from mooring.ports.api import ApiError
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,7 +35,7 @@ class MemoryWorld:
         self.revision = 0
         self.changes: list[Change] = []
         """What happened since `settle` (or the test) last took it."""
-        self._caches = {kind: Cache[Document](kind, lambda document: document) for kind in KINDS}
+        self._caches = {kind: Cache[Document](kind, lambda document: document) for kind in STORED}
         for document in documents:
             self.add(document)
 
@@ -182,7 +182,7 @@ def settle(reconciler: Reconciler | Sequence[Reconciler], world: MemoryWorld) ->
     Conflict and NotFound have the key planned again, as the real loop does. `again_after` is returned, not waited for.
     Raises settling.Restless when a key is planned without end, ApiError for any refusal that the plan does not ignore.
     """
-    world.changes = [Change(kind, None, document) for kind in KINDS for document in world.list(kind)]
+    world.changes = [Change(kind, None, document) for kind in STORED for document in world.list(kind)]
     found = settling.settle(reconciler if isinstance(reconciler, Sequence) else (reconciler,), world)
     if found.refusals:
         raise found.refusals[0].error

@@ -1,7 +1,7 @@
 """What does a kind answer that is nothing special? The Strategy that real ones start from."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from mooring.apiserver.contract import Env
 from mooring.apiserver.kinds import formats, metadata
@@ -21,7 +21,7 @@ class Plain:
     kind: Kind
     columns: tuple[Column, ...] = (NAME, AGE)
     generation: bool = False
-    has_status: ClassVar[bool] = False
+    has_status: bool = False
 
     def name_rule(self, name: str) -> list[str]:
         """What is wrong with a name, in upstream's sentences."""
@@ -72,6 +72,14 @@ class Plain:
 
     def cells(self, document: Document, env: Env) -> Sequence[Any]:
         return [document["metadata"].get("name", ""), age(document, env)]
+
+
+class Ordinary(Plain):
+    """A kind about which there is nothing more to say than its row in the table of kinds."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.has_status = "status" in kind.subresources
 
 
 def restore(document: Document, old: Document, name: str) -> None:

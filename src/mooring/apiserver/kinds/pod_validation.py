@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mooring.apiserver.kinds import formats
+from mooring.apiserver.kinds.affinity_validation import check_affinity
 from mooring.apiserver.kinds.container_validation import check_container, check_host_ports, check_init
 from mooring.apiserver.kinds.metadata import check_labels
 from mooring.apiserver.kinds.pod_defaults import containers_of
@@ -50,7 +51,7 @@ def check_pod_spec(spec: Spec, field: str, restart_policies: Sequence[str] = RES
     elif dns not in DNS_POLICIES:
         found.append(unsupported(f"{field}.dnsPolicy", dns, DNS_POLICIES))
     found += check_labels(spec.get("nodeSelector") or {}, f"{field}.nodeSelector")
-    found += _check_names(spec, field) + _check_dns(spec, field)
+    found += _check_names(spec, field) + _check_dns(spec, field) + check_affinity(spec, field)
     found += _check_tolerations(spec.get("tolerations") or (), f"{field}.tolerations")
     for place, alias in enumerate(spec.get("hostAliases") or ()):
         found += each(f"{field}.hostAliases[{place}].ip", alias.get("ip", ""), formats.ip(alias.get("ip", "")))
@@ -125,6 +126,8 @@ def _check_volume_source(volume: Spec, field: str) -> list[FieldError]:
         found.append(required(f"{field}.configMap.name"))
     if "hostPath" in volume and not volume["hostPath"].get("path"):
         found.append(required(f"{field}.hostPath.path"))
+    if "persistentVolumeClaim" in volume and not volume["persistentVolumeClaim"].get("claimName"):
+        found.append(required(f"{field}.persistentVolumeClaim.claimName"))
     for name in ("secret", "configMap"):
         for place, item in enumerate((volume.get(name) or {}).get("items") or ()):
             found += _check_item_path(item, f"{field}.{name}.items[{place}]")

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mooring.apiserver.contract import Env
-from mooring.apiserver.kinds import formats, printing
+from mooring.apiserver.kinds import printing
+from mooring.apiserver.kinds.label_selectors import check_label_selector
 from mooring.apiserver.kinds.metadata import check_annotations, check_labels
 from mooring.apiserver.kinds.plain import AGE, NAME, Plain
 from mooring.apiserver.kinds.pod_defaults import default_pod_spec
 from mooring.apiserver.kinds.pod_validation import check_pod_spec
-from mooring.apiserver.kinds.problems import IMMUTABLE, each, forbidden, invalid, required, unsupported
+from mooring.apiserver.kinds.problems import IMMUTABLE, forbidden, invalid, required, unsupported
 from mooring.apiserver.strategy import Column, Document, FieldError
 from mooring.model.kinds import DEPLOYMENT, REPLICA_SET
 
 STRATEGIES = ("Recreate", "RollingUpdate")
-OPERATORS = ("DoesNotExist", "Exists", "In", "NotIn")
 PERCENT = re.compile(r"\d+%")
 NOT_NEGATIVE = "must be greater than or equal to 0"
 _WIDE = (Column("Containers", priority=1), Column("Images", priority=1), Column("Selector", priority=1))
@@ -67,22 +67,6 @@ def _check_selector(spec: Document) -> list[FieldError]:
     if not broken and not matches(selector, labels):
         broken.append(invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
     return found + broken
-
-
-def check_label_selector(selector: Mapping[str, Any], field: str) -> list[FieldError]:
-    found = check_labels(selector.get("matchLabels") or {}, f"{field}.matchLabels")
-    for place, rule in enumerate(selector.get("matchExpressions") or ()):
-        here, operator, values = f"{field}.matchExpressions[{place}]", rule.get("operator", ""), rule.get("values") or ()
-        if operator not in OPERATORS:
-            found.append(invalid(f"{here}.operator", operator, "not a valid selector operator"))
-        elif operator in ("In", "NotIn") and not values:
-            found.append(required(f"{here}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-        elif operator in ("Exists", "DoesNotExist") and values:
-            found.append(forbidden(f"{here}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
-        found += each(f"{here}.key", rule.get("key", ""), formats.qualified_name(rule.get("key", "")))
-        for at, value in enumerate(values):
-            found += each(f"{here}.values[{at}]", value, formats.label_value(value))
-    return found
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

@@ -21,14 +21,14 @@ from mooring.control.reconciler import Apply, Change, Document, Key
 from mooring.edges.http.rest import JSON, METHODS, status_error
 from mooring.edges.memory.api import ADMINISTRATOR
 from mooring.model.codec import decode, encode
-from mooring.model.kinds import BY_KIND, IP_ADDRESS, KINDS, SERVICE, Kind
+from mooring.model.kinds import BY_KIND, IP_ADDRESS, SERVICE, STORED, Kind
 from mooring.store.records import Committed, Event, Put, Record, Txn
 from mooring.store.state import State
 
 Objects = Mapping[Kind, Mapping[Key, Document]]
 """Everything there is at one moment. Documents are shared and never changed."""
 
-BY_PREFIX = {kind.prefix: kind for kind in KINDS}
+BY_PREFIX = {kind.prefix: kind for kind in STORED}
 
 
 class Client:
@@ -53,7 +53,7 @@ class Fork:
     def __init__(self, documents: Iterable[Document], settings: Settings, now: datetime, rng: Random) -> None:
         self.now, self.rng = now, rng
         self._settings = settings
-        self._caches = {kind: Cache[Document](kind, lambda document: document) for kind in KINDS}
+        self._caches = {kind: Cache[Document](kind, lambda document: document) for kind in STORED}
         self.changes: list[Change] = []
         records: dict[str, Record] = {}
         revisions = count(1)

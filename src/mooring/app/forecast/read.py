@@ -18,13 +18,13 @@ from mooring.model.kinds import (
     ENDPOINT_SLICE,
     ENDPOINTS,
     IP_ADDRESS,
-    KINDS,
     NAMESPACE,
     NODE,
     POD,
     REPLICA_SET,
     SERVICE,
     SERVICE_CIDR,
+    STORED,
     Kind,
 )
 from mooring.ports.api import Api, ApiError
@@ -67,7 +67,7 @@ def copied(documents: Iterable[Document], now: datetime) -> Iterator[Document]:
 def _is_read(reference: Document) -> bool:
     """Of a kind that we know, the owner could be missed; all other kinds the garbage collector leaves alone."""
     kind = BY_KIND.get((reference.get("apiVersion", ""), reference.get("kind", "")))
-    return kind not in KINDS or kind in READ
+    return kind not in STORED or kind in READ
 
 
 def _answering(node: Document, now: datetime) -> Document:

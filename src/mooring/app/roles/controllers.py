@@ -45,7 +45,7 @@ from mooring.control.world import InformerWorld
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
 from mooring.edges.http.kubeconfig import Access
-from mooring.model.kinds import KINDS, Kind
+from mooring.model.kinds import STORED, Kind
 from mooring.ports.api import Api
 
 log = structlog.get_logger(__name__)
@@ -163,7 +163,7 @@ class Controllers:
 
     def __init__(self, api: Api, running: Sequence[Reconciler], registry: CollectorRegistry) -> None:
         rng = Random()
-        kinds = [kind for kind in KINDS if any(kind in each.watches for each in running)]
+        kinds = [kind for kind in STORED if any(kind in each.watches for each in running)]
         self._informers: dict[Kind, Informer[Document]] = {kind: Informer(api, kind, rng=rng) for kind in kinds}
         world = InformerWorld(self._informers, rng)
         metrics = QueueMetrics(registry)

@@ -12,10 +12,10 @@ from msgspec import Struct
 from mooring.control.amend import amend, delete, verify_absent
 from mooring.control.owners import references, without_owners
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
-from mooring.model.kinds import BY_KIND, CORE_EVENT, EVENT, KINDS, Kind
+from mooring.model.kinds import BY_KIND, CORE_EVENT, EVENT, STORED, Kind
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
-COLLECTED = tuple(kind for kind in KINDS if kind not in (CORE_EVENT, EVENT))
+COLLECTED = tuple(kind for kind in STORED if kind not in (CORE_EVENT, EVENT))
 """Events, as upstream: they own nothing, and there are too many."""
 BY_NAME = {kind.group_resource: kind for kind in COLLECTED}
 

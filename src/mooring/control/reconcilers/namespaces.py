@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from mooring.control.amend import amend, delete, verify_absent
 from mooring.control.conditions import with_condition
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, World
-from mooring.model.kinds import EVENT, KINDS, NAMESPACE, POD, Kind
+from mooring.model.kinds import EVENT, NAMESPACE, POD, STORED, Kind
 
 FINALIZER = "kubernetes"
-CONTENT = tuple(kind for kind in KINDS if kind.namespaced and kind != EVENT)
+CONTENT = tuple(kind for kind in STORED if kind.namespaced and kind != EVENT)
 """Events of both groups are the same objects: those of core stand for them."""
 
 Remaining = Mapping[Kind, list[Document]]

@@ -3,15 +3,30 @@
 import asyncio
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from random import Random
+from uuid import UUID
 
 import structlog
 
-from mooring.alloc.rng import Rng
-from mooring.apiserver.contract import ANONYMOUS, Env, Outcome, Proxy, Request, Response, Settings, User, Watch, Write
+from mooring.apiserver.contract import (
+    ANONYMOUS,
+    Answer,
+    Ask,
+    Env,
+    Outcome,
+    Proxy,
+    Question,
+    Request,
+    Response,
+    Settings,
+    User,
+    Watch,
+    Write,
+)
 from mooring.edges.http.authn import Rejected, Verify
+from mooring.edges.http.draws import Draws
 from mooring.edges.http.server_connection import Connection
 from mooring.edges.http.server_metrics import Metrics, labels
 from mooring.edges.http.server_parser import Message
@@ -36,6 +51,9 @@ log = structlog.get_logger(__name__)
 Handle = Callable[[Request, Snapshot, Env], Outcome]
 """apiserver.handle.handle."""
 
+Inquire = Callable[[Question], Awaitable[Answer]]
+"""Sends a question and returns what came back; never raises."""
+
 DECISIONS = 100
 """How often a write is decided again: each time another one won, so even a hundred writers of one object all get through."""
 GZIP_FROM = 128 * 1024
@@ -54,12 +72,13 @@ class Exchange:
         dial: Dial | None,
         hub: Hub,
         metrics: Metrics,
+        inquire: Inquire | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        rng: Rng | None = None,
+        rng: Random | None = None,
     ) -> None:
         self._handle, self._store, self._settings = handle, store, settings
         self._verify, self._dial, self._hub, self._metrics = verify, dial, hub, metrics
-        self._now, self._rng = now, rng or Random()
+        self._inquire, self._now, self._rng = inquire, now, rng or Random()
 
     async def serve(self, connection: Connection) -> None:
         """Answers a connection's requests one after another, until it ends."""
@@ -117,14 +136,27 @@ class Exchange:
 
     async def _decide(self, request: Request) -> Response | Watch | Proxy:
         """The core's decision, its writes committed. A write that meets a conflict is decided again from what is true now."""
+        answers: dict[Question, Answer] = {}
+        identity = str(UUID(int=self._rng.getrandbits(128), version=4))
         for _ in range(DECISIONS):
-            outcome = self._handle(request, self._store.snapshot, Env(self._now(), self._rng, self._settings, self._now))
+            draws = Draws(self._rng)
+            env = Env(self._now(), draws, self._settings, self._now, answers, identity)
+            outcome = self._handle(request, self._store.snapshot, env)
+            while isinstance(outcome, Ask):
+                answers |= await self._ask(outcome.questions)
+                draws.rewind()
+                outcome = self._handle(request, self._store.snapshot, env)
             if not isinstance(outcome, Write):
                 return outcome
             result = await self._store.commit(outcome.txn)
             if isinstance(result, Committed):
                 return outcome.respond(result)
         return CONTENDED
+
+    async def _ask(self, questions: tuple[Question, ...]) -> dict[Question, Answer]:
+        if self._inquire is None:
+            return dict.fromkeys(questions, Answer(error="this API server calls no webhooks"))
+        return dict(zip(questions, await asyncio.gather(*map(self._inquire, questions)), strict=True))
 
     async def _respond(self, connection: Connection, message: Message, response: Response) -> None:
         if len(response.body) >= GZIP_FROM and _accepts_gzip(message):
