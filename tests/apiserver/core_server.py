@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qsl
 
+from mooring.apiserver.authorization import bootstrap
 from mooring.apiserver.contract import Env, Outcome, Request, Response, Settings, User, Watch, Write
 from mooring.apiserver.handle import handle
 from mooring.store.records import Committed
@@ -49,6 +50,10 @@ class Server:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.settings = Settings(token_signer=lambda claims: json.dumps(claims))
         assert self.create("/api/v1/namespaces", {"metadata": {"name": "default"}}).status == 201
+
+    def add_default_roles(self) -> None:
+        for txn in bootstrap.missing(self.state, Env(self.now, self.rng, self.settings)):
+            self.state.apply(txn)
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

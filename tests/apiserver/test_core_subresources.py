@@ -211,12 +211,15 @@ def test_a_container_that_never_ran_has_no_log_but_a_reason(server, reason, told
     assert isinstance(server.decide("GET", f"{PODS}/p/log?previous=true"), Proxy)
 
 
+UPGRADE = {"connection": "keep-alive, Upgrade", "upgrade": "SPDY/3.1"}
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_commands_run_there_too(server, method):
     server.pod("p")
     server.bind("p", "n1")
     url = f"{PODS}/p/exec?command=sh&command=-c&command=echo%20hi&container=main&stdin=true&stdout=true&tty=true&stderr=false"
-    outcome = server.decide(method, url)
+    outcome = server.decide(method, url, headers=UPGRADE)
     query = (("input", "1"), ("output", "1"), ("tty", "1"), ("command", "sh"), ("command", "-c"), ("command", "echo hi"))
     assert Proxy("n1", "172.30.0.11", 10250, "/exec/default/p/main", query) == outcome
 
@@ -227,7 +230,7 @@ def two_containers(server):
     server.bind("p", "n1")
 
 
-@pytest.mark.parametrize("what", ["log?x=y", "exec?command=ls&stdout=1"])
+@pytest.mark.parametrize("what", ["log?x=y", "exec?command=ls&stdout=1", "attach?stdin=1"])
 def test_one_of_several_containers_must_be_named(server, what):
     two_containers(server)
     answer = server.get(f"{PODS}/p/{what}")
@@ -237,7 +240,32 @@ def test_one_of_several_containers_must_be_named(server, what):
     )
     wrong = server.get(f"{PODS}/p/{what}&container=spam")
     assert (400, "container spam is not valid for pod p") == (wrong.status, wrong.message)
-    assert server.decide("GET", f"{PODS}/p/{what}&container=first").path.endswith("/default/p/first")
+    outcome = server.decide("GET", f"{PODS}/p/{what}&container=first", headers=UPGRADE)
+    assert outcome.path.endswith("/default/p/first")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_attaching_and_forwarding_are_done_there_too(server, method):
+    server.pod("p")
+    server.bind("p", "n1")
+    outcome = server.decide(method, f"{PODS}/p/attach?stdin=true&tty=1&stdout=yes&container=main", headers=UPGRADE)
+    query = (("input", "1"), ("output", "1"), ("tty", "1"))
+    assert Proxy("n1", "172.30.0.11", 10250, "/attach/default/p/main", query) == outcome
+    outcome = server.decide(method, f"{PODS}/p/portforward?ports=80&ports=81", headers=UPGRADE)
+    assert Proxy("n1", "172.30.0.11", 10250, "/portForward/default/p", (("port", "80,81"),)) == outcome
+    assert () == server.decide(method, f"{PODS}/p/portforward", headers=UPGRADE).query
+
+
+@pytest.mark.parametrize("what", ["exec?command=ls&stdout=1", "attach?stdin=1", "portforward"])
+def test_streams_need_an_upgrade_and_a_pod_with_a_node(server, what):
+    server.pod("p")
+    answer = server.get(f"{PODS}/p/{what}", headers=UPGRADE)
+    assert (400, "pod p does not have a host assigned") == (answer.status, answer.message)
+    server.bind("p", "n1")
+    answer = server.get(f"{PODS}/p/{what}")
+    assert (400, "Upgrade request required") == (answer.status, answer.message)
+    assert 404 == server.get(f"{PODS}/gone/{what}", headers=UPGRADE).status
+    assert 405 == server.put(f"{PODS}/p/{what}", {}).status
 
 
 def test_a_pod_without_a_node(server):
@@ -255,6 +283,10 @@ def test_a_pod_without_a_node(server):
         ("sinceSeconds=0", 422),
         ("tailLines=x", 400),
         ("sinceTime=spam", 400),
+        ("sinceTime=2026-01-01T00:00:00", 400),
+        ("sinceTime=0001-01-01T00:00:00%2B23:59", 400),
+        ("stream=Both", 422),
+        ("stream=Stderr&tailLines=3", 422),
         ("sinceTime=2026-01-01T00:00:00Z&sinceSeconds=5", 422),
     ],
 )

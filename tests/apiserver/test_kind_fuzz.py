@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mooring.apiserver import schema
 from mooring.apiserver.contract import Env, Settings
 from mooring.apiserver.kinds import STRATEGIES
-from mooring.model.kinds import KINDS
+from mooring.model.kinds import STORED
 
 WORDS = st.sampled_from(
     ["", "a", "A b", "a.b/c", "None", "TCP", "ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "ClientIP",
@@ -55,7 +55,7 @@ def values(field, level, depth):
     return SCALARS[field.base] if field.base in SCALARS else documents(field.base, depth + 1)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.kind}.{kind.group or 'core'}")
+@pytest.mark.parametrize("kind", STORED, ids=lambda kind: f"{kind.kind}.{kind.group or 'core'}")
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_odd_documents_are_stored_or_refused(kind, data):

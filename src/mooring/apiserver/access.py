@@ -1,28 +1,56 @@
-"""Who may ask? Anonymous users see health and the version only; whoever has proved an identity may do everything."""
+"""Who may ask? Members of system:masters everything; everyone else what the node authorizer or RBAC allows.
+
+Order and words as upstream's authorizers (Node, then RBAC) and its filter WithAuthorization.
+"""
 
 from mooring.apiserver import errors
-from mooring.apiserver.contract import ANONYMOUS, Request
+from mooring.apiserver.authorization import node, rbac
+from mooring.apiserver.authorization.attributes import Attributes, of_request
+from mooring.apiserver.authorization.rbac import Verdict
+from mooring.apiserver.contract import Request
 from mooring.apiserver.errors import StatusError, quote
 from mooring.apiserver.paths import Target
+from mooring.model.kinds import Kind
+from mooring.store.snapshot import Snapshot
 
-_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
+MASTERS = "system:masters"
+_ALWAYS_ALLOWED = ("/healthz", "/livez", "/readyz")
+"""Upstream's --authorization-always-allow-paths: load balancers ask them."""
 
 
-def denial(request: Request, target: Target | None, verb: str) -> StatusError | None:
+def authorize(asked: Attributes, snapshot: Snapshot) -> Verdict:
+    """Whether this may be done, and why or why not."""
+    if MASTERS in asked.user.groups:
+        return Verdict(True)
+    verdict = node.decide(asked, snapshot)
+    if verdict.allowed:
+        return verdict
+    other = rbac.index(snapshot).decide(asked)
+    if other.allowed or not verdict.reason:
+        return other
+    return Verdict(False, ", ".join(filter(None, (verdict.reason, other.reason))))
+
+
+def denial(request: Request, target: Target | None, verb: str, snapshot: Snapshot) -> StatusError | None:
     """The 403 for this request, or None when it may go on."""
-    user = request.user
-    if user.name != ANONYMOUS.name and "system:unauthenticated" not in user.groups:
+    if MASTERS in request.user.groups:
+        return None
+    if target is None and request.path in _ALWAYS_ALLOWED and request.method in ("GET", "HEAD"):
+        return None
+    asked = of_request(request, target, verb)
+    verdict = authorize(asked, snapshot)
+    if verdict.allowed:
         return None
     if target is None:
-        if request.method in ("GET", "HEAD") and _is_public(request.path):
-            return None
-        return errors.forbidden_path(user.name, request.method.lower(), request.path)
-    kind = target.kind
-    resource = f"{kind.plural}/{target.subresource}" if target.subresource else kind.plural
-    where = f"in the namespace {quote(target.namespace)}" if target.namespace else "at the cluster scope"
-    why = f"User {quote(user.name)} cannot {verb} resource {quote(resource)} in API group {quote(kind.group)} {where}"
-    return errors.forbidden(kind, target.name, why)
+        return errors.forbidden_path(request.user.name, asked.verb, request.path)
+    return forbidden(asked, target.kind, verdict.reason)
 
 
-def _is_public(path: str) -> bool:
-    return any(path == public or path.startswith(public + "/") for public in _PUBLIC)
+def forbidden(asked: Attributes, kind: Kind, reason: str = "") -> StatusError:
+    """Upstream's responsewriters.ForbiddenStatusError."""
+    where = f"in the namespace {quote(asked.namespace)}" if asked.namespace else "at the cluster scope"
+    why = (
+        f"User {quote(asked.user.name)} cannot {asked.verb} resource {quote(asked.combined)} in API group {quote(asked.group)} "
+        f"{where}"
+    )
+    return errors.forbidden(kind, asked.name, f"{why}: {reason}" if reason else why)

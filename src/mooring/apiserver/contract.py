@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from mooring.alloc.rng import Rng
 from mooring.store.records import Committed, Event, Txn
+from mooring.store.snapshot import Snapshot
 
 
 class User(Struct, frozen=True):
@@ -72,14 +73,28 @@ class Watch(Struct, frozen=True):
     content_type: str = "application/json"
 
 
+class Onward(Struct, frozen=True):
+    """What is different when the client's own request goes on, to a pod, an endpoint or a kubelet: the answer is its own.
+
+    `scheme`: http, https (whatever its certificate), or kubelet (as that of a node). `prefix` is the path of the subresource,
+    below which the client finds what is there.
+    """
+
+    scheme: str
+    prefix: str
+
+
 class Proxy(Struct, frozen=True):
-    """Carry this request (plain or an upgrade, bytes unchanged) to a node's kubelet API: logs, exec, attach."""
+    """Carry this request (plain or an upgrade, bytes unchanged) to a node's kubelet API: logs, exec, attach, port-forward.
+
+    Or `onward`, with the client's own query."""
 
     node: str
     address: str
     port: int
     path: str
-    query: tuple[tuple[str, str], ...]
+    query: tuple[tuple[str, str], ...] = ()
+    onward: Onward | None = None
 
 
 class Question(Struct, frozen=True):
@@ -120,6 +135,10 @@ class Ask(Struct, frozen=True):
 Outcome = Response | Write | Watch | Proxy | Ask
 
 
+TokenVerifier = Callable[[str, Snapshot, datetime, tuple[str, ...]], tuple[User, tuple[str, ...]]]
+"""(token, state, now, audiences; () for the server's own) -> whose it is and for which of the audiences. Raises ValueError."""
+
+
 class Settings(Struct, frozen=True):
     """The API server's own settings, as upstream's flags name them."""
 
@@ -128,6 +147,7 @@ class Settings(Struct, frozen=True):
     cluster_domain: str = "cluster.local"
     issuer: str = "https://kubernetes.default.svc.cluster.local"
     token_signer: Callable[[dict[str, Any]], str] | None = None
+    token_verifier: TokenVerifier | None = None
     max_body: int = 3 * 1024 * 1024
 
 

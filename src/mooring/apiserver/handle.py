@@ -7,9 +7,11 @@ from mooring.apiserver import (
     binding,
     delete,
     errors,
+    eviction,
     kubelet,
     patch,
     plain_paths,
+    proxying,
     read,
     render,
     scale,
@@ -17,14 +19,34 @@ from mooring.apiserver import (
     watch,
     write,
 )
+from mooring.apiserver.authorization import reviews
+from mooring.apiserver.authorization.impersonation import effective
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Ask, Env, Outcome, Request, Unanswered
 from mooring.apiserver.errors import StatusError
 from mooring.apiserver.paths import resource_target, verb_of
 from mooring.apiserver.registry import registry
+from mooring.model.kinds import (
+    LOCAL_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW,
+    SUBJECT_ACCESS_REVIEW,
+    TOKEN_REVIEW,
+    Kind,
+)
 from mooring.store.snapshot import Snapshot
 
 Handler = Callable[[Call], Outcome]
+
+_REVIEWS: Mapping[Kind, Handler] = {
+    TOKEN_REVIEW: reviews.token,
+    SELF_SUBJECT_REVIEW: reviews.self_subject,
+    SUBJECT_ACCESS_REVIEW: reviews.subject_access,
+    LOCAL_SUBJECT_ACCESS_REVIEW: reviews.subject_access,
+    SELF_SUBJECT_ACCESS_REVIEW: reviews.self_subject_access,
+    SELF_SUBJECT_RULES_REVIEW: reviews.self_subject_rules,
+}
 
 _COLLECTION: Mapping[str, Handler] = {
     "list": read.list_,
@@ -45,7 +67,11 @@ _SUBRESOURCES: Mapping[str, Mapping[str, Handler]] = {
     "scale": {"get": scale.get, "update": scale.update, "patch": scale.patch_},
     "log": {"get": kubelet.log},
     "exec": {"get": kubelet.execute, "create": kubelet.execute},
+    "attach": {"get": kubelet.attach, "create": kubelet.attach},
+    "portforward": {"get": kubelet.port_forward, "create": kubelet.port_forward},
+    "proxy": dict.fromkeys(("get", "create", "update", "patch", "delete", ""), proxying.proxy),
     "binding": {"create": binding.bind},
+    "eviction": {"create": eviction.evict},
     "token": {"create": token_request.create},
 }
 
@@ -61,15 +87,16 @@ def handle(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
 
 
 def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
+    request = effective(request, snapshot)
     served = registry(snapshot)
     target = resource_target(request.path, served)
     if target is None:
-        if refusal := access.denial(request, None, ""):
+        if refusal := access.denial(request, None, "", snapshot):
             raise refusal
         return plain_paths.respond(request, served)
     watching = target.watch or any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)
     verb = verb_of(request.method, target, watching)
-    if refusal := access.denial(request, target, verb):
+    if refusal := access.denial(request, target, verb, snapshot):
         raise refusal
     if len(request.body) > env.settings.max_body:
         raise errors.too_large(f"limit is {env.settings.max_body}")
@@ -77,6 +104,8 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
         handlers = _SUBRESOURCES[target.subresource]
     else:
         handlers = _OBJECT if target.name else _COLLECTION
+    if not target.kind.stored:
+        handlers = {} if target.name else {"create": _REVIEWS[target.kind]}
     handler = handlers.get(verb)
     if handler is None:
         raise errors.method_not_allowed(target.kind, verb or request.method)

@@ -7,15 +7,29 @@ Write compares the revisions it was decided from; after a Conflict the same requ
 from collections.abc import Callable, Sequence
 
 from mooring.apiserver import errors, metadata, namespaces, render
+from mooring.apiserver.authorization import escalation
+from mooring.apiserver.apply import ownership
 from mooring.apiserver.body import Received
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Response, Write
 from mooring.apiserver.errors import bad_request, quote
 from mooring.apiserver.strategy import Claim, Document, FieldError
-from mooring.model.kinds import CORE_EVENT, ENDPOINTS, EVENT, LEASE, SERVICE
+from mooring.model.kinds import (
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    CORE_EVENT,
+    ENDPOINTS,
+    EVENT,
+    LEASE,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE,
+)
 from mooring.store.records import Compare, Delete, Put, Record, Txn
 
-_CREATED_BY_PUT = frozenset({SERVICE, ENDPOINTS, LEASE, CORE_EVENT, EVENT})
+_CREATED_BY_PUT = frozenset(
+    {SERVICE, ENDPOINTS, LEASE, CORE_EVENT, EVENT, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING}
+)
 """Upstream's AllowCreateOnUpdate."""
 _NEEDS_VERSION = frozenset({LEASE})
 """Upstream's AllowUnconditionalUpdate is false."""
@@ -38,10 +52,11 @@ def create(call: Call) -> Outcome:
     meta = received.document["metadata"]
     if call.name and meta.get("name") not in (None, call.name):
         raise _name_mismatch(meta.get("name"), call.name)
-    return _create(call, received.document, received.warnings)
+    return create_document(call, received.document, received.warnings)
 
 
-def _create(call: Call, document: Document, complaints: Sequence[str]) -> Outcome:
+def create_document(call: Call, document: Document, complaints: Sequence[str]) -> Outcome:
+    """Creates the object as received, unless it is there. Raises StatusError."""
     kind, strategy, meta = call.kind, call.resource.strategy, document["metadata"]
     _settle_namespace(call, meta)
     if meta.get("resourceVersion") not in (None, "", "0"):
@@ -54,9 +69,11 @@ def _create(call: Call, document: Document, complaints: Sequence[str]) -> Outcom
     if generated:
         meta["name"] = _free_name(call, meta["generateName"])
     strategy.default(document)
+    ownership.created(call, document)
     strategy.prepare_create(document, call.env)
     if strategy.generation:
         meta["generation"] = 1
+    escalation.check(call, document, None)
     _refuse_invalid(call, document, strategy.validate(document, None, ""))
     name = meta["name"]
     key = call.resource.key(call.namespace, name)
@@ -112,7 +129,7 @@ def _claim(call: Call, document: Document | None, old: Document | None, name: st
 def update(call: Call) -> Outcome:
     received = body_of(call)
     meta = received.document["metadata"]
-    _check_name(meta.get("name"), call.name)
+    check_name(meta.get("name"), call.name)
     record = call.snapshot.get(call.resource.key(call.namespace, call.name))
     if record is None:
         if call.kind not in _CREATED_BY_PUT or call.target.subresource:
@@ -121,14 +138,15 @@ def update(call: Call) -> Outcome:
             raise errors.conflict(
                 call.kind, call.name, f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: "
             )
-        return _create(call, received.document, received.warnings)
+        return create_document(call, received.document, received.warnings)
     if not meta.get("resourceVersion") and call.kind in _NEEDS_VERSION:
         why = "Invalid value: 0: must be specified for an update"
         raise errors.invalid(call.kind, call.name, [FieldError("FieldValueInvalid", "metadata.resourceVersion", why)])
     return change(call, record, received.document, received.warnings)
 
 
-def _check_name(given: object, name: str) -> None:
+def check_name(given: object, name: str) -> None:
+    """Raises StatusError 400 when the body has no name or another than the URL."""
     if not given:
         raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
     if given != name:
@@ -163,16 +181,18 @@ def change(
 def _prepare(call: Call, record: Record, old: Document, document: Document) -> tuple[Document, Claim]:
     """The document as it would be stored, validated, with its allocations. Raises StatusError."""
     strategy, meta = call.resource.strategy, document["metadata"]
-    _check_name(meta.get("name"), call.name)
+    check_name(meta.get("name"), call.name)
     _settle_namespace(call, meta)
     _check_preconditions(call, record, old, meta)
     # Scale changes the spec, so strategies see it as an update of the main resource.
     subresource = "" if call.target.subresource == "scale" else call.target.subresource
     strategy.default(document)
     metadata.carry_over(meta, old["metadata"])
+    ownership.changed(call, old, document)
     strategy.prepare_update(document, old, subresource, call.env)
     if strategy.generation and not subresource and _content(document) != _content(old):
         document["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+    escalation.check(call, document, old)
     _refuse_invalid(call, document, strategy.validate(document, old, subresource))
     return document, _claim(call, document, old, call.name)
 

@@ -12,15 +12,17 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import msgspec
 import structlog
 import uvloop
 from msgspec import Struct
 
-from mooring.apiserver.contract import Settings
+from mooring.apiserver.authorization import bootstrap
+from mooring.apiserver.contract import Env, Settings
 from mooring.apiserver.handle import handle
 from mooring.app.roles.housekeeping import delete_old_events, keep_history_short
 from mooring.edges.http.authn import ServiceAccountTokens
@@ -74,13 +76,14 @@ async def serve(options: Options, ready: Callable[[Sequence[tuple[str, int]]], N
     identity = pki.server(certified_names(options))
     tls = server_context(identity.path, pki.authority)
     tokens = ServiceAccountTokens(pki.service_account_key().read_bytes(), options.settings.issuer)
-    settings = msgspec.structs.replace(options.settings, token_signer=tokens.sign)
+    settings = msgspec.structs.replace(options.settings, token_signer=tokens.sign, token_verifier=tokens.review)
     dial = KubeletDialer(client_context(pki.authority, pki.kubelet_client().path), options.kubelet_namespace)
     async with contextlib.AsyncExitStack() as cleanup:
         sockets = [cleanup.enter_context(listener(place.host, place.port, place.namespace)) for place in options.listen]
         store = await SqliteStore.open(options.data_dir / "state.db")
         cleanup.push_async_callback(store.close)
         _spare_the_collector()
+        await _bootstrap(store, settings)
         server = ApiServer(handle, store, settings, tls=tls, verify=tokens.verify, dial=dial)
         cleanup.push_async_callback(server.stop, STOP_GRACE)
         await server.start(sockets)
@@ -89,6 +92,12 @@ async def serve(options: Options, ready: Callable[[Sequence[tuple[str, int]]], N
         ready(addresses)
         await _until_stopped(store, lambda: _renew(tls, pki, identity, options))
         log.info("stopping")
+
+
+async def _bootstrap(store: SqliteStore, settings: Settings) -> None:
+    """The roles and bindings that every cluster has, there before anybody may ask for anything."""
+    env = Env(datetime.now(UTC), Random(), settings)
+    await asyncio.gather(*map(store.commit, bootstrap.missing(store.snapshot, env)))
 
 
 def certified_names(options: Options) -> tuple[str, ...]:

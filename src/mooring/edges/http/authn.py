@@ -31,7 +31,7 @@ Verify = Callable[[str, Snapshot, datetime], User]
 """Who holds this bearer token? Raises Rejected."""
 
 
-class Rejected(Exception):
+class Rejected(ValueError):
     """The token is not good. The text says why, for the log; the client hears only 'Unauthorized'."""
 
 
@@ -95,11 +95,18 @@ class ServiceAccountTokens:
 
     def verify(self, token: str, snapshot: Snapshot, now: datetime) -> User:
         """Who holds the token. Raises Rejected: bad signature, issuer, audience or time; account or pod gone or another."""
+        return self.review(token, snapshot, now)[0]
+
+    def review(
+        self, token: str, snapshot: Snapshot, now: datetime, audiences: tuple[str, ...] = ()
+    ) -> tuple[User, tuple[str, ...]]:
+        """Who holds the token, and for which of `audiences` (the server's own when empty) it is: Settings.token_verifier."""
         claims = self._checked.get(token) or self._check_signature(token)
         at = now.timestamp()
-        audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+        given = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+        good_for = tuple(each for each in given if each in (audiences or self._audiences))
         bound = claims.kubernetes
-        if claims.iss != self._issuer or self._audiences.isdisjoint(audiences):
+        if claims.iss != self._issuer or not good_for:
             raise Rejected("token is for another issuer or audience")
         if not claims.nbf <= at < claims.exp:
             raise Rejected("token has expired or is not valid yet")
@@ -108,7 +115,7 @@ class ServiceAccountTokens:
         _must_live(snapshot, SERVICE_ACCOUNT, bound.namespace, bound.serviceaccount, now)
         if bound.pod:
             _must_live(snapshot, POD, bound.namespace, bound.pod, now)
-        return _user(claims)
+        return _user(claims), good_for
 
     def _check_signature(self, token: str) -> _Claims:
         # PyJWT checks the signature alone: times are ours to check, against the caller's clock and at every use.

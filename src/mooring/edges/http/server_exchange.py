@@ -33,7 +33,6 @@ from mooring.edges.http.server_parser import Message
 from mooring.edges.http.server_proxy import Dial, carry
 from mooring.edges.http.server_status import (
     CONTENDED,
-    FORBIDDEN_METRICS,
     UNAUTHORIZED,
     bad_gateway,
     bad_request,
@@ -111,12 +110,13 @@ class Exchange:
             self._metrics.rejected_tokens.inc()
             log.info("bearer token rejected", why=str(error))
             return UNAUTHORIZED
-        if message.path == "/metrics" and message.method in ("GET", "HEAD"):
-            return FORBIDDEN_METRICS if user is ANONYMOUS else self._metrics.response()
         method = "GET" if message.method == "HEAD" else message.method
         request = Request(method, message.path, message.query, message.headers, message.body, user)
         try:
-            return await self._decide(request)
+            outcome = await self._decide(request)
+            if message.path == "/metrics" and isinstance(outcome, Response) and outcome.status == 404:
+                return self._metrics.response()  # the core knows who may read them, not what they say
+            return outcome
         except StorageError as error:
             log.error("storage refused a write", why=str(error))
             return internal(str(error))

@@ -93,7 +93,9 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         before = self._headers.get(key)
-        self._headers[key] = text if before is None else f"{before}, {text}"
+        # Users and groups may hold commas; no header holds a line's end.
+        separator = "\n" if key.startswith("impersonate-") else ", "
+        self._headers[key] = text if before is None else before + separator + text
 
     def on_headers_complete(self) -> None:
         http_1_1 = self._parser.get_http_version() != "1.0"

@@ -20,7 +20,6 @@ TOO_LARGE = status(413, "RequestEntityTooLarge", "Request entity too large: limi
 HEADERS_TOO_LARGE = status(431, "BadRequest", "request header fields too large")
 BODY_TIMEOUT = status(408, "Timeout", "the request body did not arrive in time")
 CONTENDED = status(429, "TooManyRequests", "the object is being changed by many at once, please try again later", retry_after=1)
-FORBIDDEN_METRICS = status(403, "Forbidden", 'forbidden: User "system:anonymous" cannot get path "/metrics"')
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound"}
 
 
@@ -36,6 +35,11 @@ def internal(message: str) -> Response:
 def bad_gateway(message: str) -> Response:
     """The kubelet could not be reached or did not speak HTTP: upstream's proxy error."""
     return status(502, "BadGateway", message)
+
+
+def unreachable(why: str) -> Response:
+    """What a proxy subresource leads to does not answer, in upstream's words."""
+    return status(503, "ServiceUnavailable", f"error trying to reach service: {why}")
 
 
 def refused(code: int, text: str) -> Response:

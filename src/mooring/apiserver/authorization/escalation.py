@@ -1,0 +1,71 @@
+"""May this user grant what this role or binding grants? Nobody gives away more than they hold.
+
+https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping;
+pkg/registry/rbac/*/policybased.
+"""
+
+from typing import Any
+
+from mooring.apiserver import access, errors
+from mooring.apiserver.authorization import rbac
+from mooring.apiserver.authorization.attributes import Attributes
+from mooring.apiserver.authorization.rules import Rule, rule, uncovered
+from mooring.apiserver.call import Call
+from mooring.apiserver.errors import quote
+from mooring.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+
+Document = dict[str, Any]
+
+
+def check(call: Call, document: Document, old: Document | None) -> None:
+    """Of a Role, ClusterRole or binding about to be written. Raises StatusError 403."""
+    if access.MASTERS in call.request.user.groups:
+        return
+    if call.kind in (ROLE, CLUSTER_ROLE):
+        _check_role(call, document, old)
+    elif call.kind in (ROLE_BINDING, CLUSTER_ROLE_BINDING):
+        _check_binding(call, document, old)
+
+
+def _check_role(call: Call, document: Document, old: Document | None) -> None:
+    rules = [rule(each) for each in document.get("rules") or ()]
+    if old is not None and all(document.get(name) == old.get(name) for name in ("rules", "aggregationRule")):
+        return
+    if _may(call, "escalate", document["metadata"]["name"], call.kind.plural):
+        return
+    if document.get("aggregationRule"):
+        # Whoever says what is aggregated says what is granted, whatever that will be.
+        rules.append(Rule(("*",), ("*",), ("*",)))
+        rules.append(Rule(("*",), paths=("*",)))
+    _check_held(call, document, rules)
+
+
+def _check_binding(call: Call, document: Document, old: Document | None) -> None:
+    if old is not None and document.get("roleRef") == old.get("roleRef") and document.get("subjects") == old.get("subjects"):
+        return
+    reference = document.get("roleRef") or {}
+    name, plural = reference.get("name", ""), "clusterroles" if reference.get("kind") == "ClusterRole" else "roles"
+    if _may(call, "bind", name, plural):
+        return
+    rules, error = rbac.role_rules(reference, call.namespace, call.snapshot)
+    if error:
+        raise errors.not_found(CLUSTER_ROLE if plural == "clusterroles" else ROLE, name)
+    _check_held(call, document, list(rules))
+
+
+def _may(call: Call, verb: str, name: str, plural: str) -> bool:
+    asked = Attributes(call.request.user, verb, CLUSTER_ROLE.group, "v1", plural, "", call.namespace, name)
+    return access.authorize(asked, call.snapshot).allowed
+
+
+def _check_held(call: Call, document: Document, rules: list[Rule]) -> None:
+    user = call.request.user
+    held, failures = rbac.index(call.snapshot).rules(user, call.namespace)
+    if not (missing := uncovered(rules, held)):
+        return
+    lines = "\n".join(str(each) for each in sorted(missing, key=str))
+    who = f"user {quote(user.name)} (groups=[{' '.join(map(quote, user.groups))}])"
+    why = f"{who} is attempting to grant RBAC permissions not currently held:\n{lines}"
+    if failures:
+        why += f"; resolution errors: [{', '.join(failures)}]"
+    raise errors.forbidden(call.kind, document["metadata"].get("name", ""), why)
