@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 
-from mooring.apiserver.contract import Env, Outcome, Proxy, Request, Response, Watch, Write
+from mooring.apiserver.contract import ANONYMOUS, Env, Outcome, Proxy, Request, Response, Watch, Write
 from mooring.edges.http.server import ApiServer
 from mooring.edges.http.tls import client_context
 from mooring.edges.memory.store import MemoryStore
@@ -23,6 +24,13 @@ def small_core(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
     """PUT and GET under /keys/, watches with ?watch=1, and a few odd places."""
     query = dict(request.query)
     match request.path.split("/")[1:]:
+        case ["metrics"] if request.user is ANONYMOUS:
+            return Response(403, b"")
+        case ["slow"]:
+            until = time.perf_counter() + float(query["seconds"])
+            while time.perf_counter() < until:
+                pass
+            return Response(200, b"")
         case ["whoami"]:
             return Response(200, msgspec.json.encode(request.user))
         case ["echo"]:

@@ -15,6 +15,7 @@ from mooring.edges.http.authn import Verify
 from mooring.edges.http.server_connection import Connection, Patience
 from mooring.edges.http.server_exchange import Exchange, Handle
 from mooring.edges.http.server_metrics import Metrics
+from mooring.edges.http.server_parser import Room
 from mooring.edges.http.server_proxy import Dial
 from mooring.edges.http.server_watch import Hub
 from mooring.ports.store import Store
@@ -42,6 +43,7 @@ class ApiServer:
         self.metrics = Metrics(lambda: self._hub.watchers, lambda: store.snapshot.revision)
         self._exchange = Exchange(handle, store, settings, verify, dial, self._hub, self.metrics)
         self._live: set[Connection] = set()
+        self._room = Room()
         self._servers: list[asyncio.Server] = []
         self._enforcing: asyncio.Task[None] | None = None
 
@@ -75,7 +77,7 @@ class ApiServer:
             self._enforcing.cancel()
 
     def _accept(self) -> Connection:
-        return Connection(self._exchange.serve, self._live, self._settings.max_body, self._patience)
+        return Connection(self._exchange.serve, self._live, self._settings.max_body, self._patience, self._room)
 
     async def _enforce(self) -> None:
         loop = asyncio.get_running_loop()

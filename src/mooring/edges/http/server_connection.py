@@ -5,7 +5,9 @@ for the next message, answers it, and so on: answers leave in the order of their
 """
 
 import asyncio
+import contextlib
 import math
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
@@ -17,7 +19,7 @@ from msgspec import Struct
 
 from mooring.apiserver.contract import Response, User
 from mooring.edges.http.authn import certificate_user
-from mooring.edges.http.server_parser import Message, Phase, RequestParser
+from mooring.edges.http.server_parser import Message, Phase, RequestParser, Room
 from mooring.edges.http.server_status import BODY_TIMEOUT
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,9 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SLICE = 256 * 1024
 _FAREWELL = 0.5
 """Seconds that an idle peer gets, when the server stops, to end its side of a TLS connection."""
+_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+MAX_CONNECTIONS = 10_000
+"""Served at once. One more is closed before it is read."""
 _PIPELINED = 32
 """Requests read ahead of the one being answered; then the socket is left unread."""
 
@@ -39,6 +44,8 @@ class Patience(Struct, frozen=True):
     idle: float = 90
     write: float = 60
     """Without progress while we have something to send."""
+    stream: float = 4 * 3600
+    """The same within a stream, which a person may look at for long: upstream's --streaming-connection-idle-timeout."""
 
 
 class Connection(asyncio.Protocol):
@@ -50,19 +57,21 @@ class Connection(asyncio.Protocol):
         live: "set[Connection]",
         max_body: int,
         patience: Patience,
+        room: Room,
     ) -> None:
         self._serve, self._live, self._patience = serve, live, patience
         self._loop = asyncio.get_running_loop()
-        self._parser = RequestParser(max_body)
+        self._parser = RequestParser(max_body, room)
         self._awaited: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._busy = self._draining = self._stopped_reading = False
         self._read_deadline = self._write_deadline = math.inf
         self._tunnel: asyncio.StreamReader | None = None
+        self._current: Message | None = None
         self.on_writable: Callable[[], None] | None = None
         """Called when the peer has read enough that more may be written: for streams that are not a coroutine."""
         self.on_lost: Callable[[], None] | None = None
-        self.paused = self.lost = False
+        self.paused = self.lost = self.patient = False
         self.user: User | None = None
 
     # What asyncio tells
@@ -71,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         certificate = transport.get_extra_info("peercert")
         self.user = certificate_user(certificate) if certificate else None
+        if len(self._live) >= MAX_CONNECTIONS:
+            transport.abort()  # type: ignore[attr-defined]
         self._live.add(self)
         self._owes(Phase.HEAD)
         self._task = self._loop.create_task(self._run())
@@ -100,7 +111,8 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused = True
-        self._write_deadline = self._loop.time() + self._patience.write
+        patience = self._patience.stream if self.patient else self._patience.write
+        self._write_deadline = self._loop.time() + patience
 
     def resume_writing(self) -> None:
         self.paused = False
@@ -113,6 +125,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
         self._live.discard(self)
+        self._parser.release()
         self._write_deadline = self._read_deadline = math.inf
         if self.on_lost:
             self.on_lost()
@@ -127,6 +140,9 @@ class Connection(asyncio.Protocol):
     async def next(self) -> Message | None:
         """The next request; None when the peer is done, was refused, or the server is stopping."""
         self._busy = False
+        if self._current is not None:
+            self._parser.release(len(self._current.body))
+            self._current = None
         while not self._parser.ready:
             if self._draining or self._parser.refusal or self._parser.phase is Phase.OVER:
                 return None
@@ -139,7 +155,8 @@ class Connection(asyncio.Protocol):
         if self._stopped_reading and len(self._parser.ready) <= _PIPELINED // 2:
             self._stopped_reading = False
             self._transport.resume_reading()
-        return self._parser.ready.popleft()
+        self._current = self._parser.ready.popleft()
+        return self._current
 
     def write(self, data: bytes | memoryview) -> None:
         """Writes bytes as they are; after the connection is lost, nothing."""
@@ -168,6 +185,10 @@ class Connection(asyncio.Protocol):
         """Writes the head of a response whose body follows in `chunk`s and ends with LAST_CHUNK."""
         self.write(self._head(message, status, (*headers, ("Transfer-Encoding", "chunked"))))
 
+    def begin(self, message: Message, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        """Writes the head of a response that has no body, whatever it says of one: it answers HEAD, or is a 204 or 304."""
+        self.write(self._head(message, status, headers))
+
     async def drained(self) -> None:
         """Waits until the peer has read enough that more may be written."""
         while self.paused and not self.lost:
@@ -187,7 +208,27 @@ class Connection(asyncio.Protocol):
         if self.lost:
             self._tunnel.feed_eof()
         self._read_deadline = math.inf
+        self.patient = True
+        self._watch_peer()
         return self._tunnel
+
+    def _watch_peer(self) -> None:
+        """The kernel finds out when a peer that says nothing is no more (man 7 tcp)."""
+        sock = self._transport.get_extra_info("socket")
+        with contextlib.suppress(OSError, AttributeError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEP_ALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    @property
+    def peer(self) -> str:
+        """The client's address; '' for a peer that has none."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
+    @property
+    def peer_is_secure(self) -> bool:
+        return self._transport.get_extra_info("ssl_object") is not None
 
     @property
     def half_closes(self) -> bool:

@@ -25,6 +25,7 @@ from mooring.apiserver.contract import (
     Watch,
     Write,
 )
+from mooring.apiserver.flow_control import level_of
 from mooring.edges.http.authn import Rejected, Verify
 from mooring.edges.http.draws import Draws
 from mooring.edges.http.server_connection import Connection
@@ -33,6 +34,7 @@ from mooring.edges.http.server_parser import Message
 from mooring.edges.http.server_proxy import Dial, carry
 from mooring.edges.http.server_status import (
     CONTENDED,
+    TOO_MANY,
     UNAUTHORIZED,
     bad_gateway,
     bad_request,
@@ -40,6 +42,7 @@ from mooring.edges.http.server_status import (
     status,
 )
 from mooring.edges.http.server_watch import Hub
+from mooring.edges.http.turns import Crowded, Flow, Turns
 from mooring.ports.store import Store
 from mooring.store.errors import StorageError
 from mooring.store.records import Committed, Compacted, FutureRevision
@@ -78,6 +81,8 @@ class Exchange:
         self._handle, self._store, self._settings = handle, store, settings
         self._verify, self._dial, self._hub, self._metrics = verify, dial, hub, metrics
         self._inquire, self._now, self._rng = inquire, now, rng or Random()
+        loop = asyncio.get_running_loop()
+        self._turns = Turns(loop.time, loop.call_soon)
 
     async def serve(self, connection: Connection) -> None:
         """Answers a connection's requests one after another, until it ends."""
@@ -135,23 +140,39 @@ class Exchange:
         return self._verify(token.strip(), self._store.snapshot, self._now())
 
     async def _decide(self, request: Request) -> Response | Watch | Proxy:
-        """The core's decision, its writes committed. A write that meets a conflict is decided again from what is true now."""
+        """The core's decision when the request's turn has come, its writes committed.
+
+        A write that meets a conflict is decided again from what is true now.
+        """
+        flow = self._turns.flow(level_of(request.user, request.path), request.user.name)
+        try:
+            if (turn := self._turns.claim(flow)) is not None:
+                await turn
+        except Crowded:
+            return TOO_MANY
         answers: dict[Question, Answer] = {}
         identity = str(UUID(int=self._rng.getrandbits(128), version=4))
         for _ in range(DECISIONS):
             draws = Draws(self._rng)
             env = Env(self._now(), draws, self._settings, self._now, answers, identity)
-            outcome = self._handle(request, self._store.snapshot, env)
+            outcome = self._handled(request, env, flow)
             while isinstance(outcome, Ask):
                 answers |= await self._ask(outcome.questions)
                 draws.rewind()
-                outcome = self._handle(request, self._store.snapshot, env)
+                outcome = self._handled(request, env, flow)
             if not isinstance(outcome, Write):
                 return outcome
             result = await self._store.commit(outcome.txn)
             if isinstance(result, Committed):
                 return outcome.respond(result)
         return CONTENDED
+
+    def _handled(self, request: Request, env: Env, flow: Flow) -> Outcome:
+        started = time.perf_counter()
+        try:
+            return self._handle(request, self._store.snapshot, env)
+        finally:
+            self._turns.spend(flow, time.perf_counter() - started)
 
     async def _ask(self, questions: tuple[Question, ...]) -> dict[Question, Answer]:
         if self._inquire is None:

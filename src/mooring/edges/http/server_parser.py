@@ -13,9 +13,10 @@ import httptools
 from msgspec import Struct
 
 from mooring.apiserver.contract import Response
-from mooring.edges.http.server_status import HEADERS_TOO_LARGE, TOO_LARGE, bad_request
+from mooring.edges.http.server_status import CROWDED, HEADERS_TOO_LARGE, TOO_LARGE, bad_request
 
 MAX_HEAD = 64 * 1024
+MAX_HELD = 256 * 1024 * 1024
 """Bytes of request line and headers. Upstream allows 1 MiB; the longest real ones (tokens, selectors) are some 20 KiB."""
 
 
@@ -42,15 +43,32 @@ class Phase(Enum):
     OVER = "nothing more: refused, or upgraded"
 
 
+class Room:
+    """The bytes of request bodies that all connections together may hold: read, and not answered yet."""
+
+    def __init__(self, limit: int = MAX_HELD) -> None:
+        self._left = limit
+
+    def take(self, size: int) -> bool:
+        """Whether there was room; then it is taken."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        self._left += size
+
+
 class RequestParser:
-    def __init__(self, max_body: int) -> None:
+    def __init__(self, max_body: int, room: Room) -> None:
         self.ready: deque[Message] = deque()
         self.refusal: Response | None = None
         self.wants_continue = False
         """The request being read waits for '100 Continue' before it sends its body."""
         self.rest = bytearray()
         """Bytes after an upgrade request: they are the new protocol's."""
-        self._max_body = max_body
+        self._max_body, self._room, self._held = max_body, room, 0
         self._parser: Any = httptools.HttpRequestParser(self)
         self.phase = Phase.IDLE
 
@@ -71,6 +89,12 @@ class RequestParser:
                 self._head_size += len(data)
                 if self._head_size > MAX_HEAD:
                     self._refuse(_Refused(HEADERS_TOO_LARGE))
+
+    def release(self, size: int | None = None) -> None:
+        """A body of this size is needed no more; None: nothing that was read is."""
+        size = self._held if size is None else size
+        self._held -= size
+        self._room.give(size)
 
     def _refuse(self, error: BaseException) -> None:
         cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
@@ -111,6 +135,9 @@ class RequestParser:
         self._body_size += len(body)
         if self._body_size > self._max_body:
             raise _Refused(TOO_LARGE)
+        if not self._room.take(len(body)):
+            raise _Refused(CROWDED)
+        self._held += len(body)
         self._body.append(body)
 
     def on_message_complete(self) -> None:
