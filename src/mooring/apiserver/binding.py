@@ -1,6 +1,8 @@
 """Which node shall run this pod? POST pods/<name>/binding, as the scheduler sends it."""
 
 from mooring.apiserver import errors, metadata, read, render
+from mooring.apiserver.admission import chain
+from mooring.apiserver.admission.operation import CREATE
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Write
 from mooring.apiserver.shape import built_in
@@ -14,7 +16,7 @@ BINDING = Kind("", "v1", "Binding", "bindings", "binding", True)
 def bind(call: Call) -> Outcome:
     """Sets spec.nodeName once and for all, with the condition PodScheduled. Answers with a Status, 201."""
     received = call.receive(BINDING, built_in(BINDING))
-    binding = received.document
+    binding = chain.review(call, CREATE, received.document, None, BINDING)
     node = _target(call, binding)
     record = read.existing(call)
     pod = call.resource.load(record.value)

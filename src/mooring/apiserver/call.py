@@ -1,9 +1,13 @@
 """What is one request, once its path, options and accepted form are understood?"""
 
+from collections.abc import Mapping
 from functools import cached_property
 
+from msgspec import structs
+
 from mooring.apiserver import body, errors
-from mooring.apiserver.contract import Env, Request
+from mooring.apiserver.apply.managers import name_faults, name_of_agent
+from mooring.apiserver.contract import Answer, Env, Question, Request
 from mooring.apiserver.negotiate import Accepted, accepted
 from mooring.apiserver.paths import Target
 from mooring.apiserver.resources import Resource
@@ -20,8 +24,18 @@ class Call:
 
     def __init__(self, request: Request, target: Target, verb: str, snapshot: Snapshot, env: Env) -> None:
         self.request, self.target, self.verb, self.snapshot, self.env = request, target, verb, snapshot, env
-        self.resource: Resource = target.resource
+        self.resource: Resource = target.resource.within(env, snapshot)
         self.kind, self.namespace, self.name = target.kind, target.namespace, target.name
+        self.told: list[str] = []
+        """Warnings that admission has for the client."""
+        self.notes: list[tuple[str, str]] = []
+        """Annotations that admission has for the audit log."""
+        self.managers_decided = False
+        """Whether the document to be written has its managedFields already, as a server-side apply's has."""
+
+    def asking(self, answers: Mapping[Question, Answer]) -> "Call":
+        """The same request with other answers, for what is decided later than itself."""
+        return Call(self.request, self.target, self.verb, self.snapshot, structs.replace(self.env, answers=answers))
 
     @cached_property
     def accepted(self) -> Accepted:
@@ -70,6 +84,16 @@ class Call:
             if value not in ("", "All"):
                 message = f'Unsupported value: {errors.quote(value)}: supported values: "All"'
                 raise self.bad_options([FieldError("FieldValueNotSupported", "dryRun", message)])
+
+    @cached_property
+    def field_manager(self) -> str:
+        """Who the fields that this request sets belong to: fieldManager, else the client's own name. Raises StatusError 422."""
+        name = self.query("fieldManager")
+        if not name:
+            return name_of_agent(self.request.headers.get("user-agent", ""))
+        if found := name_faults(name, "fieldManager"):
+            raise self.bad_options(found)
+        return name
 
     @cached_property
     def validation(self) -> str:

@@ -11,17 +11,25 @@ from typing import Any
 from msgspec import Struct
 
 from mooring.apiserver import body, errors, metadata, namespaces, read, render, write
+from mooring.apiserver.admission import chain
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Response, Write
 from mooring.apiserver.errors import bad_request, quote
+from mooring.apiserver.kinds.custom_resource_definition import marked_for_deletion
 from mooring.apiserver.metadata import FOREGROUND, ORPHAN
 from mooring.apiserver.negotiate import body_media
 from mooring.apiserver.strategy import Document, FieldError
-from mooring.model.kinds import NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
+from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, JOB, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
 from mooring.store.records import Compare, Delete, Put, Record, Txn
 
 _RETURNED = frozenset({POD, SERVICE, SERVICE_ACCOUNT})
 """Kinds whose deletion answers with the object (upstream's ReturnDeletedObject); others answer with a Status."""
+_ORPHANING = frozenset({JOB})
+"""Kinds whose dependents stay unless the request says otherwise, as it was in the first versions of their API."""
+_PRESERVED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 _POLICIES = ("Background", "Foreground", "Orphan")
 _DEFAULT_GRACE = 30
 
@@ -48,9 +56,9 @@ class Going(Struct, frozen=True):
 # Options ----------------------------------------------------------------------------------------------------------------
 
 
-def options(call: Call) -> Options:
-    """Raises StatusError 400, 415, 422."""
-    given = _body(call)
+def options(call: Call, given: Document | None = None) -> Options:
+    """Of the request's body, or of a document inside it. Raises StatusError 400, 415, 422."""
+    given = _body(call) if given is None else given
     preconditions = given.get("preconditions") or {}
     grace = given.get("gracePeriodSeconds", call.number("gracePeriodSeconds"))
     policy = given.get("propagationPolicy") or call.query("propagationPolicy")
@@ -110,7 +118,9 @@ def decide(call: Call, document: Document, wish: Options, now: datetime) -> Goin
         if not _shorten(meta, wish.grace):
             return Going(document, pending=True)
     elif not deleting:
-        _set_collection_finalizers(meta, wish)
+        if call.kind == CUSTOM_RESOURCE_DEFINITION:
+            marked_for_deletion(document, now)
+        _set_collection_finalizers(meta, wish, orphaning=call.kind in _ORPHANING)
         grace = _grace(call, document, wish)
         if grace > 0 or metadata.finalizers_left(document):
             meta["deletionTimestamp"] = metadata.timestamp(now + timedelta(seconds=grace))
@@ -146,8 +156,9 @@ def _shorten(meta: Document, wanted: int | None) -> bool:
     return True
 
 
-def _set_collection_finalizers(meta: Document, wish: Options) -> None:
-    """`orphan` and `foregroundDeletion` as the options ask; those already there stand when the options are silent."""
+def _set_collection_finalizers(meta: Document, wish: Options, orphaning: bool) -> None:
+    """`orphan` and `foregroundDeletion` as the options ask; when they are silent those already there stand, else the kind's
+    own rule."""
     have = list(meta.get("finalizers") or ())
     orphan = foreground = False
     if wish.orphan is not None:
@@ -156,13 +167,14 @@ def _set_collection_finalizers(meta: Document, wish: Options) -> None:
         orphan, foreground = wish.policy == "Orphan", wish.policy == "Foreground"
     else:
         orphan, foreground = ORPHAN in have, FOREGROUND in have
+        orphan = orphan or (orphaning and not foreground)
     wanted = [name for name in have if name not in (ORPHAN, FOREGROUND)]
     wanted += [ORPHAN] * orphan + [FOREGROUND] * foreground
     if set(wanted) != set(have):
         meta["finalizers"] = wanted
 
 
-def _check_preconditions(call: Call, record: Record, document: Document, wish: Options) -> None:
+def check_preconditions(call: Call, record: Record, document: Document, wish: Options) -> None:
     meta, subject = document["metadata"], call.kind.kind + (f".{call.kind.group}" if call.kind.group else "")
 
     def stale(what: str, asked: str, have: object, happened: str) -> errors.StatusError:
@@ -183,7 +195,8 @@ def delete(call: Call) -> Outcome:
     record = read.existing(call)
     document = call.resource.load(record.value)
     namespaces.check_mortal(call, call.name)
-    _check_preconditions(call, record, document, wish)
+    check_preconditions(call, record, document, wish)
+    chain.deletion(call, call.resource.load(record.value))
     going = decide(call, document, wish, call.env.now)
     if going.removed:
         return _removed(call, record, going, wish)
@@ -194,7 +207,9 @@ def delete(call: Call) -> Outcome:
     if wish.dry_run:
         return render.one(call, value, record.mod_revision, status)
     txn = Txn((Compare(record.key, record.mod_revision),), (Put(record.key, value),))
-    return Write(txn, lambda committed: render.one(call, value, committed.revision, status))
+    silent = call.kind in _ORPHANING and not wish.policy and wish.orphan is None
+    warnings = (*call.told, *((_PRESERVED,) if silent else ()))
+    return Write(txn, lambda committed: render.one(call, value, committed.revision, status, warnings))
 
 
 def _removed(call: Call, record: Record, going: Going, wish: Options) -> Outcome:
@@ -224,7 +239,8 @@ def delete_collection(call: Call) -> Outcome:
     operations: dict[str, Put | Delete] = {}
     for record in found:
         document = call.resource.load(record.value)
-        _check_preconditions(call, record, document, wish)
+        check_preconditions(call, record, document, wish)
+        chain.deletion(call, call.resource.load(record.value))
         going = decide(call, document, wish, call.env.now)
         if going.pending:
             continue

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from mooring.apiserver import errors, metadata, read, render
+from mooring.apiserver.admission import chain
+from mooring.apiserver.admission.operation import CREATE
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Response
 from mooring.apiserver.shape import built_in
@@ -28,6 +30,7 @@ def create(call: Call) -> Response:
     given = request["metadata"].get("name")
     if given not in (None, "", call.name):
         raise errors.bad_request(f"serviceaccount name in URL ({call.name}) does not match the name in the request: {given}")
+    request = chain.review(call, CREATE, request, None, TOKEN_REQUEST)
     spec = request.setdefault("spec", {})
     seconds = spec.setdefault("expirationSeconds", _DEFAULT_SECONDS)
     _check_seconds(call, seconds)

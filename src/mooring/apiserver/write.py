@@ -6,9 +6,11 @@ Write compares the revisions it was decided from; after a Conflict the same requ
 
 from collections.abc import Callable, Sequence
 
-from mooring.apiserver import errors, metadata, namespaces, render
-from mooring.apiserver.authorization import escalation
+from mooring.apiserver import access, errors, metadata, namespaces, render
+from mooring.apiserver.admission import chain
+from mooring.apiserver.admission.operation import CREATE, UPDATE
 from mooring.apiserver.apply import ownership
+from mooring.apiserver.authorization import escalation
 from mooring.apiserver.body import Received
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Response, Write
@@ -31,8 +33,6 @@ _CREATED_BY_PUT = frozenset(
     {SERVICE, ENDPOINTS, LEASE, CORE_EVENT, EVENT, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING}
 )
 """Upstream's AllowCreateOnUpdate."""
-_NEEDS_VERSION = frozenset({LEASE})
-"""Upstream's AllowUnconditionalUpdate is false."""
 _NAME_ATTEMPTS = 8
 
 Answer = Callable[[Call, bytes, int, int, Sequence[str]], Response]
@@ -58,12 +58,19 @@ def create(call: Call) -> Outcome:
 def create_document(call: Call, document: Document, complaints: Sequence[str]) -> Outcome:
     """Creates the object as received, unless it is there. Raises StatusError."""
     kind, strategy, meta = call.kind, call.resource.strategy, document["metadata"]
+    if call.verb != "create" and (refusal := access.denial(call.request, call.target, "create", call.snapshot)):
+        raise refusal  # PUT and apply create what is not there
     _settle_namespace(call, meta)
     if meta.get("resourceVersion") not in (None, "", "0"):
         raise bad_request("resourceVersion should not be set on objects to be created")
     compares: tuple[Compare, ...] = ()
     if kind.namespaced:
         compares = (namespaces.check_open(call, meta.get("name", "")),)
+    if chain.others_are_asked(call):
+        strategy.default(document)
+        document = chain.mutate(call, CREATE, document, None)
+        meta = document["metadata"]
+        _settle_namespace(call, meta)
     metadata.begin(meta, call.env.now, call.env.rng)
     generated = not meta.get("name") and bool(meta.get("generateName"))
     if generated:
@@ -75,11 +82,12 @@ def create_document(call: Call, document: Document, complaints: Sequence[str]) -
         meta["generation"] = 1
     escalation.check(call, document, None)
     _refuse_invalid(call, document, strategy.validate(document, None, ""))
+    chain.validate(call, CREATE, document, None)
     name = meta["name"]
     key = call.resource.key(call.namespace, name)
     if call.snapshot.get(key) is not None:
         raise errors.generate_name_conflict(kind, name) if generated else errors.already_exists(kind, name)
-    warnings = (*complaints, *strategy.warnings(document, None))
+    warnings = (*complaints, *call.told, *strategy.warnings(document, None))
     claim = _claim(call, document, None, name)
     value = call.resource.store(document)
     if call.dry_run:
@@ -139,7 +147,7 @@ def update(call: Call) -> Outcome:
                 call.kind, call.name, f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: "
             )
         return create_document(call, received.document, received.warnings)
-    if not meta.get("resourceVersion") and call.kind in _NEEDS_VERSION:
+    if not meta.get("resourceVersion") and call.resource.needs_version:
         why = "Invalid value: 0: must be specified for an update"
         raise errors.invalid(call.kind, call.name, [FieldError("FieldValueInvalid", "metadata.resourceVersion", why)])
     return change(call, record, received.document, received.warnings)
@@ -163,9 +171,9 @@ def change(
     """Replaces the object by `document`, as far as this subresource may. The object goes when its last finalizer does."""
     old = call.resource.load(record.value)
     prepared, claim = _prepare(call, record, old, document)
-    warnings = (*complaints, *call.resource.strategy.warnings(prepared, old))
+    warnings = (*complaints, *call.told, *call.resource.strategy.warnings(prepared, old))
     leaves = metadata.may_go(prepared) and not metadata.may_go(old)
-    if not leaves and prepared == old and not claim.operations:
+    if not leaves and prepared == old and not claim.operations and call.resource.current(record.value):
         return answer(call, record.value, record.mod_revision, 200, warnings)
     value = call.resource.store(prepared)
     if call.dry_run:
@@ -187,6 +195,13 @@ def _prepare(call: Call, record: Record, old: Document, document: Document) -> t
     # Scale changes the spec, so strategies see it as an update of the main resource.
     subresource = "" if call.target.subresource == "scale" else call.target.subresource
     strategy.default(document)
+    reviewed = call.target.subresource != "scale"  # a Scale is reviewed as what it is
+    if reviewed and chain.others_are_asked(call):
+        document = chain.mutate(call, UPDATE, document, old)
+        strategy.default(document)
+        meta = document["metadata"]
+        check_name(meta.get("name"), call.name)
+        _settle_namespace(call, meta)
     metadata.carry_over(meta, old["metadata"])
     ownership.changed(call, old, document)
     strategy.prepare_update(document, old, subresource, call.env)
@@ -194,6 +209,8 @@ def _prepare(call: Call, record: Record, old: Document, document: Document) -> t
         document["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
     escalation.check(call, document, old)
     _refuse_invalid(call, document, strategy.validate(document, old, subresource))
+    if reviewed:
+        chain.validate(call, UPDATE, document, old)
     return document, _claim(call, document, old, call.name)
 
 

@@ -8,21 +8,13 @@ from mooring.apiserver.errors import quote
 from mooring.apiserver.kinds import formats
 from mooring.apiserver.kinds.plain import AGE, NAME, Plain
 from mooring.apiserver.kinds.printing import age
+from mooring.apiserver.kinds.problems import required, unsupported
 from mooring.apiserver.strategy import Column, Document, FieldError
 from mooring.model import codec
 from mooring.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING, Kind
 
 _GROUP = "rbac.authorization.k8s.io"
 _CREATED = Column("Created At", "date")
-
-
-def _required(field: str, why: str = "") -> FieldError:
-    return FieldError("FieldValueRequired", field, f"Required value: {why}" if why else "Required value")
-
-
-def _unsupported(field: str, value: str, supported: Sequence[str]) -> FieldError:
-    known = ", ".join(map(quote, supported))
-    return FieldError("FieldValueNotSupported", field, f"Unsupported value: {quote(value)}: supported values: {known}")
 
 
 def path_segment(name: str) -> list[str]:
@@ -51,13 +43,13 @@ class Role(Plain):
         selectors = (document.get("aggregationRule") or {}).get("clusterRoleSelectors")
         if document.get("aggregationRule") is not None and not selectors:
             why = "at least one clusterRoleSelector required if aggregationRule is non-nil"
-            found.append(_required("aggregationRule.clusterRoleSelectors", why))
+            found.append(required("aggregationRule.clusterRoleSelectors", why))
         return found
 
     def _check_rule(self, rule: Document, field: str) -> list[FieldError]:
         found = []
         if not rule.get("verbs"):
-            found.append(_required(f"{field}.verbs", "verbs must contain at least one value"))
+            found.append(required(f"{field}.verbs", "verbs must contain at least one value"))
         if rule.get("nonResourceURLs"):
             if self.kind is ROLE:
                 why = "Invalid value: namespaced rules cannot apply to non-resource URLs"
@@ -67,9 +59,9 @@ class Role(Plain):
                 found.append(FieldError("FieldValueInvalid", f"{field}.nonResourceURLs", why))
             return found
         if not rule.get("apiGroups"):
-            found.append(_required(f"{field}.apiGroups", "resource rules must supply at least one api group"))
+            found.append(required(f"{field}.apiGroups", "resource rules must supply at least one api group"))
         if not rule.get("resources"):
-            found.append(_required(f"{field}.resources", "resource rules must supply at least one resource"))
+            found.append(required(f"{field}.resources", "resource rules must supply at least one resource"))
         return found
 
     def cells(self, document: Document, env: Env) -> Sequence[Any]:
@@ -79,7 +71,8 @@ class Role(Plain):
 
 class Binding(Plain):
     columns: tuple[Column, ...] = (
-        NAME, Column("Role"), AGE, Column("Users", priority=1), Column("Groups", priority=1), Column("ServiceAccounts", priority=1),
+        NAME, Column("Role"), AGE, Column("Users", priority=1), Column("Groups", priority=1),
+        Column("ServiceAccounts", priority=1),
     )  # fmt: skip
 
     def __init__(self, kind: Kind) -> None:
@@ -109,13 +102,13 @@ class Binding(Plain):
     def _check_reference(self, reference: Document) -> list[FieldError]:
         found = []
         if reference.get("apiGroup") != _GROUP:
-            found.append(_unsupported("roleRef.apiGroup", reference.get("apiGroup") or "", (_GROUP,)))
+            found.append(unsupported("roleRef.apiGroup", reference.get("apiGroup") or "", (_GROUP,)))
         kinds = ("ClusterRole",) if self.kind is CLUSTER_ROLE_BINDING else ("Role", "ClusterRole")
         if reference.get("kind") not in kinds:
-            found.append(_unsupported("roleRef.kind", reference.get("kind") or "", kinds))
+            found.append(unsupported("roleRef.kind", reference.get("kind") or "", kinds))
         name = reference.get("name") or ""
         if not name:
-            found.append(_required("roleRef.name"))
+            found.append(required("roleRef.name"))
         wrong = path_segment(name)
         found += [FieldError("FieldValueInvalid", "roleRef.name", f"Invalid value: {quote(name)}: {why}") for why in wrong]
         return found
@@ -124,19 +117,19 @@ class Binding(Plain):
         found = []
         kind, name, group = subject.get("kind") or "", subject.get("name") or "", subject.get("apiGroup") or ""
         if not name:
-            found.append(_required(f"{field}.name"))
+            found.append(required(f"{field}.name"))
         if kind == "ServiceAccount":
             wrong = formats.subdomain(name) if name else []
             found += [FieldError("FieldValueInvalid", f"{field}.name", f"Invalid value: {quote(name)}: {why}") for why in wrong]
             if group:
-                found.append(_unsupported(f"{field}.apiGroup", group, ("",)))
+                found.append(unsupported(f"{field}.apiGroup", group, ("",)))
             if self.kind is CLUSTER_ROLE_BINDING and not subject.get("namespace"):
-                found.append(_required(f"{field}.namespace"))
+                found.append(required(f"{field}.namespace"))
         elif kind in ("User", "Group"):
             if group != _GROUP:
-                found.append(_unsupported(f"{field}.apiGroup", group, (_GROUP,)))
+                found.append(unsupported(f"{field}.apiGroup", group, (_GROUP,)))
         else:
-            found.append(_unsupported(f"{field}.kind", kind, ("ServiceAccount", "User", "Group")))
+            found.append(unsupported(f"{field}.kind", kind, ("ServiceAccount", "User", "Group")))
         return found
 
     def cells(self, document: Document, env: Env) -> Sequence[Any]:

@@ -1,0 +1,42 @@
+"""Which values have the variables of an expression of admission: object, oldObject, request, params, namespaceObject?"""
+
+from typing import Any
+
+from mooring.apiserver.admission import expressions
+from mooring.apiserver.admission.matching import Condition, namespace_of
+from mooring.apiserver.admission.operation import Operation, request_of
+from mooring.apiserver.cel.environment import CelError
+from mooring.apiserver.resources import Resource
+
+Document = dict[str, Any]
+
+
+def conditions(documents: list[Document] | None) -> tuple[Condition, ...]:
+    """matchConditions, compiled; one that does not compile fails when it is asked."""
+    return tuple(_condition(document) for document in documents or ())
+
+
+def _condition(document: Document) -> Condition:
+    try:
+        return Condition(document.get("name", ""), expressions.compile(document.get("expression", ""), "bool"))
+    except CelError as error:
+        return Condition(document.get("name", ""), None, str(error))
+
+
+def values(seen: Operation, resource: Resource, params: Document | None = None) -> Document:
+    """Every variable but `variables`, which policies add one after the other."""
+    request = request_of(seen, resource, seen.call.env.request_id)
+    request.pop("object")
+    request.pop("oldObject")
+    namespace = namespace_of(seen)
+    shown = None
+    if namespace is not None:
+        shown = {name: namespace[name] for name in ("apiVersion", "kind", "metadata", "spec", "status") if name in namespace}
+    return {
+        "object": seen.document,
+        "oldObject": seen.old,
+        "request": request,
+        "namespaceObject": shown,
+        "params": params,
+        "variables": {},
+    }
