@@ -7,7 +7,7 @@ from mooring.apiserver import errors
 from mooring.apiserver.authorization import node, rbac
 from mooring.apiserver.authorization.attributes import Attributes, of_request
 from mooring.apiserver.authorization.rbac import Verdict
-from mooring.apiserver.contract import Request
+from mooring.apiserver.contract import Env, Request
 from mooring.apiserver.errors import StatusError, quote
 from mooring.apiserver.paths import Target
 from mooring.model.kinds import Kind
@@ -16,6 +16,10 @@ from mooring.store.snapshot import Snapshot
 MASTERS = "system:masters"
 _ALWAYS_ALLOWED = ("/healthz", "/livez", "/readyz")
 """Upstream's --authorization-always-allow-paths: load balancers ask them."""
+
+
+_DECISION, _REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
+"""What the audit log tells of each request."""
 
 
 def authorize(asked: Attributes, snapshot: Snapshot) -> Verdict:
@@ -31,14 +35,17 @@ def authorize(asked: Attributes, snapshot: Snapshot) -> Verdict:
     return Verdict(False, ", ".join(filter(None, (verdict.reason, other.reason))))
 
 
-def denial(request: Request, target: Target | None, verb: str, snapshot: Snapshot) -> StatusError | None:
+def denial(request: Request, target: Target | None, verb: str, snapshot: Snapshot, env: Env) -> StatusError | None:
     """The 403 for this request, or None when it may go on."""
     if MASTERS in request.user.groups:
+        env.note(_DECISION, "allow")
         return None
     if target is None and request.path in _ALWAYS_ALLOWED and request.method in ("GET", "HEAD"):
         return None
     asked = of_request(request, target, verb)
     verdict = authorize(asked, snapshot)
+    env.note(_DECISION, "allow" if verdict.allowed else "forbid")
+    env.note(_REASON, verdict.reason)
     if verdict.allowed:
         return None
     if target is None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from msgspec import structs
+
 from mooring.apiserver import (
     access,
     binding,
@@ -22,7 +24,7 @@ from mooring.apiserver import (
 from mooring.apiserver.authorization import reviews
 from mooring.apiserver.authorization.impersonation import effective
 from mooring.apiserver.call import Call
-from mooring.apiserver.contract import Ask, Env, Outcome, Request, Unanswered
+from mooring.apiserver.contract import Ask, Env, Outcome, Request, Response, Unanswered
 from mooring.apiserver.errors import StatusError
 from mooring.apiserver.paths import resource_target, verb_of
 from mooring.apiserver.registry import registry
@@ -91,12 +93,12 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
     served = registry(snapshot)
     target = resource_target(request.path, served)
     if target is None:
-        if refusal := access.denial(request, None, "", snapshot):
+        if refusal := access.denial(request, None, "", snapshot, env):
             raise refusal
         return plain_paths.respond(request, served)
     watching = target.watch or any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)
     verb = verb_of(request.method, target, watching)
-    if refusal := access.denial(request, target, verb, snapshot):
+    if refusal := access.denial(request, target, verb, snapshot, env):
         raise refusal
     if len(request.body) > env.settings.max_body:
         raise errors.too_large(f"limit is {env.settings.max_body}")
@@ -111,4 +113,8 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
         raise errors.method_not_allowed(target.kind, verb or request.method)
     if verb == "create" and not target.name and target.kind.namespaced and not target.namespace:
         raise errors.method_not_allowed(target.kind, verb)
-    return handler(Call(request, target, verb, snapshot, env))
+    outcome = handler(Call(request, target, verb, snapshot, env))
+    if target.resource.deprecation and isinstance(outcome, Response) and verb in ("get", "list", "watch"):
+        headers = (*outcome.headers, *render.warning_headers([target.resource.deprecation]))
+        return structs.replace(outcome, headers=headers)
+    return outcome

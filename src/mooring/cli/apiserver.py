@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
+from mooring.apiserver.admission.built_in import OPTIONAL
+from mooring.apiserver.audit import BadPolicy, policy
 from mooring.apiserver.contract import Settings
 from mooring.app.roles import apiserver
 from mooring.app.settings import DEFAULT_DATA_DIR
@@ -26,6 +29,13 @@ def command(
     node_port_range: Annotated[str, typer.Option(help="FIRST-LAST")] = "30000-32767",
     cluster_domain: Annotated[str, typer.Option()] = "cluster.local",
     name: Annotated[list[str] | None, typer.Option("--name", help="Another name or address to certify.")] = None,
+    enable_admission_plugins: Annotated[
+        list[str] | None, typer.Option(help=f"Beyond those that are always on: {', '.join(OPTIONAL)}; may be repeated.")
+    ] = None,
+    audit_policy_file: Annotated[Path | None, typer.Option(help="An audit.k8s.io/v1 Policy.")] = None,
+    audit_log_path: Annotated[Path | None, typer.Option(help="Where audit events go.")] = None,
+    audit_log_maxsize: Annotated[int, typer.Option(help="Megabytes after which the file is rotated; 0: never.")] = 100,
+    audit_log_maxbackup: Annotated[int, typer.Option(help="Rotated files that are kept.")] = 10,
     log_format: LogFormat = "text",
 ) -> None:
     """Serve the Kubernetes API on SQLite until SIGTERM."""
@@ -38,12 +48,27 @@ def command(
         node_port_range=(int(first), int(last)),
         cluster_domain=cluster_domain,
         issuer=f"https://kubernetes.default.svc.{cluster_domain}",
+        enable_admission_plugins=tuple(enable_admission_plugins or ()),
     )
+    if unknown := set(settings.enable_admission_plugins) - set(OPTIONAL):
+        raise CommandError(f"--enable-admission-plugins {min(unknown)}: there are {', '.join(OPTIONAL)}", 2)
+    audit = _audit(audit_policy_file, audit_log_path, audit_log_maxsize, audit_log_maxbackup)
     places = tuple(map(_place, listen or ["127.0.0.1:6443"]))
     try:
-        apiserver.run(apiserver.Options(data_dir, places, settings, kubelet_namespace, tuple(name or ())))
+        apiserver.run(apiserver.Options(data_dir, places, settings, kubelet_namespace, tuple(name or ()), audit))
     except (OSError, StorageError) as error:
         raise CommandError(str(error)) from error
+
+
+def _audit(policy_file: Path | None, path: Path | None, max_size: int, backups: int) -> apiserver.Audit | None:
+    if (policy_file is None) != (path is None):
+        raise CommandError("--audit-policy-file and --audit-log-path go together", 2)
+    if policy_file is None or path is None:
+        return None
+    try:
+        return apiserver.Audit(policy(yaml.safe_load(policy_file.read_text())), path, max_size, backups)
+    except (OSError, yaml.YAMLError, BadPolicy) as error:
+        raise CommandError(f"--audit-policy-file {policy_file}: {error}", 2) from error
 
 
 def _place(text: str) -> apiserver.Listen:

@@ -1,0 +1,77 @@
+"""The audit log as a file: every event a line, rotated, bounded; and what one request leaves in it."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from http_lab import MAX_BODY, Client, small_core
+
+from mooring.apiserver import audit
+from mooring.apiserver.contract import Settings
+from mooring.edges.http import audit as audit_log
+from mooring.edges.http.audit import AuditLog
+from mooring.edges.http.auditing import Auditing
+from mooring.edges.http.server import ApiServer
+from mooring.edges.http.sockets import listener
+from mooring.edges.memory.store import MemoryStore
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_every_event_is_a_line_in_order(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log")
+    for number in range(1000):
+        log.write(b"%d" % number)
+    log.close()
+    assert [str(number) for number in range(1000)] == lines(tmp_path / "audit.log")
+
+
+def test_a_full_file_is_rotated_and_old_ones_go(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    for number in range(5):  # one log after the other: each writes its line by itself
+        log = AuditLog(path, max_size=1, backups=2)
+        log.write(b"%d" % number * 700_000)
+        log.close()
+    assert ["audit.log", "audit.log.1", "audit.log.2"] == sorted(each.name for each in tmp_path.iterdir())
+    assert ["4", "3", "2"] == [lines(tmp_path / name)[0][0] for name in ("audit.log", "audit.log.1", "audit.log.2")]
+
+
+def test_what_does_not_fit_is_counted(tmp_path: Path, monkeypatch) -> None:
+    lost = []
+    monkeypatch.setattr(audit_log, "MAX_WAITING", 100)
+    log = AuditLog(tmp_path / "audit.log", lost=lambda: lost.append(1))
+    log.write(b"x" * 200)
+    log.close()
+    assert ([1], []) == (lost, lines(tmp_path / "audit.log"))
+
+
+async def test_a_request_leaves_its_events(tmp_path: Path) -> None:
+    policy = audit.policy({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [
+        {"level": "None", "nonResourceURLs": ["/warn"]},
+        {"level": "Metadata"},
+    ]})  # fmt: skip
+    log = AuditLog(tmp_path / "audit.log")
+    auditing = Auditing(policy, log, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    server = ApiServer(small_core, MemoryStore(), Settings(max_body=MAX_BODY), tls=None, auditing=auditing)
+    sock = listener("127.0.0.1", 0)
+    await server.start([sock])
+    client = Client(*await asyncio.open_connection(*sock.getsockname()))
+    await client.ask("GET", "/whoami?x=1")
+    await client.ask("GET", "/warn")
+    await client.ask("GET", "/broken")
+    client.writer.transport.abort()
+    await server.stop(grace=0)
+    log.close()
+    events = [json.loads(line) for line in lines(tmp_path / "audit.log")]
+    assert [
+        ("/whoami?x=1", "RequestReceived", None),
+        ("/whoami?x=1", "ResponseComplete", 200),
+        ("/broken", "RequestReceived", None),
+        ("/broken", "Panic", 500),
+        ("/broken", "ResponseComplete", 500),
+    ] == [(event["requestURI"], event["stage"], event.get("responseStatus", {}).get("code")) for event in events]
+    assert len({event["auditID"] for event in events}) == 2
+    assert {"system:anonymous"} == {event["user"]["username"] for event in events}
