@@ -1,14 +1,17 @@
 """The API core over a real State, without sockets: requests in, outcomes carried out as the HTTP edge does."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl
 
 from mooring.apiserver.authorization import bootstrap
-from mooring.apiserver.contract import Env, Outcome, Request, Response, Settings, User, Watch, Write
+from mooring.apiserver.contract import Answer as WebhookAnswer
+from mooring.apiserver.contract import Ask, Env, Outcome, Question, Request, Response, Settings, User, Watch, Write
 from mooring.apiserver.handle import handle
+from mooring.edges.http.draws import Draws
 from mooring.store.records import Committed
 from mooring.store.state import State
 
@@ -18,6 +21,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
+REQUEST_ID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 
 
 class Answer:
@@ -49,6 +53,8 @@ class Server:
         self.rng = Random(7)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.settings = Settings(token_signer=lambda claims: json.dumps(claims))
+        self.asked: list[Question] = []
+        self.webhook: Callable[[Question], WebhookAnswer] = lambda question: WebhookAnswer(error="nobody listens")
         assert self.create("/api/v1/namespaces", {"metadata": {"name": "default"}}).status == 201
 
     def add_default_roles(self) -> None:
@@ -74,7 +80,13 @@ class Server:
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"accept": accept} | ({"content-type": content_type} if data else {}) | (headers or {})
         request = Request(method, path, tuple(parse_qsl(query, keep_blank_values=True)), sent, data, user)
-        return handle(request, self.state, Env(self.now, self.rng, self.settings, lambda: self.now))
+        draws, answers = Draws(self.rng), {}
+        env = Env(self.now, draws, self.settings, lambda: self.now, answers, REQUEST_ID)
+        while isinstance(outcome := handle(request, self.state, env), Ask):
+            self.asked += outcome.questions
+            answers |= {question: self.webhook(question) for question in outcome.questions}
+            draws.rewind()
+        return outcome
 
     def send(self, method: str, url: str, body: Any = None, **options: Any) -> Answer:
         """Decided, committed, answered. A watch is an error here."""

@@ -59,7 +59,8 @@ def validate(call: Call, verb: str, document: Document | None, old: Document | N
     if asked:
         notes = policies.validate(seen)
         call.told += notes.warnings
-        call.notes += notes.annotations
+        for key, value in notes.annotations:
+            call.env.note(key, value)
         call.told += webhooks.validate(seen)
 
 

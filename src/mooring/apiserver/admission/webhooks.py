@@ -116,19 +116,19 @@ def mutate(seen: Operation) -> tuple[Document | None, tuple[str, ...]]:
     if not known:
         return seen.document, ()
     document, warnings, changed_after = _round(known, seen)
-    again = [webhook for webhook in known if webhook.reinvoked and webhook in changed_after]
+    again = [webhook for webhook in known if webhook.reinvoked and webhook.name in changed_after]
     if again:
         document, more, _ = _round(again, msgspec.structs.replace(seen, document=document))
         warnings += more
     return document, tuple(warnings)
 
 
-def _round(asked: Sequence[Webhook], seen: Operation) -> tuple[Document | None, list[str], set[Webhook]]:
+def _round(asked: Sequence[Webhook], seen: Operation) -> tuple[Document | None, list[str], set[str]]:
     """Asks one after the other. Also: after which of them another one has changed the object."""
     document = seen.document
     warnings: list[str] = []
-    called: list[Webhook] = []
-    changed_after: set[Webhook] = set()
+    called: list[str] = []
+    changed_after: set[str] = set()
     for webhook in asked:
         now = msgspec.structs.replace(seen, document=document)
         resource = _wanted(webhook, now)
@@ -136,7 +136,7 @@ def _round(asked: Sequence[Webhook], seen: Operation) -> tuple[Document | None, 
             continue
         each = _question(webhook, now, resource)
         verdict = _verdict(webhook, seen.call.env.answer(each)[0] if isinstance(each, Question) else each, now)
-        called.append(webhook)
+        called.append(webhook.name)
         if verdict is None:
             continue
         warnings += verdict.warnings
