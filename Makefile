@@ -1,7 +1,7 @@
 # Mooring's verbs. `make demo` and `make test` each install what they need.
 .PHONY: setup demo test check bless bench soak lock clean
 PYTEST = .venv/bin/python -m pytest
-BENCH ?= dataplane_sync datapath propagation apiserver dns names ingress ingress_changes
+BENCH ?= dataplane_sync datapath propagation apiserver store dns names ingress ingress_changes
 
 setup:  ## system packages and .venv (quick when done before)
 	@scripts/bootstrap
@@ -25,8 +25,9 @@ bench:  ## benchmarks with their peers in the same run
 	@scripts/bootstrap bench
 	@for name in $(BENCH); do .venv/bin/python -m bench $$name; done
 
-soak: setup  ## 100,000 random packets on the kernel; create, change and delete with kill -9 of each role in turn
+soak: setup  ## 100,000 random packets on the kernel; 200 kills and 200 power cuts of the store; kill -9 of each role in turn
 	MOORING_KERNEL_PACKETS=100000 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/dataplane/test_agreement.py
+	MOORING_CRASHES=200 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/edges/sqlite/test_crashes.py
 	.venv/bin/python -m bench.soak --minutes 10
 
 lock: setup  ## requirements.in -> requirements.lock (needs pip-tools)

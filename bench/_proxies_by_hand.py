@@ -2,8 +2,10 @@
 
 Equal duty: the same three routes of one host to the same backend over kept connections; safe paths (dot segments, double
 slashes); the client's address, the scheme, host and port it asked for, and a request id for the backend; what only a proxy may
-say is taken from clients; requests that may be sent twice are, when a backend breaks off; limits of sizes and times; a line of
-JSON with the same 20 fields for each request (Envoy: null where ours is ''); TLS with the same certificate and suites.
+say is taken from clients; requests that may be sent twice are, to another endpoint, when a backend breaks off or is silent for
+a minute (HAProxy: when it cannot be connected to); limits of sizes and times; a line of JSON with the same 20 fields for each
+request; TLS with the same certificate and suites. The silence is what NGINX's proxy_read_timeout with proxy_next_upstream
+is, upstream's defaults for every Ingress; in Envoy it is a timer of each try.
 
 Long because it is three configurations.
 """
@@ -42,6 +44,13 @@ def envoy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str
     """Envoy's own guide for edge proxies (best practices), with one route configuration. Routes are told twice, first for the
     methods that may not be sent twice."""
     unsent = "connect-failure,refused-stream,reset-before-request"
+    previous = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    retry = {
+        "num_retries": 2,
+        "per_try_idle_timeout": "60s",
+        "retry_host_predicate": [{"name": "previous", "typed_config": {"@type": previous}}],
+        "host_selection_retry_max_attempts": 5,
+    }
     careful = [{"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PATCH|LOCK"}}}]
     routes = [
         {
@@ -50,8 +59,8 @@ def envoy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str
             "route": {
                 "cluster": "backend",
                 "timeout": "0s",
-                "idle_timeout": "60s",
-                "retry_policy": {"retry_on": words, "num_retries": 2},
+                "idle_timeout": "180s",
+                "retry_policy": {"retry_on": words, **retry},
             },
         }
         for prefix in sorted(PREFIXES, key=len, reverse=True)

@@ -1,10 +1,11 @@
-"""How fast is the API server? Durable creates, a large LIST, an event to many watchers, memory, and where the time goes.
+"""How fast is the API server? Durable creates, a large LIST, an event to many watchers, a restart, memory; what costs the time?
 
 The server is the real role in its own process (TLS, validation, allocation, SQLite with fsync), its clients are here, on the
 same cores. Bare SQLite in the same run is the peer for creates: the same rows, committed one by one and in batches as large as
 the number of clients.
 
-Options: --seconds S (of creates, 4) --clients N (32) --services N (10000) --watchers N (100) --events N (200).
+Options: --seconds S (of creates, 4) --clients N (32) --services N (10000) --watchers N (100) --events N (200)
+--objects N (100000; those of the restart).
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pathlib import Path
 import uvloop
 from msgspec import Struct
 
+from bench._restart import restarted
 from mooring.edges.http.tls import client_context
 
 SERVICES = "/api/v1/namespaces/bench/services"
@@ -124,6 +126,7 @@ def run(options: list[str]) -> dict[str, float | str]:
             uvloop.run(mixed_creates(place, chosen))
             process.send_signal(signal.SIGTERM)
             costs: dict[str, float] = json.loads(process.communicate(timeout=60)[0])
+        again = restarted(server, Path(directory) / "restart", chosen.objects)
     total = sum(costs.values())
     largest = sorted(costs.items(), key=lambda item: -item[1])[:3]
     return {
@@ -137,6 +140,7 @@ def run(options: list[str]) -> dict[str, float | str]:
         f"event_to_{chosen.watchers}_watchers_p50_ms": figures.event_p50_ms,
         f"event_to_{chosen.watchers}_watchers_p99_ms": figures.event_p99_ms,
         "rss_mb": figures.rss_mb,
+        **again,
         "sqlite_single_commits_per_s": single,
         "sqlite_batched_rows_per_s": batched,
         **{f"cost_{rank}": f"{stage}: {seconds / total:.0%}" for rank, (stage, seconds) in enumerate(largest, 1)},
@@ -150,12 +154,13 @@ def parsed(options: list[str]) -> argparse.Namespace:
     parser.add_argument("--services", type=int, default=10_000)
     parser.add_argument("--watchers", type=int, default=100)
     parser.add_argument("--events", type=int, default=200)
+    parser.add_argument("--objects", type=int, default=100_000)
     return parser.parse_args(options)
 
 
 @contextlib.contextmanager
 def server(data_dir: Path, *options: str) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
-    data_dir.mkdir()
+    data_dir.mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "bench._apiserver", str(data_dir), *options],
         stdout=subprocess.PIPE,

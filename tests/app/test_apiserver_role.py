@@ -161,7 +161,11 @@ def test_when_its_file_cannot_be_written_any_more_it_ends_so_that_it_is_started_
         "options =",
         "from mooring.edges.sqlite.log import Log\n"
         "import sqlite3\n"
-        "def fail(self, batch): raise sqlite3.OperationalError('disk I/O error')\n"
+        "append = Log._append\n"
+        "def fail(self, batch):\n"
+        "    if any('lost' in event.key for event in batch.events):\n"
+        "        raise sqlite3.OperationalError('disk I/O error')\n"
+        "    append(self, batch)\n"
         "Log._append = fail\n"
         "options =",
     )

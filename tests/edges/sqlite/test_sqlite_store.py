@@ -1,21 +1,18 @@
-"""Does what was acknowledged outlive everything, and is every broken file named clearly?"""
+"""Is all there when the file is opened again, does compaction keep file and memory small, is each failure told clearly?"""
 
 import asyncio
 import contextlib
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from mooring.edges.sqlite.log import FORMAT, Batch
+from mooring.edges.sqlite.log import Batch
 from mooring.edges.sqlite.store import SqliteStore
-from mooring.store.errors import StorageCorrupt, StorageError, StorageFailed, StorageFull, StorageLocked
+from mooring.store.errors import StorageError, StorageFailed, StorageFull, StorageLocked
 from mooring.store.records import Committed, Compacted, Delete, Event, Put, Record, Txn
 
 
@@ -40,6 +37,16 @@ def path(tmp_path: Path) -> Path:
 def rows(path: Path) -> list[tuple[int, str]]:
     with contextlib.closing(sqlite3.connect(path)) as db:
         return [(identity >> 16, key) for identity, key in db.execute("SELECT id, key FROM log ORDER BY id")]
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+async def tidied(store: SqliteStore) -> None:
+    async with asyncio.timeout(30):
+        while store.tidying or store._writing:
+            await asyncio.sleep(0.002)
 
 
 async def test_everything_is_there_after_opening_again(path: Path) -> None:
@@ -76,13 +83,10 @@ async def test_revisions_are_not_used_again_after_the_newest_key_was_deleted_and
 
 async def test_compaction_takes_superseded_rows_out_of_the_file_in_the_background(path: Path) -> None:
     async with opened(path) as store:
-        for number in range(1000):
-            await store.commit(put(f"/{number % 10}"))
+        await asyncio.gather(*(store.commit(put(f"/{number % 10}")) for number in range(1000)))
         await store.commit(Txn((), (Delete("/3"),)))
         await store.compact(1001)
-        async with asyncio.timeout(10):
-            while store._dead or store._writing:
-                await asyncio.sleep(0.002)
+        await tidied(store)
     assert rows(path) == [(991 + number, f"/{number}") for number in range(10) if number != 3]
 
 
@@ -95,22 +99,56 @@ async def test_a_compaction_that_was_interrupted_is_finished_after_the_restart(p
         db.execute("UPDATE counters SET value = 6 WHERE name = 'compacted'")
     async with opened(path) as store:
         assert list(store.snapshot.scan("")) == []
-        async with asyncio.timeout(10):
-            while store._dead or store._writing:
-                await asyncio.sleep(0.002)
+        await tidied(store)
     assert rows(path) == []
 
 
 async def test_writers_go_on_while_much_is_compacted(path: Path) -> None:
     async with opened(path) as store:
-        await asyncio.gather(*(store.commit(put(f"/{number % 7}")) for number in range(20_000)))
-        await store.compact(20_000)
+        await asyncio.gather(*(store.commit(put(f"/{number % 7}")) for number in range(10_000)))
+        await store.compact(10_000)
         left = []
-        while store._dead:
+        while store.tidying:
             await store.commit(put("/during"))
-            left.append(len(store._dead))
+            left.append(len(store._dead) + len(store._forgotten))
     assert len(left) > 20
     assert left == sorted(left, reverse=True)
+
+
+async def test_history_is_forgotten_by_itself_when_it_takes_too_much_memory(path: Path) -> None:
+    size = 8 * 1024 * 1024
+    store = await SqliteStore.open(path, history_size=size)
+    try:
+        for number in range(40):
+            await asyncio.gather(*(store.commit(put(f"/{key}", b"%d" % number * 50_000)) for key in range(20)))
+            assert store._state.history_size <= size + 20 * 101_000
+        oldest = store._state.oldest
+        assert 800 - 8 * 21 - 40 < oldest < 800
+        with pytest.raises(Compacted):
+            store.snapshot.since("", oldest - 1)
+        assert [event.revision for event in store.snapshot.since("", oldest)] == list(range(oldest + 1, 801))
+        await tidied(store)
+    finally:
+        await store.close()
+    assert rows(path)[0][0] > oldest - 20
+    assert size_of(path) < 40_000_000  # 80 MB were written
+    reopened = await SqliteStore.open(path, history_size=size // 4)  # less than the file has
+    try:
+        assert reopened._state.oldest > oldest
+        assert len(list(reopened.snapshot.scan(""))) == 20
+    finally:
+        await reopened.close()
+
+
+async def test_the_write_ahead_log_shrinks_again_after_a_burst(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mooring.edges.sqlite.log.WAL_LIMIT", 1_000_000)
+    wal = path.with_name("state.db-wal")
+    async with opened(path) as store:
+        await store.commit(Txn((), tuple(Put(f"/{number}", b"v" * 100_000) for number in range(100))))
+        assert size_of(wal) > 10_000_000
+        await store.commit(put("/a"))
+        await store.commit(put("/a"))
+        assert size_of(wal) <= 1_000_000
 
 
 async def test_the_file_is_for_its_owner_only(path: Path) -> None:
@@ -138,47 +176,6 @@ async def test_a_second_process_on_the_file_is_told_so(path: Path) -> None:
         with pytest.raises(StorageLocked):
             await SqliteStore.open(path)
         await store.commit(put("/b"))
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [(b"not a database at all" * 100, "is damaged"), (b"SQLite format 3\x00" + os.urandom(8000), "is damaged")],
-    ids=["another file", "a damaged header"],
-)
-def test_a_damaged_file_is_refused_by_name(path: Path, content: bytes, told: str) -> None:
-    path.write_bytes(content)
-    with pytest.raises(StorageCorrupt, match=told) as refused:
-        asyncio.run(SqliteStore.open(path))
-    assert str(path) in str(refused.value)
-
-
-def test_damage_in_the_middle_is_found_when_opening(path: Path) -> None:
-    async def fill() -> None:
-        async with opened(path) as store:
-            await asyncio.gather(*(store.commit(put(f"/{number}", b"v" * 500)) for number in range(2000)))
-
-    asyncio.run(fill())
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 2 : len(whole) // 2 + 20_000] = os.urandom(20_000)
-    path.write_bytes(whole)
-    with pytest.raises(StorageCorrupt):
-        asyncio.run(SqliteStore.open(path))
-
-
-async def test_another_programs_database_is_refused(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE theirs (x)")
-    with pytest.raises(StorageCorrupt, match="another program"):
-        await SqliteStore.open(path)
-
-
-async def test_a_newer_format_is_refused(path: Path) -> None:
-    async with opened(path):
-        pass
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    with pytest.raises(StorageCorrupt, match=f"format {FORMAT + 1}"):
-        await SqliteStore.open(path)
 
 
 async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
@@ -214,82 +211,3 @@ async def test_after_a_write_of_unknown_outcome_the_store_takes_no_more(path: Pa
         with pytest.raises(StorageFailed):
             await store.failed()
         assert store.snapshot.revision == 1
-
-
-WRITER = """
-import asyncio, os, pathlib, sys
-from mooring.edges.sqlite.store import SqliteStore
-from mooring.store.records import Delete, Put, Txn
-
-async def write(store, worker, life):
-    number = 0
-    while True:
-        key = f"/{life}/{worker}/{number % 50}"
-        change = Delete(key) if number % 7 == 6 else Put(key, str(number).encode())
-        outcome = await store.commit(Txn((), (change, Put(f"/last/{worker}", key.encode()))))
-        os.write(1, f"{outcome.revision} {key} {number}\\n".encode())
-        number += 1
-
-async def compact(store):
-    while True:
-        await asyncio.sleep(0.01)
-        await store.compact(max(0, store.snapshot.revision - 300))
-
-async def main():
-    store = await SqliteStore.open(pathlib.Path(sys.argv[1]))
-    os.write(1, f"{store.snapshot.revision} open 0\\n".encode())
-    await asyncio.gather(compact(store), *(write(store, worker, sys.argv[2]) for worker in range(16)))
-
-asyncio.run(main())
-"""
-
-
-def written(number: int) -> bytes | None:
-    """What WRITER makes of a key in its step `number`."""
-    return None if number % 7 == 6 else str(number).encode()
-
-
-def test_no_acknowledged_write_is_lost_when_the_process_is_killed_again_and_again(path: Path, tmp_path: Path) -> None:
-    """Sixteen writers and a compactor are killed with SIGKILL in full swing, at a different moment each time.
-
-    A key then holds what was acknowledged last, or what its writer wrote next, 50 steps later, and was not yet told.
-    """
-    acknowledged: dict[str, int] = {}
-    newest = 0
-    for life in range(12):
-        told = killed_in_full_swing(path, str(life), tmp_path / f"told-{life}", after_bytes=20_000 + 7919 * life)
-        (opened_at, _, _), *commits = told
-        revisions = [revision for revision, _, _ in commits]
-        assert opened_at >= newest, "an acknowledged revision would be used again"
-        assert min(revisions) > opened_at
-        assert len(set(revisions)) == len(revisions)
-        newest = max(revisions)
-        acknowledged |= {key: number for _, key, number in commits}
-        records, revision = asyncio.run(content(path))
-        assert revision >= newest
-        lost = {key for key, number in acknowledged.items() if records.get(key) not in (written(number), written(number + 50))}
-        assert lost == set()
-
-
-def killed_in_full_swing(path: Path, life: str, log: Path, after_bytes: int) -> list[tuple[int, str, int]]:
-    """Runs WRITER until it has told that much, kills it, and returns what it told: revision, key, number."""
-    with log.open("wb") as out:
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(path), life], stdout=out)
-    try:
-        deadline = time.monotonic() + 60
-        while log.stat().st_size < after_bytes:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    lines = (line.split() for line in log.read_text().splitlines(keepends=True) if line.endswith("\n"))
-    return [(int(revision), key, int(number)) for revision, key, number in lines]
-
-
-async def content(path: Path) -> tuple[dict[str, bytes], int]:
-    async with opened(path) as store:
-        revisions = [event.revision for event in store.snapshot.since("", store.snapshot.oldest)]  # type: ignore[attr-defined]
-        assert revisions == sorted(revisions)
-        return {record.key: record.value for record in store.snapshot.scan("")}, store.snapshot.revision

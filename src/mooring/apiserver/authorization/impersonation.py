@@ -21,7 +21,7 @@ _ACCOUNT = "system:serviceaccount:"
 def effective(request: Request, snapshot: Snapshot) -> Request:
     """The request as that of the user whom it acts as. Raises StatusError 403, and 500 as upstream."""
     headers = request.headers
-    if not any(name.startswith("impersonate-") for name in headers):
+    if _USER not in headers and _GROUP not in headers and _UID not in headers:
         return request
     name = headers.get(_USER, "")
     groups = tuple(filter(None, headers.get(_GROUP, "").split("\n")))
