@@ -36,7 +36,7 @@ async def secure(nginx: Gateway, name: str, path: str = "/", asked: str = "") ->
     url = aiohttp.client.URL(f"https://{ADDRESS}:{nginx.https_port}{path}", encoded=True)
     more = {"headers": {"Host": name}, "server_hostname": asked or name, "ssl": context}
     async with aiohttp.ClientSession() as session, session.get(url, **more) as reply:
-        return reply.status, await reply.text(), reply.headers.get("Strict-Transport-Security", "")
+        return reply.status, await reply.text(), ", ".join(reply.headers.getall("Strict-Transport-Security", []))
 
 
 def says(name: str, *hosts: str, hsts: str = "") -> VirtualHost:
@@ -97,6 +97,21 @@ async def test_hsts_is_told_to_no_host_that_does_not_want_it(tmp_path):
         assert (200, "strict", "max-age=600") == await secure(nginx, "strict.test")
         for path, status in (("/", 200), ("/%2f", 400), ("/" + "x" * 70_000, 414)):
             assert (status, "") == (await secure(nginx, "lax.test", path))[::2], path[:9]
+
+
+async def test_hsts_that_a_route_sets_is_said_alone(tmp_path):
+    sets = Filters(response_headers=HeaderChanges(set=(("Strict-Transport-Security", "max-age=1"),)))
+    routes = (
+        route("own", "/own", filters=sets),
+        route("answers", "/answers", action=Answer(200, "x"), filters=sets),
+        route("all"),
+    )
+    strict = structs.replace(host(*routes, hosts=("strict.test",)), hsts="max-age=600")
+    async with backends("one") as made, gateway(tmp_path / "g") as nginx:
+        wish = table(strict, certificates={"strict.test": certificate("strict.test")})
+        await nginx.serves(wish, {"one": (made["one"].member,)})
+        for path, told in (("/own", "max-age=1"), ("/answers", "max-age=1"), ("/", "max-age=600")):
+            assert (200, told) == (await secure(nginx, "strict.test", path))[::2], path
 
 
 async def test_a_wildcard_stands_for_something(tmp_path):

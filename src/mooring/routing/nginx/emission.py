@@ -65,6 +65,8 @@ class Emission(Struct):
     refused: dict[str, str] = field(default_factory=dict)
     bodies: set[int] = field(default_factory=set)
     """How large bodies may be."""
+    names: set[int] = field(default_factory=set)
+    """How long the names of headers are."""
 
     def part(self) -> "Emission":
         """An empty one for the same table."""
@@ -108,7 +110,7 @@ class Emission(Struct):
         return key
 
 
-_GATHERED = ("files", "whose", "groups", "zones", "upstreams", "state", "sets", "refused", "bodies")
+_GATHERED = ("files", "whose", "groups", "zones", "upstreams", "state", "sets", "refused", "bodies", "names")
 
 
 def digest(content: bytes) -> str:

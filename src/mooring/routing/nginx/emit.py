@@ -61,7 +61,8 @@ def emit(
 
 
 def _text(emission: Emission, servers: Iterable[Directive], open_files: int) -> Printed:
-    http = [*http_block(emission.table, emission.placement, _UNNAMED)]
+    longest_name = max(*emission.names, *map(len, emission.headers))
+    http = [*http_block(emission.table, emission.placement, _UNNAMED, longest_name)]
     for module in ("proxy", "grpc"):
         http += set_headers(module, emission.headers.items())
     http += defaults()

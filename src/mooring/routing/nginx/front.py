@@ -21,6 +21,8 @@ _SET = (
     "m_uri",
     "m_target",
     "m_mirrored",
+    "m_unclean",
+    "m_public_port",
     *(f"m_client_{each}" for each in ("verify", "subject", "issuer", "certificate")),
 )
 """Variables that servers and locations set; of one that nobody sets NGINX knows nothing."""
@@ -87,8 +89,8 @@ def data_file(front: FrontDoor, common: str, limit: int) -> bytes:
     ).encode()
 
 
-def http_block(table: RouteTable, placement: Placement, data: str) -> Iterable[Directive]:
-    """Long because it is a list: every setting once, in groups."""
+def http_block(table: RouteTable, placement: Placement, data: str, longest_name: int) -> Iterable[Directive]:
+    """`longest_name`: octets of a header's name at most. Long because it is a list: every setting once, in groups."""
     front, folder = table.front_door, placement.folder
     yield directive("lua_package_path", Bare(f"{folder}/lua/?.lua;;"))
     yield directive("init_by_lua_file", Bare(f"{folder}/{data}"))
@@ -103,12 +105,11 @@ def http_block(table: RouteTable, placement: Placement, data: str) -> Iterable[D
     yield directive("server_tokens", "off")
     yield directive("uninitialized_variable_warn", "off")
     yield directive("variables_hash_max_size", "8192")
-    yield directive("map_hash_max_size", "65536")
-    yield directive("map_hash_bucket_size", "512")
     yield directive("server_names_hash_max_size", "131072")
     yield directive("server_names_hash_bucket_size", "512")
+    # No larger than it must be, for all of a bucket is looked through: the name, its length, two pointers.
     yield directive("proxy_headers_hash_max_size", "2048")
-    yield directive("proxy_headers_hash_bucket_size", "256")
+    yield directive("proxy_headers_hash_bucket_size", str(64 * -(-(longest_name + 26) // 64)))
     yield directive("geo", Bare("$dollar"), block=(directive("default", Bare("$")),))
     # What NGINX reads: as slow and as large as the front door allows.
     yield directive("client_header_timeout", milliseconds(front.header_timeout))
@@ -231,14 +232,17 @@ _SEEN = {"proto": "scheme", "host": "m_authority", "port": "m_public_port"}
 _FORMS = {"proto": "https?", "host": "[A-Za-z0-9._:-]+", "port": "[0-9]+"}
 
 
+SEEMS_UNCLEAN = r"[%\\#]|//|/\."
+"""What all unclean targets of requests hold, and few others: most pay for this one quick look only."""
+
+
 def mapped(of: Value, name: str, default: Value | str, *cases: tuple[str, Value | str]) -> Directive:
     lines = (directive("default", default), *(directive(case, value) for case, value in cases))
     return directive("map", of, Bare(f"${name}"), block=lines)
 
 
 def _paths(front: FrontDoor) -> Iterable[Directive]:
-    """Most pay for one quick look only. What is `kept` has its path from Lua (kept.lua), for NGINX decodes slashes too."""
-    yield mapped(variable("request_uri"), "m_unclean", "", (r"~[%\\#]|//|/\.", variable("m_how_unclean")))
+    """Asked when a path SEEMS_UNCLEAN. What is `kept` has its path from Lua (kept.lua), for NGINX decodes slashes too."""
     bad = rf"%(?:{'' if front.keeps_encoded_slashes else '2f|5c|'}[01][0-9a-f]|7f)|\\|/(?:\.|%2e){{1,2}}(?:;|%3b)"
     cases = [(rf"~*^[^?]*(?:{bad})|#", "bad")]
     if front.keeps_encoded_slashes:
@@ -249,10 +253,12 @@ def _paths(front: FrontDoor) -> Iterable[Directive]:
 def _variables(placement: Placement) -> Iterable[Directive]:
     """Long because it is a list."""
 
+    # What Lua or a server sets before it is asked for is not looked up in its map.
+    yield mapped(Value(()), "m_new_id", variable("request_id"))
     yield mapped(
         variable("http_x_request_id"),
         "m_request_id",
-        variable("request_id"),
+        variable("m_new_id"),
         (r"~^(?<m_given_id>[A-Za-z0-9._:-]{1,128})$", variable("m_given_id")),
     )
     # No other protocol is switched to: h2c would carry requests past all rules.
@@ -265,12 +271,6 @@ def _variables(placement: Placement) -> Iterable[Directive]:
         "m_authority",
         variable("host"),
         (r"~:(?<m_port>\d+)$", Value((Name("host"), ":", Name("m_port")))),
-    )
-    yield mapped(
-        variable("server_port"),
-        "m_public_port",
-        variable("server_port"),
-        *((str(to), str(of)) for of, to in placement.ports.items()),
     )
     yield mapped(
         variable("request_time"),
@@ -288,10 +288,8 @@ def _log(front: FrontDoor) -> Iterable[Directive]:
         cases = (directive("default", "?"), directive("", ""), directive(_UTF8, variable(name)))
         yield directive("map", variable(name), Bare(f"$m_log_{key}"), block=cases)
     said = Value(tuple(map(Name, _SAID.values())))
-    yield directive("map", said, Bare("$m_is_ascii"), block=(directive("default", ""), directive("~^[\\x00-\\x7f]*$", "1")))
-    yield directive(
-        "map", variable("m_is_ascii"), Bare("$m_is_not_ascii"), block=(directive("default", ""), directive("", "1"))
-    )
+    # Asked in this order, for the second is what the first has found.
+    yield mapped(said, "m_is_ascii", "1", ("~(?<m_is_not_ascii>[\\x80-\\xff])", ""))
     names = {f"forwarded_{name}": own for name, own in forwarded(front).items()}
     yield directive("log_format", "mooring", "escape=json", _line(names | _SAID))
     yield directive("log_format", "mooring_any", "escape=json", _line(names | {key: f"m_log_{key}" for key in _SAID}))

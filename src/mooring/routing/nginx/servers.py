@@ -15,11 +15,12 @@ from msgspec import Struct
 from mooring.routing.nginx.config import Bare, Call, Directive, directive, variable
 from mooring.routing.nginx.data import encoded
 from mooring.routing.nginx.emission import Emission, error_locations, named, own_errors
-from mooring.routing.nginx.front import listens
+from mooring.routing.nginx.front import SEEMS_UNCLEAN, listens, mapped
 from mooring.routing.nginx.locations import INTERNAL
 from mooring.routing.nginx.memo import Memo
 from mooring.routing.nginx.routes import answer_of
 from mooring.routing.nginx.trees import OnChain, Tree
+from mooring.routing.nginx.upstreams import MODULES
 from mooring.routing.table import (
     Chain,
     ClientCertificates,
@@ -201,7 +202,7 @@ def _server(emission: Emission, each: Door, host: Host | None, groups: frozenset
         if host is not None and host.clients is not None:
             block += _client_certificates(emission, host, host.clients)
         block += _hsts(emission, each.hsts)
-    block += _ways(listener.name)
+    block += _ways(listener)
     block.append(
         directive(
             "location",
@@ -224,25 +225,29 @@ def _server(emission: Emission, each: Door, host: Host | None, groups: frozenset
 
 
 def _hsts(emission: Emission, usual: str) -> Iterable[Directive]:
-    """In place of the backend's, unless the route sets one by itself."""
+    """In place of the backend's, unless the route sets one by itself, which Lua calls `own`."""
     if not usual:
         return
-    wanted, shown = f"m_hsts_wanted_{named(usual)}", f"m_hsts_{named(usual)}"
-    default, backends = variable("m_hsts"), variable("upstream_http_strict_transport_security")
-    cases = (directive("default", default), directive("", usual), directive("-", backends))
-    unless = (directive("default", ""), directive("", variable(wanted)))
-    emission.zones[shown] = (
-        directive("map", variable("m_hsts"), Bare(f"${wanted}"), block=cases),
-        directive("map", variable("sent_http_strict_transport_security"), Bare(f"${shown}"), block=unless),
-    )
-    yield from (directive(f"{way}_hide_header", "Strict-Transport-Security") for way in ("proxy", "grpc"))
+    shown, backends = f"m_hsts_{named(usual)}", variable("upstream_http_strict_transport_security")
+    emission.zones[shown] = (mapped(variable("m_hsts"), shown, variable("m_hsts"), ("", usual), ("-", backends), ("own", "")),)
+    yield from (directive(f"{way}_hide_header", "Strict-Transport-Security") for way in MODULES)
     yield directive("add_header", "Strict-Transport-Security", variable(shown), "always")
 
 
-def _ways(listener: str) -> Iterable[Directive]:
-    """What every server has: errors, and the way that unclean paths and ending connections take."""
+def _ways(listener: Listener) -> Iterable[Directive]:
+    """What every server has: the values of most requests, which then are looked up in no map, errors, and the way that unclean
+    paths and ending connections take."""
+    yield directive("set", Bare("$m_public_port"), Bare(str(listener.port)))
+    plain = (directive("set", Bare("$m_authority"), Bare("$host")),)
+    yield directive("if", Bare("($http_host"), Bare("="), Bare("$host)"), block=plain)
+    none = (directive("set", Bare("$m_connection"), ""), directive("set", Bare("$m_upgrade"), ""))
+    yield directive("if", Bare("($http_upgrade"), Bare("="), "", Bare(")"), block=none)
     yield from own_errors()
     yield from error_locations()
+    # Of the server's directives these come last: most requests leave here.
+    seems = Bare("($request_uri"), Bare("!~"), Bare(f"{SEEMS_UNCLEAN})")
+    yield directive("if", *seems, block=(directive("break"),))
+    yield directive("set", Bare("$m_unclean"), Bare("$m_how_unclean"))
     inner = (
         directive("set", Bare("$m_uri"), Bare("$uri")),
         directive("rewrite", Bare("^"), Bare(INTERNAL + "unclean"), "last"),
@@ -258,7 +263,7 @@ def _ways(listener: str) -> Iterable[Directive]:
     closing = (
         directive("keepalive_timeout", "0"),
         directive("client_max_body_size", "0"),
-        directive("rewrite_by_lua_block", Call("last", (listener,))),
+        directive("rewrite_by_lua_block", Call("last", (listener.name,))),
     )
     yield directive("location", Bare("@closing"), block=closing)
 

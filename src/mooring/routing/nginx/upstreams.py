@@ -21,6 +21,8 @@ from mooring.routing.table import (
     Variable,
 )
 
+_MOST_TRIES = 10
+"""NGINX tries no more than there are servers, though who they are is for Lua to say."""
 RETRY_STATUSES = frozenset((403, 404, 429, 500, 502, 503, 504))
 
 
@@ -138,7 +140,7 @@ def upstream(emission: Emission, cluster: Cluster) -> str:
 def _upstream(emission: Emission, cluster: Cluster, name: str, balancer: Call, kept: int) -> str:
     if name not in emission.upstreams:
         block = (
-            directive("server", Bare("0.0.0.1")),
+            *(directive("server", Bare(f"0.0.0.{number}")) for number in range(1, _MOST_TRIES + 1)),
             directive("balancer_by_lua_block", balancer),
             directive("keepalive", str(kept)),
             directive("keepalive_requests", "1000000"),
@@ -228,6 +230,7 @@ def headers_for(
         escaped = escaped or (isinstance(text, Template) and Variable.ESCAPED_REQUEST_URI in text.parts)
     if escaped:
         yield directive("set_by_lua_block", Bare("$m_escaped_request_uri"), Call("escaped"))
+    emission.names.update(map(len, merged))
     yield from set_headers(module, merged.values())
 
 

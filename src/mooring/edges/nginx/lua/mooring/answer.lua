@@ -62,6 +62,9 @@ function _M.change(leaf)
             had[#had + 1] = template(one[2])
             header[one[1]] = had
         end
+        if header["Strict-Transport-Security"] then
+            ngx.var.m_hsts = "own"
+        end
     end
 end
 

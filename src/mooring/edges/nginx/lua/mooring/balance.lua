@@ -5,9 +5,8 @@ local _M = {}
 local state = require "mooring.state"
 local balancer = require "ngx.balancer"
 
-local set_current_peer, set_more_tries, get_last_failure =
-    balancer.set_current_peer, balancer.set_more_tries, balancer.get_last_failure
-local members = state.members
+local set_current_peer, get_last_failure = balancer.set_current_peer, balancer.get_last_failure
+local members, address = state.members, state.address
 
 local turns = state.turns
 local open = {}     -- of this worker: requests in flight by set and member
@@ -27,13 +26,10 @@ local function to(member)
     end
 end
 
-local function in_turn(set, list, failed)
+local function in_turn(set, list)
     local count = #list
     if count == 0 then
         return none()
-    end
-    if not failed then
-        set_more_tries(9)
     end
     local turn = turns[set]
     if not turn then
@@ -45,17 +41,20 @@ local function in_turn(set, list, failed)
 end
 
 function _M.of_set(set)
-    return in_turn(set, members(set), get_last_failure())
+    return in_turn(set, members(set))
 end
 
--- The set of the cluster that the look-up has found.
+-- The set of the cluster that the look-up has found. Mostly no other request has looked anything up since.
 local function found()
+    if state.asked_by == address() then
+        return state.answered
+    end
     return state.set_of[ngx.var.m_cluster] or ""
 end
 
 function _M.round_robin()
-    local set, failed = found(), get_last_failure()
-    return in_turn(set, members(set, not failed and state.seen), failed)
+    local set = found()
+    return in_turn(set, members(set))
 end
 
 -- Of two taken at random the one with fewer requests in flight in this worker.
@@ -65,9 +64,6 @@ function _M.least()
     local count = #list
     if count == 0 then
         return none()
-    end
-    if not get_last_failure() then
-        set_more_tries(9)
     end
     local one = list[math.random(count)]
     if count > 1 then
@@ -133,7 +129,6 @@ function _M.sticky(leaf)
     local failed = get_last_failure()
     local context = ngx.ctx
     if not failed then
-        set_more_tries(9)
         context.tried = 0
     else
         context.tried = (context.tried or 0) + 1

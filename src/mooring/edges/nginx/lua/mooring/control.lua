@@ -2,6 +2,8 @@
 
 local _M = {}
 
+local version = require "mooring.version"
+
 local state, certificates = ngx.shared.mooring, ngx.shared.mooring_certificates
 
 local function body()
@@ -20,7 +22,7 @@ local function body()
     return data
 end
 
-local OWN = { version = true, draining = true, routes = true }
+local OWN = { version = true, page = true, draining = true, routes = true }
 
 -- Records `S|C keylength valuelength\n` key value, S for state and C for certificates; a value of length -1 deletes. `replace`:
 -- what no record names is deleted, and the length -2 says that it stays as it is. The answer has a line `full S|C key` for each
@@ -63,7 +65,7 @@ local function store(data, replace)
     if has_index then
         state:incr("routes", 1, 0)
     end
-    state:incr("version", 1, 0)
+    version.raise()
     return table.concat(full) .. "ok\n"
 end
 
@@ -109,7 +111,7 @@ function _M.serve(loaded)
                                state:get("draining") and "1" or "")
     elseif uri == "/drain" then
         state:set("draining", ngx.now())     -- from now on every answer ends its connection
-        state:incr("version", 1, 0)
+        version.raise()
         answer = "draining\n"
     elseif uri == "/active" then
         answer = "connections: " .. left() .. "\n"

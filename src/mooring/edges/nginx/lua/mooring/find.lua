@@ -3,10 +3,13 @@
 local _M = {}
 
 local data = require "mooring.data"
+local identity = require "mooring.identity"
 local kept = require "mooring.kept"
+local seen = require "mooring.seen"
 local state = require "mooring.state"
+local now = require("mooring.version").now
 
-local dict, set_of = ngx.shared.mooring, state.set_of
+local dict, set_of, address = ngx.shared.mooring, state.set_of, state.address
 local sub, find, byte, min, type = string.sub, string.find, string.byte, math.min, type
 
 local listeners = {}    -- those that have been asked
@@ -24,6 +27,7 @@ local function index_of(listener)
     if not index then
         local raw = dict:get("index/" .. _M.data.generation .. "/" .. listener)
         index = raw and data(raw) or { hosts = {}, is_missing = true }
+        seen.begin(index)
         indexes[listener], listeners[listener] = index, true
     end
     return index
@@ -31,7 +35,7 @@ end
 
 -- What may have changed since the last request. Trees that no index names any more are forgotten.
 local function look(version)
-    known, state.seen = version, version
+    known = version
     is_closing = (dict:get("closing") or dict:get("draining")) and true or false
     local now = dict:get("routes")
     if now ~= counted then
@@ -55,6 +59,9 @@ local function tree_of(key)
     if not tree then
         local raw = dict:get("tree/" .. key)
         tree = raw and data(raw) or nil
+        if tree then
+            seen.begin(tree)
+        end
         trees[key] = tree
     end
     return tree
@@ -85,16 +92,12 @@ end
 
 local DOT = 46
 
--- An exact name, then the longest wildcard, then all others.
-local function host_of(hosts, name)
-    local host = hosts[name]
-    if host then
-        return host
-    end
+-- The longest wildcard, then all others.
+local function wildcard_of(hosts, name)
     local dot = find(name, ".", 2, true)     -- a wildcard stands for something
     local is_first = byte(name) ~= DOT
     while dot do
-        host = hosts["*" .. sub(name, dot)]
+        local host = hosts["*" .. sub(name, dot)]
         if host and (is_first or host.many) then
             return host
         end
@@ -102,6 +105,15 @@ local function host_of(hosts, name)
         dot = find(name, ".", dot + 1, true)
     end
     return hosts["*"]
+end
+
+local function host_of(index, name)
+    local host = index.hosts[name] or index.seen[name]
+    if host == nil then
+        host = wildcard_of(index.hosts, name) or false
+        seen.put(index, name, host)
+    end
+    return host
 end
 
 local SLASH = 47
@@ -127,6 +139,16 @@ local function prefix_of(tree, path)
         end
     end
     return best and prefixes[sub(path, 1, best)]
+end
+
+-- The numbers of the routes that may take this path: one, several in a table, or false.
+local function numbers_of(tree, path)
+    local numbers = tree.exact[path] or tree.seen[path]
+    if numbers == nil then
+        numbers = prefix_of(tree, path) or false
+        seen.put(tree, path, numbers)
+    end
+    return numbers
 end
 
 -- The name of the chain that this connection asked for.
@@ -259,7 +281,7 @@ end
 -- The name of the request's route, and where it goes on: a location, or a status; nil is where it was looked up.
 local function found(listener)
     local var, index = ngx.var, index_of(listener)
-    local host = host_of(index.hosts, var.host)
+    local host = host_of(index, var.host)
     if not host then
         if index.is_missing then     -- NGINX has only just begun
             return "", "503"
@@ -279,7 +301,7 @@ local function found(listener)
     if kept.is(var) then
         path = kept.plain(path)
     end
-    local numbers = tree.exact[path] or prefix_of(tree, path)
+    local numbers = numbers_of(tree, path)
     local route = type(numbers) == "number" and tree.routes[numbers]
     if not route or route.conditions then
         route = numbers and first_true(index, tree, numbers)
@@ -298,6 +320,7 @@ local function found(listener)
     if cluster then
         var.m_cluster = cluster
         set_of[cluster] = arm.set
+        state.asked_by, state.answered = address(), arm.set
     end
     if arm.group == _M.data.common and not limit then
         return route.name
@@ -320,16 +343,16 @@ end
 
 -- Sets `$m_group`, unless the request stays where it is: most pay for one variable less.
 function _M.find(listener)
-    local version = dict:get("version")
+    local version = now()
     if version ~= known then
         look(version)
     end
-    local name, where
     if is_closing then
-        name, where = "", "@closing"
-    else
-        name, where = found(listener)
+        ngx.var.m_group = "@closing"
+        return ""
     end
+    ngx.var.m_new_id = identity.new() or ngx.var.request_id
+    local name, where = found(listener)
     if where then
         ngx.var.m_group = where
     end

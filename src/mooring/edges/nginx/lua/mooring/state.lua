@@ -2,7 +2,13 @@
 
 local _M = {}
 
-local dict = ngx.shared.mooring
+local ffi = require "ffi"
+local get_request = require("resty.core.base").get_request
+
+local version = require "mooring.version"
+
+local dict, now = ngx.shared.mooring, version.now
+local cast, uintptr = ffi.cast, ffi.typeof("uintptr_t")
 local find, sub, tonumber = string.find, string.sub, tonumber
 
 local sets, weights = {}, {}   -- what this worker has read: name -> { raw, checked, list }
@@ -13,46 +19,52 @@ _M.turns = {}
 -- The set of a route's cluster, by the name that the access log shows: told by the look-up, asked by the balancer.
 _M.set_of = {}
 
--- What the look-up has seen last; the balancer of the same request need not ask again.
-_M.seen = nil
+-- The request that has last looked up its route, and the set of that. A request that has an endpoint chosen has looked up before,
+-- so whatever was at its address earlier does not count.
+_M.asked_by, _M.answered = nil, nil
 
--- `seen`: the version that is new enough. The members of a set as a list of { address, port, id }, empty if there are none. `list.version` changes with it.
-function _M.members(name, seen)
-    local version = seen or dict:get("version")
+-- Of the request that Lua runs for: a number, for pointers would each be an object.
+function _M.address()
+    return tonumber(cast(uintptr, get_request()))
+end
+
+-- The members of a set as a list of { address, port, id }, empty if there are none. `list.version` changes with it.
+function _M.members(name)
+    local seen = now()
     local entry = sets[name]
-    if entry and entry.checked == version then
+    if entry and entry.checked == seen then
         return entry.list
     end
     local raw = dict:get("set/" .. name) or ""
     if entry and entry.raw == raw then
-        entry.checked = version
+        entry.checked = seen
         return entry.list
     end
     local list = {}
     for address, port in raw:gmatch("(%S+) (%d+)\n") do
         list[#list + 1] = { address, tonumber(port), address .. " " .. port }
     end
-    sets[name] = { raw = raw, checked = version, list = list }
+    sets[name] = { raw = raw, checked = seen, list = list }
     return list
 end
 
 -- The weights under this key by the names of clusters.
 function _M.weights(key)
-    local version = dict:get("version")
+    local seen = now()
     local entry = weights[key]
-    if entry and entry.checked == version then
+    if entry and entry.checked == seen then
         return entry.list
     end
     local raw = dict:get(key) or ""
     if entry and entry.raw == raw then
-        entry.checked = version
+        entry.checked = seen
         return entry.list
     end
     local list = {}
     for weight, cluster in raw:gmatch("(%d+) ([^\n]+)\n") do
         list[cluster] = (list[cluster] or 0) + tonumber(weight)
     end
-    weights[key] = { raw = raw, checked = version, list = list }
+    weights[key] = { raw = raw, checked = seen, list = list }
     return list
 end
 
