@@ -19,10 +19,10 @@ from mooring.model.kinds import (
     DEPLOYMENT,
     INGRESS,
     INGRESS_CLASS,
-    KINDS,
     NAMESPACE,
     SERVICE,
     SERVICE_ACCOUNT,
+    STORED,
     Kind,
 )
 from mooring.routing.ingress.parameters import KEYS
@@ -272,13 +272,13 @@ async def test_with_the_servers_own_defaults_there_is_nothing_to_correct() -> No
     api = MemoryApi(rng=Random(1))
     wishes = [ingress_class(parameters=FRONT), namespace(), ingress(), namespace(SYSTEM), parameters(replicas="3")]
     for each in wishes:
-        kind = next(kind for kind in KINDS if kind.kind == each["kind"])
+        kind = next(kind for kind in STORED if kind.kind == each["kind"])
         each.pop("status", None)
         await api.write("create", kind, each["metadata"].get("namespace", ""), "", each)
     for expected in (3, 0):
         held = [
             each | {"kind": kind.kind, "apiVersion": kind.api_version}
-            for kind in KINDS
+            for kind in STORED
             for each in (await api.list(kind)).items
         ]
         plan = IngressProxies().plan(("", "mooring-envoy"), MemoryWorld(held))

@@ -14,9 +14,11 @@ from mooring.control.informer import Informer
 from mooring.control.loop import Loop
 from mooring.control.queue import QueueMetrics
 from mooring.control.reconciler import Document
+from mooring.control.reconcilers.daemon_sets import DaemonSets
 from mooring.control.reconcilers.deployments import Deployments
 from mooring.control.reconcilers.garbage_collector import GarbageCollector
 from mooring.control.reconcilers.ip_addresses import IpAddresses
+from mooring.control.reconcilers.jobs import Jobs
 from mooring.control.reconcilers.kubernetes_service import KubernetesService
 from mooring.control.reconcilers.namespaces import Namespaces
 from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
@@ -27,16 +29,19 @@ from mooring.control.reconcilers.root_ca import RootCa
 from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.reconcilers.service_accounts import ServiceAccounts
 from mooring.control.reconcilers.service_cidrs import ServiceCidrs
+from mooring.control.reconcilers.stateful_sets import StatefulSets
 from mooring.control.recorder import Recorder
 from mooring.control.times import stamp
 from mooring.control.world import InformerWorld
 from mooring.edges.memory.api import MemoryApi
 from mooring.model.kinds import (
     CONFIG_MAP,
+    CONTROLLER_REVISION,
     CORE_EVENT,
+    DAEMON_SET,
     DEPLOYMENT,
     IP_ADDRESS,
-    KINDS,
+    JOB,
     NAMESPACE,
     NODE,
     POD,
@@ -44,6 +49,8 @@ from mooring.model.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
     SERVICE_CIDR,
+    STATEFUL_SET,
+    STORED,
     Kind,
 )
 from mooring.ports.api import ApiError
@@ -67,11 +74,12 @@ class Cluster:
 
     def __init__(self) -> None:
         self.api = QuotaApi(rng=Random(7))
-        self._informers = {kind: Informer(self.api, kind, rng=Random(7)) for kind in KINDS}
+        self._informers = {kind: Informer(self.api, kind, rng=Random(7)) for kind in STORED}
         self.world = InformerWorld(self._informers, Random(7))
         metrics = QueueMetrics(CollectorRegistry())
         everything = (
             Deployments(), ReplicaSets(), Namespaces(), GarbageCollector(), NodeLifecycle(), PodCidrs(), PodGc(), Scheduler(),
+            StatefulSets(), DaemonSets(), Jobs(),
             ServiceCidrs(), IpAddresses(), KubernetesService(("10.96.0.0/16",), ("172.30.0.1",)), ServiceAccounts(),
             RootCa("PEM"),
         )  # fmt: skip
@@ -225,12 +233,12 @@ async def test_a_namespace_takes_everything_with_it():
         await cluster.until(lambda: not cluster.get(NAMESPACE, "shop"), "the namespace is gone")
         left = [
             f"{kind.plural}/{each['metadata']['name']}"
-            for kind in KINDS
+            for kind in STORED
             if kind.namespaced
             for each in cluster.of(kind, "shop")
         ]
         await cluster.until(
-            lambda: not any(cluster.of(kind, "shop") for kind in KINDS if kind.namespaced), f"empty, not {left}"
+            lambda: not any(cluster.of(kind, "shop") for kind in STORED if kind.namespaced), f"empty, not {left}"
         )
         await cluster.until(lambda: address not in names(cluster.of(IP_ADDRESS)), "its address is free again")
 
@@ -247,6 +255,33 @@ async def test_a_refused_pod_is_an_event_and_a_condition_and_comes_when_the_reas
         cluster.api.full = False
         await cluster.until(lambda: cluster.done("echo:1", 1), "the rollout")
         await cluster.until(lambda: "ReplicaFailure" not in conditions(cluster), "the failure is forgotten")
+
+
+async def test_the_other_owners_of_pods_from_their_creation_to_their_end():
+    async with running() as cluster:
+        plain, each = deployment()["spec"]["template"], {"app": "each"}
+        shared = {"selector": {"matchLabels": LABELS}, "template": plain}
+        apart = {"selector": {"matchLabels": each}, "template": {**plain, "metadata": {"labels": each}}}
+        twice = {"template": {"spec": {**plain["spec"], "restartPolicy": "Never"}}, "completions": 2, "parallelism": 2}
+        owners = ((STATEFUL_SET, "db", {**shared, "replicas": 2}), (DAEMON_SET, "each", apart), (JOB, "sum", twice))
+        for kind, name, spec in owners:
+            await cluster.api.write("create", kind, "default", name, document(kind, name, spec=spec))
+
+        def status(kind, name, **wanted):
+            held = (cluster.get(kind, name) or {}).get("status") or {}
+            return wanted.items() <= held.items() and held
+
+        await cluster.until(lambda: status(STATEFUL_SET, "db", availableReplicas=2, updatedReplicas=2), "the numbered Pods")
+        await cluster.until(lambda: status(DAEMON_SET, "each", numberAvailable=2), "a Pod on each node")
+        await cluster.until(lambda: status(JOB, "sum", active=2, ready=2), "the Job's Pods")
+        for name in [name for name in names(cluster.of(POD, "default")) if name.startswith("sum-")]:
+            await cluster.api.write("patch", POD, "default", name, {"status": {"phase": "Succeeded"}}, subresource="status")
+        done = await cluster.until(lambda: status(JOB, "sum", succeeded=2), "the Job's end")
+        assert {"SuccessCriteriaMet", "Complete"} == {condition["type"] for condition in done["conditions"]}
+        for kind, name, _ in owners:
+            await cluster.api.write("delete", kind, "default", name, {"propagationPolicy": "Foreground"})
+        kinds = (STATEFUL_SET, DAEMON_SET, JOB, CONTROLLER_REVISION, POD)
+        await cluster.until(lambda: not any(cluster.of(kind, "default") for kind in kinds), "all of it collected")
 
 
 async def test_hundreds_of_pods_come_once_each():

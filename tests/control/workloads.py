@@ -6,7 +6,18 @@ from typing import Any
 from mooring.control.pod_state import active
 from mooring.control.reconciler import Document
 from mooring.control.times import stamp
-from mooring.model.kinds import DEPLOYMENT, NAMESPACE, NODE, POD, REPLICA_SET, SERVICE, Kind
+from mooring.model.kinds import (
+    DAEMON_SET,
+    DEPLOYMENT,
+    JOB,
+    NAMESPACE,
+    NODE,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    STATEFUL_SET,
+    Kind,
+)
 from mooring.testing.world import EPOCH, MemoryWorld
 
 LABELS = {"app": "web"}
@@ -38,6 +49,50 @@ def deployment(name: str = "web", replicas: int = 3, image: str = "echo:1", **sp
 def replica_set(name: str = "web", replicas: int = 3, **spec: Any) -> Document:
     body = {"replicas": replicas, "selector": {"matchLabels": dict(LABELS)}, "template": template(), **spec}
     return document(REPLICA_SET, name, spec=body)
+
+
+def stateful_set(name: str = "web", replicas: int = 3, image: str = "echo:1", **spec: Any) -> Document:
+    body = {
+        "replicas": replicas,
+        "serviceName": name,
+        "selector": {"matchLabels": dict(LABELS)},
+        "template": template(image),
+        "podManagementPolicy": "OrderedReady",
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+        "revisionHistoryLimit": 10,
+        **spec,
+    }
+    return document(STATEFUL_SET, name, spec=body)
+
+
+def daemon_set(name: str = "web", image: str = "echo:1", **spec: Any) -> Document:
+    body = {
+        "selector": {"matchLabels": dict(LABELS)},
+        "template": template(image),
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
+        "revisionHistoryLimit": 10,
+        **spec,
+    }
+    return document(DAEMON_SET, name, spec=body)
+
+
+def job(name: str = "sum", labels: dict[str, str] | None = None, **spec: Any) -> Document:
+    """With the labels, the selector and the defaults that the server would give it."""
+    own = labels or {"batch.kubernetes.io/controller-uid": f"uid-of-{name}"}
+    made = template(labels=own)
+    made["spec"]["restartPolicy"] = "Never"
+    body = {
+        "parallelism": 1,
+        "completions": 1,
+        "backoffLimit": 6,
+        "completionMode": "NonIndexed",
+        "suspend": False,
+        "podReplacementPolicy": "TerminatingOrFailed",
+        "selector": {"matchLabels": own},
+        "template": made,
+        **spec,
+    }
+    return document(JOB, name, metadata={"uid": f"uid-of-{name}"}, spec={k: v for k, v in body.items() if v is not None})
 
 
 def pod(name: str, *, node: str = "", phase: str = "Pending", ready: datetime | None = None, **rest: Any) -> Document:
@@ -105,3 +160,26 @@ def applied(reconciler: Any, world: MemoryWorld, key: tuple[str, str]) -> Any:
 def said(reports: Any) -> list[str]:
     """'Type Reason message' of each report."""
     return [f"{report.type} {report.reason} {report.message}" for report in reports]
+
+
+def as_kubelet(world: MemoryWorld, ready: bool = True, node: str = "n") -> None:
+    """Places what waits on one node, runs what is placed, and ends what is being deleted."""
+    for each in list(world.list(POD)):
+        metadata = each["metadata"]
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
+            world.remove(POD, metadata["namespace"], metadata["name"])
+        elif active(each):
+            placed = {**each, "spec": {**each["spec"], "nodeName": each["spec"].get("nodeName") or node}}
+            condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": stamp(world.now)}
+            held = (each.get("status") or {}).get("conditions") or []
+            if not any(one["type"] == "Ready" and one["status"] == condition["status"] for one in held):
+                world.add({**placed, "status": {"phase": "Running", "conditions": [condition]}})
+
+
+def ended(world: MemoryWorld, name: str, phase: str, code: int = 0, container: str = "main") -> Document:
+    """The Pod's only container has ended, now."""
+    held = world.get(POD, "default", name)
+    assert held is not None
+    terminated = {"exitCode": code, "finishedAt": stamp(world.now)}
+    status = {"phase": phase, "containerStatuses": [{"name": container, "state": {"terminated": terminated}}]}
+    return world.add({**held, "spec": {**held["spec"], "nodeName": held["spec"].get("nodeName") or "n"}, "status": status})

@@ -30,16 +30,19 @@ SILENCE = 0.6
 API = {
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",
     "Endpoints": "/api/v1/namespaces/{}/endpoints",
+    "DaemonSet": "/apis/apps/v1/namespaces/{}/daemonsets",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
     "Event": "/api/v1/namespaces/{}/events",
     "IPAddress": "/apis/networking.k8s.io/v1/ipaddresses",
     "Ingress": "/apis/networking.k8s.io/v1/namespaces/{}/ingresses",
     "IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "Node": "/api/v1/nodes",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Secret": "/api/v1/namespaces/{}/secrets",
     "Service": "/api/v1/namespaces/{}/services",
+    "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
     "ServiceCIDR": "/apis/networking.k8s.io/v1/servicecidrs",
 }
 """Where the objects of the scene's namespace are, and those of no namespace."""

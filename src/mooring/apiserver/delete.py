@@ -22,7 +22,7 @@ from mooring.apiserver.strategy import Document, FieldError
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, JOB, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
 from mooring.store.records import Compare, Delete, Put, Record, Txn
 
-_RETURNED = frozenset({POD, SERVICE, SERVICE_ACCOUNT})
+RETURNED = frozenset({POD, SERVICE, SERVICE_ACCOUNT})
 """Kinds whose deletion answers with the object (upstream's ReturnDeletedObject); others answer with a Status."""
 _ORPHANING = frozenset({JOB})
 """Kinds whose dependents stay unless the request says otherwise, as it was in the first versions of their API."""
@@ -216,7 +216,7 @@ def _removed(call: Call, record: Record, going: Going, wish: Options) -> Outcome
     value = call.resource.store(going.document)
 
     def answer(revision: int) -> Response:
-        if call.kind in _RETURNED:
+        if call.kind in RETURNED:
             return render.one(call, value, revision)
         details = errors.details_of(call.kind, call.name, going.document["metadata"].get("uid", ""))
         return render.plain(call.request, errors.success(details))

@@ -26,13 +26,14 @@ MAX_DEPTH = 64
 # fmt: off
 POINTERS = frozenset((
     "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation", "appProtocol",
-    "automountServiceAccountToken", "blockOwnerDeletion", "collisionCount", "controller", "defaultMode",
-    "deletionGracePeriodSeconds", "enableServiceLinks", "expirationSeconds", "fsGroup", "gracePeriodSeconds",
-    "hostUsers", "immutable", "ingressClassName", "leaseDurationSeconds", "leaseTransitions", "mode", "optional",
-    "orphanDependents", "priority", "privileged", "procMount", "progressDeadlineSeconds", "readOnlyRootFilesystem",
-    "ready", "replicas", "revisionHistoryLimit", "runAsGroup", "runAsNonRoot", "runAsUser", "serving",
-    "setHostnameAsFQDN", "shareProcessNamespace", "started", "terminating", "terminationGracePeriodSeconds",
-    "tolerationSeconds",
+    "automountServiceAccountToken", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "collisionCount",
+    "completions", "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "expirationSeconds",
+    "fsGroup", "gracePeriodSeconds", "hostUsers", "immutable", "ingressClassName", "leaseDurationSeconds",
+    "leaseTransitions", "manualSelector", "maxFailedIndexes", "maxSurge", "maxUnavailable", "minAvailable", "mode",
+    "optional", "orphanDependents", "parallelism", "partition", "priority", "privileged", "procMount",
+    "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas", "revisionHistoryLimit", "runAsGroup",
+    "runAsNonRoot", "runAsUser", "serving", "setHostnameAsFQDN", "shareProcessNamespace", "started", "storageClassName",
+    "succeededCount", "suspend", "terminating", "terminationGracePeriodSeconds", "tolerationSeconds", "ttlSecondsAfterFinished",
 ))
 # fmt: on
 """Fields that are pointers in Go, for which false, 0 or '' was really said."""
@@ -118,10 +119,18 @@ def _value(field: Field, value: int | bytes, depth: int) -> Any:
             return _text(dict(_fields(_bytes(value))).get(1, b""))
         case "int-or-string":
             parts = dict(_fields(_bytes(value)))
-            return _text(parts.get(3, b"")) if parts.get(1) else (_signed(parts.get(2, 0)) or None)
+            return _text(parts.get(3, b"")) if parts.get(1) else _signed(parts.get(2, 0))
         case "any":
-            return None
+            return _raw(_bytes(dict(_fields(_bytes(value))).get(1, b"")))
     return _message(field.base, field.base, _bytes(value), depth + 1)
+
+
+def _raw(data: bytes) -> Any:
+    """RawExtension and FieldsV1: JSON in a field of its own."""
+    try:
+        return msgspec.json.decode(data) if data else None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise WireError(f"raw JSON: {error}") from None
 
 
 def _time(data: bytes, *, micro: bool) -> str | None:

@@ -12,7 +12,16 @@ from typing import Generic, TypeVar
 from mooring.control.ingress_class import class_of
 from mooring.control.reconciler import Document, Key
 from mooring.model.discovery import SERVICE_NAME_LABEL
-from mooring.model.kinds import ENDPOINT_SLICE, INGRESS, POD, REPLICA_SET, SERVICE, Kind
+from mooring.model.kinds import (
+    CONTROLLER_REVISION,
+    ENDPOINT_SLICE,
+    INGRESS,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    Kind,
+)
 
 T = TypeVar("T")
 Step = tuple[T | None, T | None]
@@ -78,6 +87,18 @@ def ingress_class(ingress: Document) -> Iterable[str]:
     return (class_of(ingress),)
 
 
+def claim(pod: Document) -> Iterable[str]:
+    """'namespace/name' of each PersistentVolumeClaim that the Pod mounts."""
+    volumes = (pod.get("spec") or {}).get("volumes") or ()
+    names = [each["persistentVolumeClaim"].get("claimName", "") for each in volumes if each.get("persistentVolumeClaim")]
+    return dict.fromkeys(f"{pod['metadata'].get('namespace', '')}/{name}" for name in names)
+
+
+def volume(claim: Document) -> Iterable[str]:
+    """The name of the PersistentVolume that a claim asks for or has, '' while it has none."""
+    return ((claim.get("spec") or {}).get("volumeName") or "",)
+
+
 INDEXES: Mapping[str, Callable[[Document], Iterable[str]]] = {
     "owner": owner,
     "co_owner": co_owner,
@@ -87,15 +108,19 @@ INDEXES: Mapping[str, Callable[[Document], Iterable[str]]] = {
     "selector": selector,
     "address": address,
     "ingress_class": ingress_class,
+    "claim": claim,
+    "volume": volume,
 }
 """Every index there is, by the name that World.indexed takes."""
 
 BY_KIND: Mapping[Kind, tuple[str, ...]] = {
-    POD: ("owner", "co_owner", "node", "label"),
+    POD: ("owner", "co_owner", "node", "label", "claim"),
     SERVICE: ("owner", "co_owner", "selector", "address"),
     ENDPOINT_SLICE: ("owner", "co_owner", "service"),
     REPLICA_SET: ("owner", "co_owner", "label"),
+    CONTROLLER_REVISION: ("owner", "co_owner", "label"),
     INGRESS: ("owner", "co_owner", "ingress_class"),
+    PERSISTENT_VOLUME_CLAIM: ("owner", "co_owner", "volume"),
 }
 """Which indexes a kind has; any other kind has the two of owners alone."""
 

@@ -67,6 +67,7 @@ class Kubelet:
             resolv_conf=options.resolv_conf,
             hosts=options.hosts,
             allocatable=self.reporter.allocatable,
+            labels=self.reporter.labels,
         )
 
     async def run(self) -> None:

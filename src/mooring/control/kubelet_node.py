@@ -43,6 +43,10 @@ class NodeReporter:
     def allocatable(self) -> dict[str, str]:
         return (self.document.get("status") or {}).get("allocatable") or {}
 
+    @property
+    def labels(self) -> dict[str, str]:
+        return (self.document.get("metadata") or {}).get("labels") or {}
+
     def _seen(self, _uid: str, document: Document | None) -> None:
         if document is None:
             self._registered.clear()

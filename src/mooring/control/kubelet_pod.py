@@ -18,6 +18,7 @@ from mooring.control.kubelet_lifecycle import Lifecycle
 from mooring.control.kubelet_objects import Objects
 from mooring.control.kubelet_probes import ContainerProbes
 from mooring.control.kubelet_status import StatusWriter
+from mooring.control.kubelet_volumes import Host, volumes_of
 from mooring.control.kubelet_wishes import NodeView, container_wish, sandbox_wish
 from mooring.model.kinds import POD
 from mooring.model.pod import Container, Pod
@@ -243,7 +244,8 @@ class PodWorker:
             if each.node:
                 self.events.about_node("Warning", each.reason, each.node)
         try:
-            self.seen = await self.machine.runtime.sandbox(sandbox_wish(self.pod, node, asked))
+            claimed = await volumes_of(self.api, self.pod, Host(node.name, node.labels))
+            self.seen = await self.machine.runtime.sandbox(sandbox_wish(self.pod, node, asked, claimed))
             self._sandbox_trouble = None
             self.files.stale = True
         except (RuntimeFailure, Missing) as error:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from mooring.model.meta import Document
 from mooring.model.pod import Container, Pod
 from mooring.pods import names, volumes
 from mooring.pods.environment import environment, expand
@@ -37,14 +38,18 @@ class NodeView(Struct, frozen=True):
     resolv_conf: Callable[[], str] = no_dns
     hosts: Callable[[], str] = no_hosts
     allocatable: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
 
     @property
     def dns(self) -> NodeDns:
         return NodeDns(self.cluster_dns, self.cluster_domain, self.resolv_conf(), self.addresses)
 
 
-def sandbox_wish(pod: Pod, node: NodeView, resolver: Resolver) -> SandboxWish:
-    """Raises Missing for a volume of a kind that is not served, RuntimeFailure for a hostname that is too long."""
+def sandbox_wish(pod: Pod, node: NodeView, resolver: Resolver, claimed: Mapping[str, Document] = {}) -> SandboxWish:
+    """`claimed`: the PersistentVolumes behind the pod's volumes, by the volumes' names.
+
+    Raises Missing for a volume of a kind that is not served, RuntimeFailure for a hostname that is too long.
+    """
     try:
         hostname = names.hostname(pod, node.cluster_domain, node.name)
     except names.TooLong as error:
@@ -60,7 +65,7 @@ def sandbox_wish(pod: Pod, node: NodeView, resolver: Resolver) -> SandboxWish:
         hosts=lambda ips: names.hosts(pod, ips, node.cluster_domain, node.hosts()),
         pod_cidrs=node.pod_cidrs,
         host_ips=node.addresses,
-        volumes=tuple(volumes.backing(pod, volume) for volume in pod.spec.volumes or ()),
+        volumes=tuple(volumes.backing(pod, volume, claimed) for volume in pod.spec.volumes or ()),
         limits=_sum_of_limits(pod),
     )
 
@@ -68,7 +73,7 @@ def sandbox_wish(pod: Pod, node: NodeView, resolver: Resolver) -> SandboxWish:
 def container_wish(pod: Pod, container: Container, attempt: int, facts: Facts) -> ContainerWish:
     """Raises Missing (an object, a key), Refused (a security context)."""
     env = environment(pod, container, facts)
-    known = {volume["name"] for volume in pod.spec.volumes or ()}
+    known = {volume["name"]: volume for volume in pod.spec.volumes or ()}
     mounts = []
     for mount in container.volume_mounts or ():
         if mount.name not in known:
@@ -76,7 +81,7 @@ def container_wish(pod: Pod, container: Container, attempt: int, facts: Facts) -
         sub_path = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
         if sub_path.startswith("/") or ".." in sub_path.split("/"):
             raise Missing(f'volumeMounts: subPath "{sub_path}" must be relative and must not contain ".."')
-        mounts.append(Mount(mount.name, mount.mount_path, sub_path, mount.read_only))
+        mounts.append(Mount(mount.name, mount.mount_path, sub_path, mount.read_only or _read_only(known[mount.name])))
     return ContainerWish(
         name=container.name,
         attempt=attempt,
@@ -90,7 +95,14 @@ def container_wish(pod: Pod, container: Container, attempt: int, facts: Facts) -
         termination_message_path=container.termination_message_path,
         fall_back_to_logs=container.termination_message_policy == "FallbackToLogsOnError",
         limits=_limits(container),
+        stdin=container.stdin,
+        stdin_once=container.stdin_once,
+        tty=container.tty,
     )
+
+
+def _read_only(volume: Document) -> bool:
+    return bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
 
 
 def _limits(container: Container) -> dict[str, int]:

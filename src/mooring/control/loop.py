@@ -50,10 +50,16 @@ class Loop:
         self.queue: Queue[Key] = Queue(reconciler.name, metrics)
         self._reconciler, self._world, self._api, self._recorder = reconciler, world, api, recorder
         self._workers = 1 if reconciler.serial else workers
+        self.customs: bool = getattr(reconciler, "customs", False)
+        """Whether it follows kinds that definitions add."""
         self._observer: Observer | None = getattr(reconciler, "observer", None)
         self._log = log.bind(controller=reconciler.name)
         for kind in reconciler.watches:
-            world.informers[kind].subscribe(partial(self._changed, kind))
+            self.follow(kind)
+
+    def follow(self, kind: Kind) -> None:
+        """Hears of a kind's changes from now on, and of all objects that there are."""
+        self._world.informers[kind].subscribe(partial(self._changed, kind))
 
     async def run(self) -> None:
         """Works until cancelled, beginning when every informer has its first list."""

@@ -25,6 +25,12 @@ def active(pod: Document) -> bool:
     return not terminal(pod) and not terminating(pod)
 
 
+def goes_at_once(pod: Document) -> bool:
+    """Whether a deletion leaves nothing to wait for: not placed, ended, or without grace; and nobody holds it."""
+    grace = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")
+    return (not node_of(pod) or terminal(pod) or grace == 0) and not pod["metadata"].get("finalizers")
+
+
 def node_of(pod: Document) -> str:
     """spec.nodeName, '' while it has none."""
     return str((pod.get("spec") or {}).get("nodeName") or "")

@@ -75,6 +75,14 @@ class World(Protocol):
     @property
     def rng(self) -> Random: ...
 
+    @property
+    def customs(self) -> tuple[Kind, ...]:
+        """The kinds that definitions have added, as far as their objects have been listed; in no version but one."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them have been."""
+
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None: ...
 
     def list(self, kind: Kind, namespace: str = "") -> Iterable[Document]:
@@ -83,11 +91,13 @@ class World(Protocol):
     def indexed(self, kind: Kind, index: str, value: str) -> Iterable[Document]:
         """Objects by a named index of the informer: 'owner' (controller ownerReference's uid), 'co_owner' (the other owners'
         uids), 'node' (a Pod's spec.nodeName, '' while it has none), 'service' (a slice's kubernetes.io/service-name as
-        'namespace/name'), 'ingress_class' (of an Ingress, '' for none); all of them in control/cache.py."""
+        'namespace/name'), 'ingress_class' (of an Ingress, '' for none), 'claim' (of a Pod, 'namespace/name' of each
+        PersistentVolumeClaim that it mounts), 'volume' (of a claim, '' while it has none); all of them in control/cache.py."""
 
 
 class Reconciler(Protocol):
-    """Three things more may be offered: `initial: tuple[Key, ...]`, keys to plan at the start though no object exists yet;
+    """Four things more may be offered: `customs = True`, to hear of all kinds that definitions add, and to read them;
+    `initial: tuple[Key, ...]`, keys to plan at the start though no object exists yet;
     `refused(key, write, error, world) -> Plan`, what to say (writes, reports) when the server refused one of its writes with
     an ApiError other than Conflict and NotFound, the key being planned again later in any case; and `observer`, a
     loop.Observer that hears of every plan carried out."""

@@ -34,6 +34,14 @@ def satisfies(expressions: Iterable[Document], values: Labels) -> bool:
     return all(_OPERATORS[each["operator"]](values.get(each["key"]), each.get("values") or ()) for each in expressions)
 
 
+def matches_term(node: Document, term: Document) -> bool:
+    """A NodeSelectorTerm: all expressions over labels and all over fields (metadata.name); an empty one matches nothing."""
+    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
+    if not expressions and not fields:
+        return False
+    return satisfies(expressions, labels_of(node)) and satisfies(fields, {"metadata.name": node["metadata"]["name"]})
+
+
 def _compared(greater: bool) -> Callable[[str | None, Any], bool]:
     def holds(value: str | None, wanted: Any) -> bool:
         try:

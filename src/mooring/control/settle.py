@@ -154,7 +154,7 @@ class _Run:
         changes, self.world.changes = self.world.changes, []
         for change in changes:
             for name, each in self.reconcilers.items():
-                if change.kind in each.watches:
+                if change.kind in each.watches or (change.kind in self.world.customs and getattr(each, "customs", False)):
                     self._add(name, each.keys(change, self.world))
 
     def _add(self, name: str, keys: Iterable[Key]) -> None:

@@ -13,12 +13,29 @@ class InformerWorld:
     """The World over informers of whole documents. Raises KeyError for a kind that nobody declared to watch."""
 
     def __init__(self, informers: Mapping[Kind, Informer[Document]], rng: Random | None = None) -> None:
-        self.informers = informers
+        self.informers = dict(informers)
+        self._added: dict[Kind, Informer[Document]] = {}
         self.rng = rng or Random()
 
     @property
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def add(self, kind: Kind, informer: Informer[Document]) -> None:
+        """A kind that a definition has added."""
+        self.informers[kind] = self._added[kind] = informer
+
+    def forget(self, kind: Kind) -> None:
+        self.informers.pop(kind, None)
+        self._added.pop(kind, None)
+
+    @property
+    def customs(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind, informer in self._added.items() if informer.synced.is_set())
+
+    @property
+    def complete(self) -> bool:
+        return all(informer.synced.is_set() for informer in self._added.values())
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
         return self.informers[kind].cache.get(namespace, name)
@@ -31,7 +48,7 @@ class InformerWorld:
 
     async def wait_synced(self) -> None:
         """Returns once every informer has its first list."""
-        for informer in self.informers.values():
+        for informer in list(self.informers.values()):
             await informer.synced.wait()
 
     async def wait_for(self, write: Apply, answer: Document) -> None:

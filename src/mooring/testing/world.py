@@ -30,12 +30,20 @@ ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 class MemoryWorld:
     """Whole documents by kind, as informers that miss nothing would have them. `now` may be moved by the test."""
 
-    def __init__(self, documents: Iterable[Document] = (), now: datetime = EPOCH, rng: Random | None = None) -> None:
-        self.now, self.rng = now, rng or Random(0)
+    def __init__(
+        self,
+        documents: Iterable[Document] = (),
+        now: datetime = EPOCH,
+        rng: Random | None = None,
+        customs: tuple[Kind, ...] = (),
+    ) -> None:
+        """`customs` are kinds as definitions add them."""
+        self.now, self.rng, self.customs, self.complete = now, rng or Random(0), customs, True
         self.revision = 0
         self.changes: list[Change] = []
         """What happened since `settle` (or the test) last took it."""
-        self._caches = {kind: Cache[Document](kind, lambda document: document) for kind in STORED}
+        self._caches = {kind: Cache[Document](kind, lambda document: document) for kind in (*STORED, *customs)}
+        self._kinds = BY_KIND | {(kind.api_version, kind.kind): kind for kind in customs}
         for document in documents:
             self.add(document)
 
@@ -54,7 +62,7 @@ class MemoryWorld:
 
     def add(self, document: Document) -> Document:
         """Stores a document as given (status and uid too), creating or replacing it; returns what is now stored."""
-        kind = BY_KIND[(document["apiVersion"], document["kind"])]
+        kind = self._kinds[(document["apiVersion"], document["kind"])]
         return self._store(kind, self._completed(kind, copy.deepcopy(document)))
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
@@ -107,7 +115,9 @@ class MemoryWorld:
             return held
         if document.get("spec") != held.get("spec"):
             document["metadata"]["generation"] = held["metadata"].get("generation", 0) + 1
-        if document["metadata"].get("deletionTimestamp") and not finalizers(kind, document):
+        metadata = document["metadata"]
+        ending = metadata.get("deletionTimestamp") and not metadata.get("deletionGracePeriodSeconds")
+        if ending and not finalizers(kind, document):
             return self._drop(kind, document)
         return self._store(kind, document)
 
@@ -182,7 +192,7 @@ def settle(reconciler: Reconciler | Sequence[Reconciler], world: MemoryWorld) ->
     Conflict and NotFound have the key planned again, as the real loop does. `again_after` is returned, not waited for.
     Raises settling.Restless when a key is planned without end, ApiError for any refusal that the plan does not ignore.
     """
-    world.changes = [Change(kind, None, document) for kind in STORED for document in world.list(kind)]
+    world.changes = [Change(kind, None, each) for kind in (*STORED, *world.customs) for each in world.list(kind)]
     found = settling.settle(reconciler if isinstance(reconciler, Sequence) else (reconciler,), world)
     if found.refusals:
         raise found.refusals[0].error

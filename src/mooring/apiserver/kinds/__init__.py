@@ -1,8 +1,9 @@
 """Every kind's own answers, one file per kind or family; all else about the API is written once, above."""
 
-from mooring.apiserver.kinds import rbac
+from mooring.apiserver.kinds import admission, rbac
 from mooring.apiserver.kinds.config import ConfigMap, Secret
 from mooring.apiserver.kinds.controller_revision import ControllerRevision
+from mooring.apiserver.kinds.custom_resource_definition import CustomResourceDefinition
 from mooring.apiserver.kinds.daemon_set import DaemonSet
 from mooring.apiserver.kinds.disruption_budget import PodDisruptionBudget
 from mooring.apiserver.kinds.endpoint_slice import EndpointSlice
@@ -26,10 +27,10 @@ from mooring.model.kinds import KINDS, Kind
 
 _ALL: tuple[Strategy, ...] = (
     Namespace(), Node(), Pod(), Service(), Endpoints(), ConfigMap(), Secret(), ServiceAccount(), CoreEvent(), Event(),
-    EndpointSlice(), Deployment(), ReplicaSet(), Lease(), ServiceCIDR(), IPAddress(), Ingress(), IngressClass(),
+    EndpointSlice(), Deployment(), ReplicaSet(), Lease(), ServiceCIDR(), IPAddress(), CustomResourceDefinition(), Ingress(), IngressClass(),
     PersistentVolume(), PersistentVolumeClaim(), StorageClass(), PodDisruptionBudget(),
     StatefulSet(), DaemonSet(), ControllerRevision(), Job(),
-    *rbac.STRATEGIES,
+    *rbac.STRATEGIES, *admission.STRATEGIES,
 )  # fmt: skip
 
 STRATEGIES: dict[Kind, Strategy] = {kind: Ordinary(kind) for kind in KINDS} | {strategy.kind: strategy for strategy in _ALL}

@@ -1,8 +1,10 @@
 """Is an object's metadata sound? The rules every kind shares: apimachinery/pkg/api/validation ValidateObjectMeta."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
+from mooring.apiserver.apply.managers import entry_faults
 from mooring.apiserver.kinds import formats
 from mooring.apiserver.kinds.problems import IMMUTABLE, each, forbidden, invalid, required
 from mooring.apiserver.strategy import Document, FieldError
@@ -24,9 +26,16 @@ def path_segment(name: str) -> list[str]:
 def check_labels(labels: Mapping[str, str], field: str) -> list[FieldError]:
     found: list[FieldError] = []
     for key, value in labels.items():
-        found += each(field, key, formats.qualified_name(key))
-        found += each(field, value, formats.label_value(value))
+        if not _sound(key, value):
+            found += each(field, key, formats.qualified_name(key))
+            found += each(field, value, formats.label_value(value))
     return found
+
+
+@lru_cache(8192)
+def _sound(key: str, value: str) -> bool:
+    """Most labels are like others: looked at once."""
+    return not formats.qualified_name(key) and not formats.label_value(value)
 
 
 def check_annotations(annotations: Mapping[str, str], field: str = ANNOTATIONS) -> list[FieldError]:
@@ -62,19 +71,24 @@ def _check_owners(owners: list[dict[str, Any]]) -> list[FieldError]:
     return found
 
 
-def _check_finalizers(finalizers: list[str]) -> list[FieldError]:
+def _check_finalizers(finalizers: list[str], any_name: bool) -> list[FieldError]:
     field, found = "metadata.finalizers", []
     for finalizer in finalizers:
         found += each(field, finalizer, formats.qualified_name(finalizer))
-        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+        if not any_name and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             found.append(invalid(field, finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         found.append(invalid(field, finalizers, "finalizer orphan and foregroundDeletion cannot be both set"))
     return found
 
 
-def check_metadata(document: Document, old: Document | None, namespaced: bool, name_rule: Rule) -> list[FieldError]:
-    """Name, namespace, labels, annotations, owners and finalizers; on an update, what may not change."""
+def check_metadata(
+    document: Document, old: Document | None, namespaced: bool, name_rule: Rule, *, any_finalizers: bool = False
+) -> list[FieldError]:
+    """Name, namespace, labels, annotations, owners and finalizers; on an update, what may not change.
+
+    `any_finalizers`: they need not be of somebody's domain, as upstream lets definitions and custom resources have them.
+    """
     metadata = document["metadata"]
     found: list[FieldError] = []
     if old is None:
@@ -98,7 +112,9 @@ def check_metadata(document: Document, old: Document | None, namespaced: bool, n
     if owners := metadata.get("ownerReferences"):
         found += _check_owners(owners)
     if finalizers := metadata.get("finalizers"):
-        found += _check_finalizers(finalizers)
+        found += _check_finalizers(finalizers, any_finalizers)
+    if managed := metadata.get("managedFields"):
+        found += entry_faults(managed, "metadata.managedFields")
     if old is not None:
         found += _check_changes(metadata, old["metadata"])
     return found

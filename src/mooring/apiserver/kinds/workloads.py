@@ -1,4 +1,7 @@
-"""apps/v1 Deployment and ReplicaSet: defaults, the selector that must fit its template and never changes, rows in a table."""
+"""apps/v1 Deployment and ReplicaSet: defaults, the selector that must fit its template and never changes, rows in a table.
+
+What the other workloads share with them: their Pod template, selector, and shares of a number of Pods.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +21,7 @@ from mooring.model.kinds import DEPLOYMENT, REPLICA_SET
 STRATEGIES = ("Recreate", "RollingUpdate")
 PERCENT = re.compile(r"\d+%")
 NOT_NEGATIVE = "must be greater than or equal to 0"
-_WIDE = (Column("Containers", priority=1), Column("Images", priority=1), Column("Selector", priority=1))
+WIDE = (Column("Containers", priority=1), Column("Images", priority=1), Column("Selector", priority=1))
 
 
 class _Workload(Plain):
@@ -28,9 +31,7 @@ class _Workload(Plain):
     def default(self, document: Document) -> None:
         spec = document.setdefault("spec", {})
         spec.setdefault("replicas", 1)
-        template = spec.setdefault("template", {})
-        template.setdefault("metadata", {})
-        default_pod_spec(template.setdefault("spec", {}))
+        default_template(spec)
 
     def prepare_create(self, document: Document, env: Env) -> None:
         document["status"] = {}
@@ -44,26 +45,43 @@ class _Workload(Plain):
             for name in ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
             if spec.get(name, 0) < 0
         ]
-        found += _check_selector(spec)
-        template = spec["template"]
-        found += check_annotations(template["metadata"].get("annotations") or {}, "spec.template.metadata.annotations")
-        found += check_pod_spec(template["spec"], "spec.template.spec", ("Always",))
-        if template["spec"].get("activeDeadlineSeconds") is not None:
-            words = f"activeDeadlineSeconds in {self.kind.kind} is not Supported"
-            found.append(forbidden("spec.template.spec.activeDeadlineSeconds", words))
+        found += check_selector(spec, "deployment")
+        found += check_template(spec, ("Always",))
+        found += check_no_deadline(spec, self.kind.kind)
         if old is not None and spec.get("selector") != (old.get("spec") or {}).get("selector"):
             found.append(invalid("spec.selector", spec.get("selector"), IMMUTABLE))
         return found
 
 
-def _check_selector(spec: Document) -> list[FieldError]:
+def default_template(spec: Document) -> None:
+    template = spec.setdefault("template", {})
+    template.setdefault("metadata", {})
+    default_pod_spec(template.setdefault("spec", {}))
+
+
+def check_template(spec: Document, restart_policies: Sequence[str]) -> list[FieldError]:
+    """All of a Pod template but its labels."""
+    template = spec["template"]
+    found = check_annotations(template["metadata"].get("annotations") or {}, "spec.template.metadata.annotations")
+    return found + check_pod_spec(template["spec"], "spec.template.spec", restart_policies)
+
+
+def check_no_deadline(spec: Document, kind: str) -> list[FieldError]:
+    """Pods that are to run for ever have none."""
+    if spec["template"]["spec"].get("activeDeadlineSeconds") is None:
+        return []
+    return [forbidden("spec.template.spec.activeDeadlineSeconds", f"activeDeadlineSeconds in {kind} is not Supported")]
+
+
+def check_selector(spec: Document, workload: str) -> list[FieldError]:
+    """The selector, and the template's labels that it must fit."""
     selector, labels = spec.get("selector"), spec["template"]["metadata"].get("labels") or {}
     found = check_labels(labels, "spec.template.metadata.labels")
     if selector is None:
         return [*found, required("spec.selector")]
     broken = check_label_selector(selector, "spec.selector")
     if not broken and not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        broken.append(invalid("spec.selector", selector, "empty selector is invalid for deployment"))
+        broken.append(invalid("spec.selector", selector, f"empty selector is invalid for {workload}"))
     if not broken and not matches(selector, labels):
         broken.append(invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
     return found + broken
@@ -100,7 +118,7 @@ def _check_status(document: Document) -> list[FieldError]:
 
 class Deployment(_Workload):
     kind = DEPLOYMENT
-    columns: tuple[Column, ...] = (NAME, Column("Ready"), Column("Up-to-date"), Column("Available"), AGE, *_WIDE)
+    columns: tuple[Column, ...] = (NAME, Column("Ready"), Column("Up-to-date"), Column("Available"), AGE, *WIDE)
 
     def default(self, document: Document) -> None:
         super().default(document)
@@ -134,7 +152,7 @@ class Deployment(_Workload):
             status.get("updatedReplicas", 0),
             status.get("availableReplicas", 0),
             printing.age(document, env),
-            *_wide_cells(spec),
+            *wide_cells(spec),
         ]
 
 
@@ -148,14 +166,14 @@ def _check_strategy(strategy: Document) -> list[FieldError]:
     rolling = strategy["rollingUpdate"]
     found: list[FieldError] = []
     for name in ("maxUnavailable", "maxSurge"):
-        found += _check_share(rolling[name], f"{field}.rollingUpdate.{name}", at_most_all=name == "maxUnavailable")
+        found += check_share(rolling[name], f"{field}.rollingUpdate.{name}", at_most_all=name == "maxUnavailable")
     if not found and str(rolling["maxUnavailable"]) in ("0", "0%") and str(rolling["maxSurge"]) in ("0", "0%"):
         words = "may not be 0 when `maxSurge` is 0"
         found.append(invalid(f"{field}.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], words))
     return found
 
 
-def _check_share(value: int | str, field: str, at_most_all: bool) -> list[FieldError]:
+def check_share(value: int | str, field: str, at_most_all: bool) -> list[FieldError]:
     if isinstance(value, int):
         return [invalid(field, value, NOT_NEGATIVE)] if value < 0 else []
     if not PERCENT.fullmatch(value):
@@ -174,7 +192,7 @@ class ReplicaSet(_Workload):
         Column("Current", "integer"),
         Column("Ready", "integer"),
         AGE,
-        *_WIDE,
+        *WIDE,
     )
 
     def prepare_create(self, document: Document, env: Env) -> None:
@@ -191,11 +209,11 @@ class ReplicaSet(_Workload):
             status.get("replicas", 0),
             status.get("readyReplicas", 0),
             printing.age(document, env),
-            *_wide_cells(spec),
+            *wide_cells(spec),
         ]
 
 
-def _wide_cells(spec: Document) -> list[str]:
+def wide_cells(spec: Document) -> list[str]:
     containers = ((spec.get("template") or {}).get("spec") or {}).get("containers") or ()
     return [
         ",".join(container.get("name", "") for container in containers),

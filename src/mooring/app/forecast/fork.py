@@ -70,6 +70,16 @@ class Fork:
 
     # What reconcilers read and do.
 
+    @property
+    def customs(self) -> tuple[Kind, ...]:
+        """None: definitions are not read."""
+        return ()
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is still to be listed."""
+        return True
+
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
         return self._caches[kind].get(namespace, name)
 

@@ -14,16 +14,23 @@ from mooring.control.reconciler import Document
 from mooring.control.times import stamp
 from mooring.model.kinds import (
     BY_KIND,
+    CONTROLLER_REVISION,
+    DAEMON_SET,
     DEPLOYMENT,
     ENDPOINT_SLICE,
     ENDPOINTS,
     IP_ADDRESS,
+    JOB,
     NAMESPACE,
     NODE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
     POD,
     REPLICA_SET,
     SERVICE,
     SERVICE_CIDR,
+    STATEFUL_SET,
+    STORAGE_CLASS,
     STORED,
     Kind,
 )
@@ -31,6 +38,7 @@ from mooring.ports.api import Api, ApiError
 
 READ = (
     NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, ENDPOINT_SLICE, DEPLOYMENT, REPLICA_SET, SERVICE_CIDR, IP_ADDRESS,
+    STATEFUL_SET, DAEMON_SET, JOB, CONTROLLER_REVISION, PERSISTENT_VOLUME_CLAIM, PERSISTENT_VOLUME, STORAGE_CLASS,
 )  # fmt: skip
 NEWER = frozenset({SERVICE_CIDR, IP_ADDRESS})
 """Servers before 1.33 may not have these."""

@@ -14,20 +14,25 @@ from mooring.alloc.pool import Pool
 from mooring.app.forecast.fork import Client, Fork, Objects
 from mooring.app.forecast.kubelet import AssumedKubelet, is_starting
 from mooring.app.forecast.provider import AssumedProvider
+from mooring.app.forecast.provisioner import AssumedProvisioner
 from mooring.app.forecast.read import copied, settings_of
 from mooring.control.pod_state import node_of
 from mooring.control.reconciler import Document, Reconciler, Report
+from mooring.control.reconcilers.daemon_sets import DaemonSets
 from mooring.control.reconcilers.deployments import Deployments
 from mooring.control.reconcilers.endpoint_slice_mirror import EndpointSliceMirror
 from mooring.control.reconcilers.endpoint_slices import EndpointSlices
 from mooring.control.reconcilers.endpoints import Endpoints
 from mooring.control.reconcilers.garbage_collector import GarbageCollector
+from mooring.control.reconcilers.jobs import Jobs
 from mooring.control.reconcilers.load_balancers import LoadBalancers
 from mooring.control.reconcilers.namespaces import Namespaces
 from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
+from mooring.control.reconcilers.persistent_volumes import PersistentVolumes
 from mooring.control.reconcilers.pod_gc import PodGc
 from mooring.control.reconcilers.replica_sets import ReplicaSets
 from mooring.control.reconcilers.scheduler import Scheduler
+from mooring.control.reconcilers.stateful_sets import StatefulSets
 from mooring.control.settle import Refusal, Restless, Settled, settle
 from mooring.model.kinds import POD
 
@@ -92,6 +97,11 @@ def _reconcilers(kubelet: AssumedKubelet, pool: Pool | None) -> tuple[Reconciler
         NodeLifecycle(),
         Deployments(),
         ReplicaSets(),
+        StatefulSets(),
+        DaemonSets(),
+        Jobs(),
+        PersistentVolumes(),
+        AssumedProvisioner(),
         Scheduler(),
         kubelet,
         PodGc(threshold=0),  # how many ended Pods are kept matters to nobody here, and counting them takes time

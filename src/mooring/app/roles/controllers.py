@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -13,13 +13,18 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from mooring.alloc.pool import Pool
+from mooring.control.custom_kinds import CustomKinds
 from mooring.control.endpoint_slice_metrics import EndpointSliceMetrics
 from mooring.control.informer import Informer
 from mooring.control.ingress_pods import IMAGE
 from mooring.control.loop import Loop
 from mooring.control.queue import QueueMetrics
 from mooring.control.reconciler import Document, Reconciler
+from mooring.control.reconcilers.cluster_role_aggregation import ClusterRoleAggregation
+from mooring.control.reconcilers.custom_resource_definitions import CustomResourceDefinitions
+from mooring.control.reconcilers.daemon_sets import DaemonSets
 from mooring.control.reconcilers.deployments import Deployments
+from mooring.control.reconcilers.disruption_budgets import DisruptionBudgets
 from mooring.control.reconcilers.endpoint_slice_mirror import EndpointSliceMirror
 from mooring.control.reconcilers.endpoint_slices import EndpointSlices
 from mooring.control.reconcilers.endpoints import Endpoints
@@ -28,10 +33,12 @@ from mooring.control.reconcilers.ingress_classes import IngressClasses
 from mooring.control.reconcilers.ingress_proxies import IngressProxies
 from mooring.control.reconcilers.ingress_status import IngressStatus
 from mooring.control.reconcilers.ip_addresses import IpAddresses
+from mooring.control.reconcilers.jobs import Jobs
 from mooring.control.reconcilers.kubernetes_service import KubernetesService
 from mooring.control.reconcilers.load_balancers import NO_POOL, LoadBalancers
 from mooring.control.reconcilers.namespaces import Namespaces
 from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
+from mooring.control.reconcilers.persistent_volumes import PersistentVolumes
 from mooring.control.reconcilers.pod_cidrs import PodCidrs
 from mooring.control.reconcilers.pod_gc import PodGc
 from mooring.control.reconcilers.replica_sets import ReplicaSets
@@ -40,12 +47,14 @@ from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.reconcilers.service_accounts import ServiceAccounts
 from mooring.control.reconcilers.service_cidrs import ServiceCidrs
 from mooring.control.reconcilers.service_problems import ServiceProblems
+from mooring.control.reconcilers.stateful_sets import StatefulSets
+from mooring.control.reconcilers.storage_classes import StorageClasses
 from mooring.control.recorder import Recorder
 from mooring.control.world import InformerWorld
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
 from mooring.edges.http.kubeconfig import Access
-from mooring.model.kinds import STORED, Kind
+from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, STORED, Kind
 from mooring.ports.api import Api
 
 log = structlog.get_logger(__name__)
@@ -59,7 +68,9 @@ COMPONENTS = {
     "ingress-status": "mooring-ingress-controller",
     "ip-address-repair": "ipallocator-repair-controller",
     "load-balancers": "service-controller",
+    "disruption": "controllermanager",
     "node-lifecycle": "node-controller",
+    "persistentvolume-binder": "persistentvolume-controller",
     "scheduler": "default-scheduler",
 }
 """Who an Event says it is from, where upstream's name is not '<name>-controller'."""
@@ -70,9 +81,9 @@ class Options(Struct, frozen=True):
 
     `advertised` are the addresses at which the API server stands behind the Service default/kubernetes; without them that
     Service is left to the server itself. Without `pod_cidrs`, nodes bring their own. Without a `load_balancer_pool`, load
-    balancers are left to others. `ingress_classes` are made where they are not there, the first as the default one;
-    `gateway_image` is that of the proxies. `controllers` chooses as upstream's flag does: '*' is all, 'name' one of them,
-    '-name' all but it; where others run some of them already, leave those out.
+    balancers are left to others. `ingress_classes` are made where they are not there, the first as the default one,
+    and so is the `storage_class`, for claims that name none; `gateway_image` is that of the proxies. `controllers` chooses as
+    upstream's flag does: '*' is all, 'name' one of them, '-name' all but it; where others run some already, leave those out.
     """
 
     kubeconfig: Path | None = None
@@ -85,6 +96,7 @@ class Options(Struct, frozen=True):
     advertised_port: int = 6443
     load_balancer_pool: Pool = NO_POOL
     ingress_classes: tuple[str, ...] = ()
+    storage_class: str = ""
     gateway_image: str = IMAGE
     controllers: tuple[str, ...] = (ALL,)
 
@@ -126,16 +138,23 @@ def reconcilers(options: Options, access: Access, registry: CollectorRegistry) -
         Endpoints(),
         Deployments(),
         ReplicaSets(),
+        StatefulSets(),
+        DaemonSets(),
+        Jobs(),
         Scheduler(),
+        DisruptionBudgets(),
+        PersistentVolumes(),
         NodeLifecycle(),
         PodGc(),
         Namespaces(),
         GarbageCollector(),
+        CustomResourceDefinitions(),
         ServiceCidrs(options.service_cidrs),
         IpAddresses(),
         LoadBalancers(options.load_balancer_pool),
         ServiceAccounts(),
         ServiceProblems(),
+        ClusterRoleAggregation(),
         IngressProxies(options.gateway_image),
         IngressStatus(),
     ]
@@ -143,11 +162,17 @@ def reconcilers(options: Options, access: Access, registry: CollectorRegistry) -
         known.append(RootCa(access.authority.decode()))
     if options.pod_cidrs:
         known.append(PodCidrs(options.pod_cidrs))
-    if options.ingress_classes:
-        known.append(IngressClasses(options.ingress_classes))
+    known += _makers_of_classes(options)
     if options.advertised:
         known.append(KubernetesService(options.service_cidrs, options.advertised, options.advertised_port, options.cluster_dns))
     return tuple(each for each in known if chosen(each.name, options.controllers, [each.name for each in known]))
+
+
+def _makers_of_classes(options: Options) -> Iterable[Reconciler]:
+    if options.ingress_classes:
+        yield IngressClasses(options.ingress_classes)
+    if options.storage_class:
+        yield StorageClasses(options.storage_class)
 
 
 def chosen(name: str, wishes: Sequence[str], known: Sequence[str]) -> bool:
@@ -170,6 +195,7 @@ class Controllers:
         self._recorders = {each.name: Recorder(api, component(each.name)) for each in running}
         self._loops = [Loop(each, world, api, self._recorders[each.name], metrics) for each in running]
         self._world = world
+        self._customs = CustomKinds(api, world, self._follow, rng) if CUSTOM_RESOURCE_DEFINITION in kinds else None
 
     async def run(self) -> None:
         """Runs everything until cancelled."""
@@ -180,6 +206,13 @@ class Controllers:
                 tasks.create_task(recorder.run())
             for loop in self._loops:
                 tasks.create_task(loop.run())
+            if self._customs:
+                tasks.create_task(self._customs.run())
+
+    def _follow(self, kind: Kind) -> None:
+        for loop in self._loops:
+            if loop.customs:
+                loop.follow(kind)
 
     def missing(self) -> str:
         """Which kinds have not been listed yet; '' when all have."""

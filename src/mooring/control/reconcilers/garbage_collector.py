@@ -38,6 +38,7 @@ class Owners(Struct, frozen=True):
 class GarbageCollector:
     name = "garbage-collector"
     watches = COLLECTED
+    customs = True
     serial = False
 
     def keys(self, change: Change, world: World) -> Iterable[Key]:
@@ -55,9 +56,9 @@ class GarbageCollector:
 
     def plan(self, key: Key, world: World) -> Plan:
         resource, name = key[1].split("/", 1)
-        kind = BY_NAME[resource]
-        held = world.get(kind, key[0], name)
-        if held is None:
+        kind = BY_NAME.get(resource) or next((each for each in world.customs if each.group_resource == resource), None)
+        held = world.get(kind, key[0], name) if kind else None
+        if kind is None or held is None:
             return NOTHING
         if held["metadata"].get("deletionTimestamp"):
             return _going(kind, held, world)
@@ -96,7 +97,7 @@ def _collecting(document: Document) -> bool:
 def dependents(owner: Document, world: World) -> Iterable[Dependent]:
     """Everything in the informers that names this owner's uid."""
     uid = _uid(owner)
-    for kind in COLLECTED:
+    for kind in (*COLLECTED, *world.customs):
         for index in ("owner", "co_owner"):
             for each in world.indexed(kind, index, uid):
                 yield kind, each
@@ -104,10 +105,16 @@ def dependents(owner: Document, world: World) -> Iterable[Dependent]:
 
 def _owner(reference: Document, namespace: str, world: World) -> tuple[Kind | None, Document | None]:
     """The kind of an owner and whatever object has its name: in the dependent's namespace, or cluster-scoped."""
-    kind = BY_KIND.get((reference.get("apiVersion", ""), reference.get("kind", "")))
-    if kind not in COLLECTED or kind is None:
+    kind = BY_KIND.get((reference.get("apiVersion", ""), reference.get("kind", ""))) or _custom(reference, world)
+    if kind is None or (kind not in COLLECTED and kind not in world.customs):
         return None, None
     return kind, world.get(kind, namespace if kind.namespaced else "", reference["name"])
+
+
+def _custom(reference: Document, world: World) -> Kind | None:
+    """The followed kind that a reference means, whichever of its versions it names."""
+    group = reference.get("apiVersion", "").rpartition("/")[0]
+    return next((each for each in world.customs if (each.group, each.kind) == (group, reference.get("kind"))), None)
 
 
 def _waiting_owners(dependent: Document, world: World) -> Iterable[Key]:

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from mooring.control.amend import amend, delete, verify_absent
 from mooring.control.conditions import with_condition
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, World
-from mooring.model.kinds import EVENT, NAMESPACE, POD, STORED, Kind
+from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, NAMESPACE, POD, STORED, Kind
 
 FINALIZER = "kubernetes"
+AGAIN = 1.0
+"""Seconds, while the objects of a kind that was added have not been listed yet."""
 CONTENT = tuple(kind for kind in STORED if kind.namespaced and kind != EVENT)
 """Events of both groups are the same objects: those of core stand for them."""
 
@@ -22,12 +24,15 @@ Remaining = Mapping[Kind, list[Document]]
 
 class Namespaces:
     name = "namespace"
-    watches = (NAMESPACE, *CONTENT)
+    watches = (NAMESPACE, CUSTOM_RESOURCE_DEFINITION, *CONTENT)
+    customs = True
     serial = False
 
     def keys(self, change: Change, world: World) -> Iterable[Key]:
         either = change.after or change.before
         assert either is not None
+        if not change.kind.namespaced and change.kind != NAMESPACE:
+            return ()
         if change.kind == NAMESPACE:
             return [("", either["metadata"]["name"])]
         name = either["metadata"]["namespace"]
@@ -41,13 +46,16 @@ class Namespaces:
         namespace = world.get(NAMESPACE, "", name)
         if namespace is not None and not namespace["metadata"].get("deletionTimestamp"):
             return NOTHING
-        remaining = {kind: list(world.list(kind, name)) for kind in CONTENT}
+        customs = tuple(kind for kind in world.customs if kind.namespaced)
+        remaining = {kind: list(world.list(kind, name)) for kind in (*CONTENT, *customs)}
         remaining = {kind: documents for kind, documents in remaining.items() if documents}
         if namespace is None:
             return Plan((verify_absent(NAMESPACE, "", name, None), *_deletions(remaining))) if remaining else NOTHING
         if FINALIZER not in ((namespace.get("spec") or {}).get("finalizers") or ()):
             return NOTHING
         said = amend(NAMESPACE, namespace, _status(namespace, remaining, world), blind_status=True)
+        if not remaining and not world.complete:
+            return Plan(said, again_after=AGAIN)
         return Plan((*_deletions(remaining), *said)) if remaining else Plan((*said, _finalized(namespace)))
 
 
@@ -55,7 +63,8 @@ def _deletions(remaining: Remaining) -> Iterable[Apply]:
     """Of what has not been asked to go yet; of all but Pods only when no Pod is left."""
     for kind, documents in remaining.items():
         if kind == POD or POD not in remaining:
-            yield from (delete(kind, each) for each in documents if not each["metadata"].get("deletionTimestamp"))
+            present = (each for each in documents if not each["metadata"].get("deletionTimestamp"))
+            yield from (delete(kind, each, policy="Background") for each in present)
 
 
 def _finalized(namespace: Document) -> Apply:

@@ -1,29 +1,42 @@
 """Which node does each waiting Pod get? (upstream: pkg/scheduler; of its filters and scores those of scheduling/)
 
-Serial, so that every choice sees the ones before it. A Pod that fits nowhere is looked at again when a node changes or a placed
-Pod ends, and every five minutes in any case.
+Serial, so that every choice sees the ones before it. A Pod that fits nowhere is looked at again when something that its filters
+ask about has changed, and every five minutes in any case. A Pod whose claims wait for their first consumer is nominated for a
+node, which then counts it as its own; it is bound to the node when its claims are bound to volumes there.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from mooring.control.amend import amend
 from mooring.control.conditions import condition, with_condition
 from mooring.control.owners import controller_of
 from mooring.control.pod_state import active, node_of, terminal, terminating
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
-from mooring.control.scheduling.filters import taints_of, unfit
+from mooring.control.scheduling.filters import taints_of
 from mooring.control.scheduling.scores import best
+from mooring.control.scheduling.situation import Situation
+from mooring.control.scheduling.together import refusals
 from mooring.control.selectors import labels_of
-from mooring.model.kinds import NODE, POD, SERVICE
+from mooring.control.volume_matching import (
+    BOUND_BY_CONTROLLER,
+    SELECTED_NODE,
+    annotations_of,
+    choices,
+    claims_of,
+    pod_volumes,
+    reference_to,
+)
+from mooring.model.kinds import NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, SERVICE, STORAGE_CLASS, Kind
 
 SCHEDULER_NAME = "default-scheduler"
 RETRY = 300.0
+_STORAGE = (PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS)
 
 
 class Scheduler:
     name = "scheduler"
-    watches = (POD, NODE, SERVICE)
+    watches = (POD, NODE, SERVICE, NAMESPACE, *_STORAGE)
     serial = True
 
     def keys(self, change: Change, world: World) -> Iterable[Key]:
@@ -31,24 +44,43 @@ class Scheduler:
             return ()
         if change.kind == NODE:
             return _all_waiting(world) if _offers_more(change) else ()
+        if change.kind == NAMESPACE:
+            return _minding_others(world) if _relabelled(change) else ()
+        if change.kind in _STORAGE:
+            return [_key(pod) for pod in _waiting_pods(world) if claims_of(pod)]
         if change.after and _waiting(change.after):
             return [_key(change.after)]
         freed = change.before and node_of(change.before) and not terminal(change.before)
-        return _all_waiting(world) if freed and (change.after is None or terminal(change.after)) else ()
+        if freed and (change.after is None or terminal(change.after)):
+            return _all_waiting(world)
+        return _minding_others(world) if _moved(change) else ()
 
     def plan(self, key: Key, world: World) -> Plan:
         pod = world.get(POD, *key)
         if pod is None or not _waiting(pod):
             return NOTHING
-        nodes = [each for each in world.list(NODE) if not each["metadata"].get("deletionTimestamp")]
-        residents = {_name(node): _residents(_name(node), world) for node in nodes}
-        refusals = {_name(node): unfit(pod, node, residents[_name(node)]) for node in nodes}
-        fit = [node for node in nodes if not refusals[_name(node)]]
+        situation = _situation(pod, world)
+        if situation.nodes and situation.volumes.problem:
+            return _failed(pod, f"0/{len(situation.nodes)} nodes are available: {situation.volumes.problem}.", world)
+        refused = refusals(pod, situation)
+        fit = [node for node in situation.nodes if not refused[_name(node)]]
         if not fit:
-            return _failed(pod, _why(refusals), world)
-        counts = {name: len(each) for name, each in residents.items()}
-        chosen = world.rng.choice(sorted(best(pod, fit, list(_company(pod, world)), counts)))
+            return _failed(pod, _why(refused), world)
+        chosen = world.rng.choice(sorted(best(pod, fit, list(_company(pod, world)), situation)))
+        if situation.volumes.waiting:
+            return _nominated(pod, next(node for node in fit if _name(node) == chosen), situation)
         return _bound(pod, chosen)
+
+
+def _situation(pod: Document, world: World) -> Situation:
+    nodes = [each for each in world.list(NODE) if not each["metadata"].get("deletionTimestamp")]
+    residents = {_name(node): _residents(_name(node), world) for node in nodes}
+    for other in _waiting_pods(world):
+        nominated = (other.get("status") or {}).get("nominatedNodeName")
+        if nominated in residents and _key(other) != _key(pod):
+            residents[nominated].append(other)
+    namespaces = {_name(each): labels_of(each) for each in world.list(NAMESPACE)}
+    return Situation(nodes, residents, namespaces, pod_volumes(pod, world))
 
 
 def _name(document: Document) -> str:
@@ -66,8 +98,39 @@ def _waiting(pod: Document) -> bool:
     return ours and not node_of(pod) and not spec.get("schedulingGates") and active(pod)
 
 
+def _waiting_pods(world: World) -> Iterable[Document]:
+    return (pod for pod in world.indexed(POD, "node", "") if _waiting(pod))
+
+
 def _all_waiting(world: World) -> Iterable[Key]:
-    return [_key(pod) for pod in world.indexed(POD, "node", "") if _waiting(pod)]
+    return [_key(pod) for pod in _waiting_pods(world)]
+
+
+def _minding_others(world: World) -> Iterable[Key]:
+    """Waiting Pods that look at where others are."""
+    return [_key(pod) for pod in _waiting_pods(world) if _minds_others(pod["spec"])]
+
+
+def _minds_others(spec: Document) -> bool:
+    affinity = spec.get("affinity") or {}
+    return bool(spec.get("topologySpreadConstraints") or affinity.get("podAffinity") or affinity.get("podAntiAffinity"))
+
+
+def _relabelled(change: Change) -> bool:
+    return not (change.before and change.after) or labels_of(change.before) != labels_of(change.after)
+
+
+def _moved(change: Change) -> bool:
+    """A Pod got a node, other labels, or began to go."""
+    before, after = change.before, change.after
+    if after is None or not node_of(after):
+        return False
+    return (
+        before is None
+        or node_of(before) != node_of(after)
+        or labels_of(before) != labels_of(after)
+        or terminating(before) != terminating(after)
+    )
 
 
 def _offers_more(change: Change) -> bool:
@@ -82,7 +145,7 @@ def _offer(node: Document) -> tuple[object, ...]:
     return labels_of(node), taints_of(node), unschedulable, (node.get("status") or {}).get("allocatable")
 
 
-def _residents(node: str, world: World) -> Sequence[Document]:
+def _residents(node: str, world: World) -> list[Document]:
     return [pod for pod in world.indexed(POD, "node", node) if not terminal(pod)]
 
 
@@ -123,21 +186,45 @@ def _bound(pod: Document, node: str) -> Plan:
     return Plan((write,), (Report(pod, "Normal", "Scheduled", message),))
 
 
-def _why(refusals: dict[str, list[str]]) -> str:
-    if not refusals:
+def _nominated(pod: Document, node: Document, situation: Situation) -> Plan:
+    """The node is the Pod's as far as other Pods are concerned; its claims are told to be bound there."""
+    name = _name(node)
+    writes = list(amend(POD, pod, {**pod, "status": {**(pod.get("status") or {}), "nominatedNodeName": name}}))
+    for waiting, volume in choices(situation.volumes, node) or ():
+        if volume is None:
+            writes += _with_annotation(PERSISTENT_VOLUME_CLAIM, waiting.claim, SELECTED_NODE, name)
+        elif not (volume["spec"].get("claimRef") or {}).get("uid"):
+            kept = bool(volume["spec"].get("claimRef"))
+            claimed = {**volume, "spec": {**volume["spec"], "claimRef": reference_to(waiting.claim)}}
+            writes += amend(PERSISTENT_VOLUME, volume, claimed) if kept else _with_annotation(
+                PERSISTENT_VOLUME, volume, BOUND_BY_CONTROLLER, "yes", claimed
+            )  # fmt: skip
+    return Plan(tuple(writes))
+
+
+def _with_annotation(
+    kind: Kind, have: Document, annotation: str, value: str, want: Document | None = None
+) -> tuple[Apply, ...]:
+    want = want or have
+    annotations = {**annotations_of(have), annotation: value}
+    return amend(kind, have, {**want, "metadata": {**want["metadata"], "annotations": annotations}})
+
+
+def _why(refused: Mapping[str, list[str]]) -> str:
+    if not refused:
         return "no nodes available to schedule pods"
-    reasons = Counter(reason for each in refusals.values() for reason in each)
+    reasons = Counter(reason for each in refused.values() for reason in each)
     listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
-    return f"0/{len(refusals)} nodes are available: {listed}."
+    return f"0/{len(refused)} nodes are available: {listed}."
 
 
 def _failed(pod: Document, message: str, world: World) -> Plan:
     """Said once for as long as the reasons stay the same."""
     wanted = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     held = condition(pod, "PodScheduled")
-    if held and {**held, **wanted} == held:
-        return Plan(again_after=RETRY)
     status = pod.get("status") or {}
+    if held and {**held, **wanted} == held and not status.get("nominatedNodeName"):
+        return Plan(again_after=RETRY)
     conditions = with_condition(status.get("conditions") or (), wanted, world.now)
-    writes = amend(POD, pod, {**pod, "status": {**status, "conditions": conditions}})
+    writes = amend(POD, pod, {**pod, "status": {**status, "conditions": conditions, "nominatedNodeName": None}})
     return Plan(writes, (Report(pod, "Warning", "FailedScheduling", message),), RETRY)

@@ -1,15 +1,13 @@
 """Can this Pod run on this node? If not, why, in the words of upstream's FailedScheduling Event."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from mooring.control.conditions import condition
 from mooring.control.reconciler import Document
 from mooring.control.scheduling.resources import shortages
+from mooring.control.scheduling.situation import Residents
 from mooring.control.scheduling.tolerations import NOT_READY, UNREACHABLE, UNSCHEDULABLE, intolerable
-from mooring.control.selectors import labels_of, satisfies
-
-Residents = Sequence[Document]
-"""The Pods that run on the node, or are bound to it."""
+from mooring.control.selectors import labels_of, matches_term
 
 
 def taints_of(node: Document) -> list[Document]:
@@ -41,22 +39,18 @@ def _taints(pod: Document, node: Document, residents: Residents) -> list[str]:
 
 
 def _affinity(pod: Document, node: Document, residents: Residents) -> list[str]:
+    return [] if matches_affinity(pod, node) else ["node(s) didn't match Pod's node affinity/selector"]
+
+
+def matches_affinity(pod: Document, node: Document) -> bool:
+    """The Pod's nodeSelector and what its node affinity requires."""
     labels, spec = labels_of(node), pod["spec"]
     wanted = spec.get("nodeSelector") or {}
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    fits = wanted.items() <= labels.items() and (
+    return wanted.items() <= labels.items() and (
         required is None or any(matches_term(node, term) for term in required.get("nodeSelectorTerms") or ())
     )
-    return [] if fits else ["node(s) didn't match Pod's node affinity/selector"]
-
-
-def matches_term(node: Document, term: Document) -> bool:
-    """A NodeSelectorTerm: all expressions over labels and all over fields (metadata.name); an empty one matches nothing."""
-    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
-    if not expressions and not fields:
-        return False
-    return satisfies(expressions, labels_of(node)) and satisfies(fields, {"metadata.name": node["metadata"]["name"]})
 
 
 def _ports(pod: Document, node: Document, residents: Residents) -> list[str]:
@@ -93,4 +87,4 @@ FILTERS: tuple[Callable[[Document, Document, Residents], list[str]], ...] = (
     _ports,  # what is left there; the dearest to compute come last
     _resources,
 )
-"""In upstream's order, since the first refusal is the one reported."""
+"""In upstream's order, since the first refusal is the one reported; after them come those of together.py."""

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from mooring.control.pod_state import node_of
 from mooring.control.reconciler import Document
-from mooring.control.scheduling.filters import matches_term, taints_of
+from mooring.control.scheduling.filters import taints_of
+from mooring.control.scheduling.pod_affinity import affinity_scores
+from mooring.control.scheduling.situation import Situation
 from mooring.control.scheduling.tolerations import intolerable
-from mooring.control.selectors import labels_of
+from mooring.control.scheduling.topology_spread import spread_scores
+from mooring.control.selectors import labels_of, matches_term
 from mooring.model.node import ZONE_LABEL
 
 ZONE_SHARE = 2 / 3
@@ -18,13 +21,18 @@ Scores = Mapping[str, float]
 """By node name."""
 
 
-def best(pod: Document, nodes: Nodes, company: Sequence[Document], residents: Mapping[str, int]) -> list[str]:
-    """The names of the best nodes, more than one when they are equal. `company` are the Pods of the same set or Service,
-    `residents` how many Pods each node has."""
-    scores = {
+def best(pod: Document, nodes: Nodes, company: Sequence[Document], situation: Situation) -> list[str]:
+    """The names of the best of `nodes`, more than one when they are equal.
+
+    `company` are the Pods of the same set or Service.
+    """
+    residents = {name: len(each) for name, each in situation.residents.items()}
+    scores: Mapping[str, tuple[int, Scores]] = {
         "taints": (3, _few({_name(node): _unwelcome(pod, node) for node in nodes})),
         "affinity": (2, _many({_name(node): _preferred(pod, node) for node in nodes})),
         "spread": (2, _spread(nodes, company)),
+        "constraints": (2, spread_scores(pod, situation)),
+        "others": (2, affinity_scores(pod, situation)),
         "room": (1, _few({_name(node): residents.get(_name(node), 0) for node in nodes})),
     }
     total = {_name(node): sum(weight * score[_name(node)] for weight, score in scores.values()) for node in nodes}
