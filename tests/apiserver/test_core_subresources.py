@@ -168,6 +168,7 @@ def test_by_default_a_token_is_for_this_server_for_an_hour(server):
 )
 def test_a_token_is_refused(server, spec, status, message):
     server.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default"}})
+    server.create(SERVICE_ACCOUNTS, {"metadata": {"name": "other"}})
     server.pod("p", serviceAccountName="other")
     answer = token(server, spec)
     assert (status, True) == (answer.status, message in answer.message)

@@ -28,8 +28,6 @@ class Call:
         self.kind, self.namespace, self.name = target.kind, target.namespace, target.name
         self.told: list[str] = []
         """Warnings that admission has for the client."""
-        self.notes: list[tuple[str, str]] = []
-        """Annotations that admission has for the audit log."""
         self.managers_decided = False
         """Whether the document to be written has its managedFields already, as a server-side apply's has."""
 
@@ -88,7 +86,7 @@ class Call:
     @cached_property
     def field_manager(self) -> str:
         """Who the fields that this request sets belong to: fieldManager, else the client's own name. Raises StatusError 422."""
-        name = self.query("fieldManager")
+        name = self.query("fieldManager") if self.request.query else ""
         if not name:
             return name_of_agent(self.request.headers.get("user-agent", ""))
         if found := name_faults(name, "fieldManager"):

@@ -60,7 +60,9 @@ class Watch(Struct, frozen=True):
 
     `encode` returns the line to send, or None when the watcher's selectors do not see the event. `bookmark(revision)` makes a
     bookmark line, or None when the client did not ask for them. `share` is equal for watchers whose lines are identical, so the
-    edge encodes once. `timeout` in seconds.
+    edge encodes once. `timeout` in seconds. `encode` may raise Unanswered: the edge puts what it learns into `answers`, encodes
+    the same event again, and forgets the answers afterwards. When the record at `rests_on` changes in a way that `outdated`
+    tells, the stream ends, and its client watches anew.
     """
 
     prefix: str
@@ -71,6 +73,9 @@ class Watch(Struct, frozen=True):
     share: tuple[Any, ...]
     timeout: float
     content_type: str = "application/json"
+    answers: "dict[Question, Answer]" = {}
+    rests_on: str = ""
+    outdated: Callable[[Event], bool] = bool
 
 
 class Onward(Struct, frozen=True):
@@ -149,6 +154,8 @@ class Settings(Struct, frozen=True):
     token_signer: Callable[[dict[str, Any]], str] | None = None
     token_verifier: TokenVerifier | None = None
     max_body: int = 3 * 1024 * 1024
+    enable_admission_plugins: tuple[str, ...] = ()
+    """Of admission/built_in.OPTIONAL."""
 
 
 class Env(Struct, frozen=True):
@@ -162,6 +169,13 @@ class Env(Struct, frozen=True):
     answers: Mapping[Question, Answer] = {}
     request_id: str = ""
     """A UUID, the same however often the request is decided: the uid of its admission reviews, its audit id."""
+
+    notes: dict[str, str] | None = None
+    """Where annotations for the audit log go; None when nothing is written down."""
+
+    def note(self, key: str, value: str) -> None:
+        if self.notes is not None:
+            self.notes[key] = value
 
     def answer(self, *questions: Question) -> tuple[Answer, ...]:
         """Raises Unanswered for those that have not been asked yet."""

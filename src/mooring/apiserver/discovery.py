@@ -30,15 +30,25 @@ VERSION = {
 }
 
 _SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    # name: (kind, group, version, verbs); '' means the parent's own
+    # name: (kind, group, version, verbs); '' means the parent's own, {} stands for its name
     "status": ("", "", "", ("get", "patch", "update")),
     "scale": ("Scale", "autoscaling", "v1", ("get", "patch", "update")),
     "log": ("", "", "", ("get",)),
     "exec": ("PodExecOptions", "", "v1", ("create", "get")),
+    "attach": ("PodAttachOptions", "", "v1", ("create", "get")),
+    "portforward": ("PodPortForwardOptions", "", "v1", ("create", "get")),
+    "proxy": ("{}ProxyOptions", "", "v1", ("create", "delete", "get", "patch", "update")),
     "binding": ("Binding", "", "v1", ("create",)),
+    "eviction": ("Eviction", "policy", "v1", ("create",)),
     "finalize": ("", "", "", ("update",)),
     "token": ("TokenRequest", "authentication.k8s.io", "v1", ("create",)),
 }
+
+
+def subresource_of(kind: Kind, name: str) -> tuple[str, str, str, tuple[str, ...]]:
+    """Kind ('' for the parent's own), group, version and verbs."""
+    own, group, version, verbs = _SUBRESOURCES[name]
+    return own.format(kind.kind), group, version, verbs
 
 
 def verbs_of(kind: Kind) -> list[str]:
@@ -110,7 +120,7 @@ def _resource_list(registry: Registry, group: str, version: str) -> Document:
             entry["storageVersionHash"] = _storage_hash(kind)
         resources.append(entry)
         for name in kind.subresources:
-            own_kind, own_group, own_version, verbs = _SUBRESOURCES[name]
+            own_kind, own_group, own_version, verbs = subresource_of(kind, name)
             sub: Document = {"name": f"{kind.plural}/{name}", "singularName": "", "namespaced": kind.namespaced}
             if own_group:
                 sub |= {"group": own_group, "version": own_version}
@@ -157,7 +167,7 @@ def _aggregated_resource(kind: Kind) -> Document:
         entry["categories"] = list(kind.categories)
     subresources = []
     for name in kind.subresources:
-        own_kind, group, version, verbs = _SUBRESOURCES[name]
+        own_kind, group, version, verbs = subresource_of(kind, name)
         answer = {
             "group": group if own_kind else kind.group,
             "version": version if own_kind else kind.version,

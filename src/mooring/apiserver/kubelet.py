@@ -1,9 +1,9 @@
-"""Where are a pod's logs, and where does a command run? At the kubelet API of the pod's node.
+"""Where are a pod's logs, its streams and its ports? At the kubelet API of the pod's node.
 
-As pkg/registry/core/pod/strategy.go (LogLocation, ExecLocation) builds the addresses.
+As pkg/registry/core/pod/strategy.go (LogLocation, ExecLocation, AttachLocation, PortForwardLocation) builds the addresses.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from mooring.apiserver import errors, read
 from mooring.apiserver.call import Call
@@ -17,6 +17,7 @@ KUBELET_PORT = 10250
 _ADDRESS_ORDER = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
 _POD_LOG_OPTIONS = Kind("", "v1", "PodLogOptions", "", "", True)
 _STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
+_LOG_STREAMS = ("All", "Stderr", "Stdout")
 _CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 _PULLS = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
 
@@ -38,19 +39,57 @@ def log(call: Call) -> Proxy | Response:
 
 def execute(call: Call) -> Proxy:
     """GET or POST pods/<name>/exec, whose upgrade is carried through unchanged."""
-    command = [value for name, value in call.request.query if name == "command"]
-    streams = tuple((there, "1") for here, there in _STREAMS if call.flag(here))
-    if not any(call.flag(name) for name in ("stdin", "stdout", "stderr")):
-        raise bad_request("you must specify at least 1 of stdin, stdout, stderr")
+    command = tuple((name, value) for name, value in call.request.query if name == "command")
+    streams = _streams(call)
     if not command:
         raise bad_request("you must specify at least one command for the container")
+    return _upgraded(call, "exec", (*streams, *command))
+
+
+def attach(call: Call) -> Proxy:
+    """GET or POST pods/<name>/attach: to the container's own process."""
+    return _upgraded(call, "attach", _streams(call))
+
+
+def port_forward(call: Call) -> Proxy:
+    """GET or POST pods/<name>/portforward. Which ports is asked within the streams, or by `ports` of old WebSocket clients."""
+    ports = [value for name, value in call.request.query if name == "ports"]
+    pod = call.resource.load(read.existing(call).value)
+    node = _node_of(call, pod)
+    _must_upgrade(call)
+    query = (("port", ",".join(ports)),) if ports else ()
+    return _proxy(call, node, f"/portForward/{call.namespace}/{call.name}", query)
+
+
+def _streams(call: Call) -> Query:
+    if not any(call.flag(name) for name in ("stdin", "stdout", "stderr")):
+        raise bad_request("you must specify at least 1 of stdin, stdout, stderr")
+    return tuple((there, "1") for here, there in _STREAMS if call.flag(here))
+
+
+def _upgraded(call: Call, what: str, query: Query) -> Proxy:
     pod = call.resource.load(read.existing(call).value)
     container = _container(call, pod)
-    node = pod["spec"].get("nodeName")
+    node = _node_of(call, pod)
+    _must_upgrade(call)
+    return _proxy(call, node, f"/{what}/{call.namespace}/{call.name}/{container}", query)
+
+
+def _node_of(call: Call, pod: Document) -> str:
+    node: str = pod["spec"].get("nodeName", "")
     if not node:
         raise bad_request(f"pod {call.name} does not have a host assigned")
-    path = f"/exec/{call.namespace}/{call.name}/{container}"
-    return _proxy(call, node, path, streams + tuple(("command", word) for word in command))
+    return node
+
+
+def _must_upgrade(call: Call) -> None:
+    if not upgrades(call):
+        raise bad_request("Upgrade request required")
+
+
+def upgrades(call: Call) -> bool:
+    """Whether the client asks for another protocol on the connection."""
+    return "upgrade" in call.request.headers.get("connection", "").lower()
 
 
 def _container(call: Call, pod: Document) -> str:
@@ -92,9 +131,12 @@ def _log_query(call: Call) -> Query:
             query.append((name, str(number)))
     if since := call.query("sinceTime"):
         try:
-            datetime.fromisoformat(since)
-        except ValueError:
-            raise bad_request(f"parsing time {errors.quote(since)} as RFC 3339: cannot parse") from None
+            aware = datetime.fromisoformat(since).tzinfo is not None
+            datetime.fromisoformat(since).astimezone(UTC)
+        except (ValueError, OverflowError):
+            aware = False
+        if not aware:
+            raise bad_request(f"parsing time {errors.quote(since)} as RFC 3339: cannot parse")
         query.append(("sinceTime", since))
         if call.query("sinceSeconds"):
             found.append(
@@ -102,12 +144,27 @@ def _log_query(call: Call) -> Query:
                     "FieldValueForbidden", "", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
                 )
             )
+    if (stream := call.query("stream") or "All") != "All":
+        if stream not in _LOG_STREAMS:
+            supported = ", ".join(errors.quote(each) for each in _LOG_STREAMS)
+            why = f"Unsupported value: {errors.quote(stream)}: supported values: {supported}"
+            found.append(FieldError("FieldValueNotSupported", "stream", why))
+        elif call.query("tailLines"):
+            why = "Forbidden: `tailLines` and specific `stream` are mutually exclusive for now"
+            found.append(FieldError("FieldValueForbidden", "", why))
+        query.append(("stream", stream))
     if found:
         raise errors.invalid(_POD_LOG_OPTIONS, call.name, found)
     return tuple(query)
 
 
 def _proxy(call: Call, name: str, path: str, query: Query) -> Proxy:
+    address, port = kubelet_address(call, name)
+    return Proxy(name, address, port, path, query)
+
+
+def kubelet_address(call: Call, name: str) -> tuple[str, int]:
+    """Where the kubelet of a node is, by its Node object. Raises StatusError 404, 500."""
     record = call.snapshot.get(NODE.key("", name))
     if record is None:
         raise errors.not_found(NODE, name)
@@ -116,5 +173,4 @@ def _proxy(call: Call, name: str, path: str, query: Query) -> Proxy:
     address = next((addresses[kind] for kind in _ADDRESS_ORDER if kind in addresses), "")
     if not address:
         raise errors.internal(f"no preferred addresses found; known addresses: {sorted(addresses.items())}")
-    port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
-    return Proxy(name, address, port, path, query)
+    return address, ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT

@@ -5,6 +5,7 @@ As apiserver/pkg/registry/rest/{create,update}.go; what clients may write is che
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from mooring.alloc.rng import Rng
@@ -13,7 +14,7 @@ Document = dict[str, Any]
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
-_NEVER_KEPT = ("resourceVersion", "managedFields", "selfLink")
+_NEVER_KEPT = ("resourceVersion", "selfLink")
 _SERVER_SET = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", *_NEVER_KEPT)
 _OMITTED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -21,6 +22,7 @@ _SUFFIX_LENGTH = 5
 _MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
 
 
+@lru_cache(16)
 def timestamp(now: datetime) -> str:
     """RFC 3339 in UTC, whole seconds, as metav1.Time writes it."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")

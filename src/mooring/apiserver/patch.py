@@ -3,6 +3,7 @@
 from typing import Any
 
 from mooring.apiserver import errors, patch_json, patch_merge, patch_strategic, read, write
+from mooring.apiserver.apply import applying
 from mooring.apiserver.body import checked, parse
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome
@@ -22,13 +23,10 @@ APPLY_PATCH = "application/apply-patch+yaml"
 def patch(call: Call) -> Outcome:
     media = call.request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
     if media == APPLY_PATCH:
-        raise StatusError(
-            415, "UnsupportedMediaType",
-            "server-side apply is not served yet: use client-side apply (kubectl apply without --server-side)",
-        )  # fmt: skip
+        return applying.apply(call)
     if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
-        raise errors.unsupported_media_type(f"{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}")
-    if call.flag("force"):
+        raise errors.unsupported_media_type(f"{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}, {APPLY_PATCH}")
+    if call.has_query("force"):
         why = "Forbidden: may not be specified for non-apply patch"
         raise call.bad_options([FieldError("FieldValueForbidden", "force", why)])
     record = read.existing(call)

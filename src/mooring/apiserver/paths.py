@@ -6,17 +6,23 @@ from mooring.apiserver.registry import Registry
 from mooring.apiserver.resources import Resource
 from mooring.model.kinds import Kind
 
+PROXY = "proxy"
+"""The subresource below which any path may follow."""
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Target(Struct, frozen=True):
-    """A collection (name ''), an object, or its subresource. `watch` is True for the legacy /watch/ paths."""
+    """A collection (name ''), an object, or its subresource. `watch` is True for the legacy /watch/ paths.
+
+    `path` is what follows the subresource `proxy`, as it stands there but decoded.
+    """
 
     resource: Resource
     namespace: str = ""
     name: str = ""
     subresource: str = ""
     watch: bool = False
+    path: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -40,7 +46,8 @@ def resource_target(path: str, registry: Registry) -> Target | None:
         if not inside.kind.namespaced:
             return None
     resource = registry.find(group, version, rest[0])
-    if resource is None or len(rest) > 3 or "" in rest:
+    onward = len(rest) > 2 and rest[2] == PROXY
+    if resource is None or (len(rest) > 3 and not onward) or "" in rest[:3]:
         return None
     kind = resource.kind
     name = rest[1] if len(rest) > 1 else ""
@@ -49,6 +56,9 @@ def resource_target(path: str, registry: Registry) -> Target | None:
         return None
     if kind.namespaced and name and not namespace:
         return None
+    if onward:
+        after = "/".join(rest[3:]) + ("/" if path.endswith("/") else "")
+        return None if watch else Target(resource, namespace, name, subresource, path="/" + after if after else "")
     return Target(resource, namespace, name, subresource, watch)
 
 

@@ -1,8 +1,7 @@
 """What do the paths answer that are no resource: health, version, discovery, OpenAPI?"""
 
-from mooring.apiserver import discovery, errors, openapi, render
+from mooring.apiserver import discovery, errors, openapi_answers, render
 from mooring.apiserver.contract import Request, Response
-from mooring.apiserver.negotiate import JSON
 from mooring.apiserver.registry import Registry
 
 _HEALTH = ("healthz", "livez", "readyz")
@@ -29,14 +28,8 @@ def _get(request: Request, registry: Registry) -> Response | None:
             return render.plain(request, discovery.VERSION)
         case [health, *check] if health in _HEALTH:
             return _health(request, health, check)
-        case ["openapi", "v2"]:
-            return _openapi_v2(request)
-        case ["openapi", "v3"]:
-            return Response(200, openapi.openapi_v3_index())
-        case ["openapi", "v3", *rest]:
-            body = openapi.openapi_v3("/".join(rest))
-            forever = (("Cache-Control", "public, immutable"),) if any(name == "hash" for name, _ in request.query) else ()
-            return None if body is None else Response(200, body, JSON, forever)
+        case ["openapi", *rest]:
+            return openapi_answers.respond(request, "/".join(rest), registry)
         case ["api" | "apis", *_]:
             return discovery.respond(request, registry)
     return None
@@ -49,14 +42,6 @@ def _health(request: Request, name: str, check: list[str]) -> Response | None:
         lines = "".join(f"[+]{one} ok\n" for one in _CHECKS) + f"{name} check passed\n"
         return Response(200, lines.encode(), _TEXT)
     return Response(200, b"ok", _TEXT)
-
-
-def _openapi_v2(request: Request) -> Response:
-    """Go clients accept gnostic's protobuf only; everyone else gets JSON."""
-    accept = request.headers.get("accept", "")
-    if openapi.V2_PROTOBUF_ASKED in accept and JSON not in accept.split(","):
-        return Response(200, openapi.openapi_v2_protobuf(), openapi.V2_PROTOBUF)
-    return Response(200, openapi.openapi_v2(), JSON)
 
 
 def _paths(registry: Registry) -> list[str]:

@@ -103,6 +103,8 @@ def records(call: Call, wanted: Selection, after: str = "", revision: int = 0) -
         record = call.snapshot.get(key, revision) if key > after else None
         return (record,) if record and wanted.sees(record) else ()
     found = call.snapshot.scan(call.resource.prefix(call.namespace), after, 0, revision)
+    if wanted.terms:
+        found = call.resource.gathered(found)
     return found if wanted.everything else filter(wanted.sees, found)
 
 

@@ -69,7 +69,7 @@ def item(call: Call, value: bytes, revision: int) -> bytes:
 
 def many(call: Call, records: Iterable[Record], meta: Document) -> Response:
     """A list. `meta` is its metadata: resourceVersion, continue, remainingItemCount."""
-    form = call.accepted
+    form, records = call.accepted, call.resource.gathered(records)
     if form.transform == "PartialObjectMetadata":
         name = _go_name(call) + "List"
         raise not_acceptable(f"you requested {form.transform}, but the requested object is a list ({name})")
@@ -77,13 +77,13 @@ def many(call: Call, records: Iterable[Record], meta: Document) -> Response:
         body = table.whole(call, ((record.value, record.mod_revision) for record in records), meta, call.env)
         return _response(call.request, form.media, body)
     kind, api_version = call.kind.list_kind, call.kind.api_version
-    if form.transform or call.resource.converts:
-        items = b",".join([item(call, record.value, record.mod_revision) for record in records])
-        if form.transform:
-            kind, api_version = form.transform, f"{_META_API}/{form.version}"
-    else:
-        stamp = codec.stamp
-        items = b",".join([stamp(record.value, record.mod_revision) for record in records])
+    if not form.transform and not call.resource.converts:
+        head = codec.encode({"kind": kind, "apiVersion": api_version, "metadata": meta})
+        stored = ((record.value, record.mod_revision) for record in records)
+        return _response(call.request, form.media, codec.stamped_list(head, call.kind.kind, api_version, stored))
+    items = b",".join([item(call, record.value, record.mod_revision) for record in records])
+    if form.transform:
+        kind, api_version = form.transform, f"{_META_API}/{form.version}"
     head = codec.encode({"kind": kind, "apiVersion": api_version, "metadata": meta})
     return _response(call.request, form.media, b'%s,"items":[%s]}' % (head[:-1], items))
 

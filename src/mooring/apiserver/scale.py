@@ -94,7 +94,8 @@ def _apply(call: Call) -> Outcome:
     document = call.resource.load(record.value)
     managers = document["metadata"].get("managedFields") or []
     paths = call.resource.scale or REPLICAS
-    scale, managers, warnings = scaling.applied(call, SCALE, scale_of(document, record.mod_revision, paths), managers, paths.spec)
+    live = scale_of(document, record.mod_revision, paths)
+    scale, managers, warnings = scaling.applied(call, SCALE, live, managers, paths.spec)
     call.managers_decided = True
     return _set(call, record, scale, warnings, managers)
 

@@ -367,3 +367,18 @@ def _drop_inside(field: Field, depth: int, value: Any) -> None:
     elif isinstance(value, (list, dict)):
         for item in value if isinstance(value, list) else value.values():
             _drop_inside(field, depth + 1, item)
+
+
+def check_type(type_name: str, value: dict[str, Any], *path: str | int) -> StructureResult:
+    """As check_structure, of an object that is of a type by itself and lies at `path`."""
+    chain: Path = ()
+    for step in path:
+        chain = (chain, step)
+    found = _Found()
+    _check_struct(type_name, value, chain, found)
+    return StructureResult(tuple(found.type_errors), tuple(found.unknown_fields))
+
+
+def drop_unknown_of(type_name: str, value: dict[str, Any]) -> None:
+    """As drop_unknown, of an object that is of a type by itself."""
+    _drop(type_name, value)

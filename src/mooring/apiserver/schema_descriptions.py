@@ -8,12 +8,14 @@ documents need them. Without the client every description is empty and all else 
 import ast
 import re
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 
 from msgspec import Struct
 
 _CLASS = re.compile(r'^class \w+\(BaseModel\):\n    """\n(.*?)\n\n    Attributes:', re.M | re.S)
 _FIELD = re.compile(r'^    (\w+): .*?\bdescription=("(?:[^"\\]|\\.)*")\)$', re.M)
+_PARAMETER = re.compile(r'^        (\w+): .*?\bdescription=("(?:[^"\\]|\\.)*")', re.M)
 _NAMES = re.compile(r"attribute_map: ClassVar\[Dict\[str, str\]\] = (\{.*?\})", re.S)
 _WORD_STARTS = ((re.compile(r"([A-Z]+)([A-Z][a-z])"), r"\1_\2"), (re.compile(r"([a-z\d])([A-Z])"), r"\1_\2"))
 
@@ -23,18 +25,27 @@ class Description(Struct, frozen=True):
     fields: dict[str, str] = {}
 
 
-def _module_name(client_class: str) -> str:
-    name = client_class
+def snake(name: str) -> str:
+    """As the client spells a class's module, or a parameter: 'label_selector' of 'labelSelector'."""
     for pattern, replacement in _WORD_STARTS:
         name = pattern.sub(replacement, name)
     return name.lower()
 
 
 def _source(client_class: str) -> str:
-    found = find_spec("kubernetes")
+    return _file(f"models/{snake(client_class)}.py")
+
+
+@cache
+def _client() -> ModuleSpec | None:
+    return find_spec("kubernetes")
+
+
+def _file(name: str) -> str:
+    found = _client()
     if found is None or found.submodule_search_locations is None:
         return ""
-    path = f"{found.submodule_search_locations[0]}/client/models/{_module_name(client_class)}.py"
+    path = f"{found.submodule_search_locations[0]}/client/{name}"
     try:
         data: bytes = found.loader.get_data(path)  # type: ignore[union-attr]  # every source loader has it
     except OSError:
@@ -54,3 +65,15 @@ def describe(type_name: str) -> Description:
     json_names: dict[str, str] = ast.literal_eval(names[1])
     fields = {json_names[name]: ast.literal_eval(text) for name, text in _FIELD.findall(source) if name in json_names}
     return Description(" ".join(described[1].split()) if described else "", fields)
+
+
+@cache
+def describe_parameters(*operations: str) -> dict[str, str]:
+    """The words for the parameters of operations on pods and nodes, as the client names them ('list_namespaced_pod'), in its
+    spelling of their names ('label_selector')."""
+    source, found = _file("api/core_v1_api.py"), dict[str, str]()
+    for operation in operations:
+        start = source.find(f"    def {operation}(")
+        signature = source[start : source.find(") ->", start)] if start >= 0 else ""
+        found |= {name.lstrip("_"): ast.literal_eval(text) for name, text in _PARAMETER.findall(signature)}
+    return found

@@ -10,6 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from mooring.apiserver import schema
+from mooring.apiserver.apply import built_in as merge_types
+from mooring.apiserver.apply.types import MergeType
 from mooring.apiserver.schema import PatchMeta, StructureResult
 from mooring.model.kinds import Kind
 
@@ -23,6 +25,8 @@ class Shape(Struct, frozen=True):
     check: Callable[[Document], StructureResult]
     drop_unknown: Callable[[Document], None]
     patch_meta: Callable[[Sequence[str]], PatchMeta] | None = None
+    merge_type: Callable[[], MergeType] | None = None
+    """How server-side apply merges documents, and by which fields their managers are told; None: by what documents hold."""
 
 
 @cache
@@ -32,4 +36,5 @@ def built_in(kind: Kind) -> Shape:
         lambda document: schema.check_structure(kind, document),
         lambda document: schema.drop_unknown(kind, document),
         lambda path: schema.patch_meta(kind, path),
+        cache(lambda: merge_types.merge_type(kind)),
     )

@@ -5,9 +5,11 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 
 from collections.abc import Callable
 
+from msgspec import structs
+
 from mooring.apiserver import errors, read, render
 from mooring.apiserver.call import Call
-from mooring.apiserver.contract import Response, Watch
+from mooring.apiserver.contract import Answer, Question, Response, Watch
 from mooring.apiserver.errors import StatusError
 from mooring.apiserver.negotiate import JSON
 from mooring.model import codec
@@ -32,7 +34,8 @@ def watch(call: Call) -> Response | Watch:
         if version > call.snapshot.revision:
             return _refused(errors.too_large_resource_version(version, call.snapshot.revision))
         start = call.snapshot.revision
-        initial = [_frame(b"ADDED", render.item(call, r.value, r.mod_revision)) for r in read.records(call, wanted)]
+        found = call.resource.gathered(read.records(call, wanted))
+        initial = [_frame(b"ADDED", render.item(call, r.value, r.mod_revision)) for r in found]
         if initial_events:
             initial.append(_bookmark(call, start, {INITIAL_EVENTS_END: "true"}))
     else:
@@ -44,18 +47,37 @@ def watch(call: Call) -> Response | Watch:
             return _refused(errors.expired(f"too old resource version: {error.asked} ({error.oldest})"))
         except FutureRevision as error:
             return _refused(errors.too_large_resource_version(error.asked, error.current))
+    return _following(call, wanted, prefix, start, tuple(initial))
+
+
+def _following(call: Call, wanted: read.Selection, prefix: str, start: int, initial: tuple[bytes, ...]) -> Watch:
+    """The stream, whose frames are made long after the decision, with answers of their own."""
     bookmarks = call.flag("allowWatchBookmarks")
+    answers: dict[Question, Answer] = {}
+    call = call.asking(answers)
+    wanted = structs.replace(wanted, resource=call.resource)
     return Watch(
         prefix=prefix,
         revision=start,
-        initial=tuple(initial),
+        initial=initial,
         encode=encoder(call, wanted),
         bookmark=(lambda revision: _bookmark(call, revision)) if bookmarks else _no_bookmark,
         share=(call.resource, prefix, call.name, call.query("labelSelector"), call.query("fieldSelector"),
                call.accepted, call.query("includeObject")),
         timeout=_timeout(call),
         content_type=JSON,
+        answers=answers,
+        rests_on=call.resource.rests_on,
+        outdated=_redefined,
     )  # fmt: skip
+
+
+def _redefined(event: Event) -> bool:
+    """Whether a definition says something else than before, or has gone."""
+    if event.record is None or event.previous is None:
+        return True
+    after, before = codec.decode(event.record.value), codec.decode(event.previous.value)
+    return bool(after["spec"] != before["spec"])
 
 
 def encoder(call: Call, wanted: read.Selection) -> Callable[[Event], bytes | None]:

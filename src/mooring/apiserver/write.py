@@ -58,7 +58,7 @@ def create(call: Call) -> Outcome:
 def create_document(call: Call, document: Document, complaints: Sequence[str]) -> Outcome:
     """Creates the object as received, unless it is there. Raises StatusError."""
     kind, strategy, meta = call.kind, call.resource.strategy, document["metadata"]
-    if call.verb != "create" and (refusal := access.denial(call.request, call.target, "create", call.snapshot)):
+    if call.verb != "create" and (refusal := access.denial(call.request, call.target, "create", call.snapshot, call.env)):
         raise refusal  # PUT and apply create what is not there
     _settle_namespace(call, meta)
     if meta.get("resourceVersion") not in (None, "", "0"):
