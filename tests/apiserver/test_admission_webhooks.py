@@ -346,6 +346,25 @@ def test_a_scale_is_shown_as_what_it_is(server, hooks):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("below", "shown"),
+    [
+        ("exec?command=ls&command=-l&stdin=true&container=main",
+         {"kind": "PodExecOptions", "stdin": True, "container": "main", "command": ["ls", "-l"]}),
+        ("attach?stdout=1", {"kind": "PodAttachOptions", "stdout": True}),
+        ("portforward?ports=80", {"kind": "PodPortForwardOptions", "ports": [80]}),
+        ("proxy/a/b", {"kind": "PodProxyOptions", "path": "a/b"}),
+    ],
+)  # fmt: skip
+def test_who_connects_is_seen(server, hooks, below, shown):
+    server.pod("p")
+    rule = {"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/*"]}
+    hooks.add("validating", "guard", deny, rule)
+    assert 403 == server.get(f"{PODS}/p/{below}").status
+    request = hooks.seen["guard"][0]
+    assert ("CONNECT", {"apiVersion": "v1", **shown}, None) == (request["operation"], request["object"], request["oldObject"])
+
+
 @pytest.mark.parametrize(("policy", "seen"), [("Equivalent", True), ("Exact", False)])
 def test_the_same_object_in_another_api_is_seen_when_equivalent(server, hooks, policy, seen):
     """Events are served by two APIs: the webhook asks for one, the client uses the other."""

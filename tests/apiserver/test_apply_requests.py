@@ -544,3 +544,16 @@ def test_creating_by_an_apply_needs_the_right_to_create(server):
     assert 'User "bob" cannot create resource "configmaps" in API group "" in the namespace "default"' in refused.message
     apply(server, f"{CONFIG_MAPS}/a", config_map({"a": "1"}), "admin")
     assert apply(server, f"{CONFIG_MAPS}/a", config_map({"b": "1"}), user=bob).status == 200
+
+
+def test_managers_of_both_event_apis_share_one_record(server):
+    core, events = "/api/v1/namespaces/default/events", "/apis/events.k8s.io/v1/namespaces/default/events"
+    involved = {"kind": "Pod", "name": "x", "namespace": "default"}
+    event = {"metadata": {"name": "a"}, "involvedObject": involved, "reason": "R", "message": "m", "type": "Normal", "count": 1}
+    assert server.create(f"{core}?fieldManager=old", event).status == 201
+    labels = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "a", "labels": {"x": "y"}}}
+    assert apply(server, f"{events}/a", labels, "new").status == 200
+    answer = server.patch(f"{events}/a?fieldManager=third", {"note": "changed"})
+    versions = {entry["manager"]: entry["apiVersion"] for entry in answer.body["metadata"]["managedFields"]}
+    assert versions == {"new": "events.k8s.io/v1", "old": "v1", "third": "events.k8s.io/v1"}
+    assert "f:message" not in managers(answer)["old Update"]

@@ -53,28 +53,121 @@ def test_a_version_that_is_not_served_is_not_there():
 
 
 BAD = {
-    "a name that is not its own": (lambda d: d["metadata"].update(name="other.example.com"), "metadata.name", 'must be spec.names.plural+"."+spec.group'),
-    "a group without a dot": (lambda d: (d["spec"].update(group="example"), d["metadata"].update(name="crontabs.example")), "spec.group", 'Invalid value: "example": should be a domain with at least one dot'),
+    "a name that is not its own": (
+        lambda d: d["metadata"].update(name="other.example.com"),
+        "metadata.name",
+        'must be spec.names.plural+"."+spec.group',
+    ),
+    "a group without a dot": (
+        lambda d: (d["spec"].update(group="example"), d["metadata"].update(name="crontabs.example")),
+        "spec.group",
+        'Invalid value: "example": should be a domain with at least one dot',
+    ),
     "no scope": (lambda d: d["spec"].pop("scope"), "spec.scope", "Required value"),
-    "a scope that is none": (lambda d: d["spec"].update(scope="Galaxy"), "spec.scope", 'Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"'),
+    "a scope that is none": (
+        lambda d: d["spec"].update(scope="Galaxy"),
+        "spec.scope",
+        'Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"',
+    ),
     "no kind": (lambda d: d["spec"]["names"].pop("kind"), "spec.names.kind", "Required value"),
-    "a kind that is no word": (lambda d: d["spec"]["names"].update(kind="Cron_Tab"), "spec.names.kind", "may have mixed case, but should otherwise match"),
-    "a list kind that is the kind": (lambda d: d["spec"]["names"].update(listKind="CronTab"), "spec.names.listKind", "kind and listKind may not be the same"),
-    "a version twice": (lambda d: d["spec"]["versions"].append(version(storage=False)), "spec.versions", "must contain unique version names"),
-    "nothing stored": (lambda d: d["spec"]["versions"][0].update(storage=False), "spec.versions", "must have exactly one version marked as storage version"),
-    "a version's name": (lambda d: d["spec"]["versions"][0].update(name="V1"), "spec.versions[0].name", "a DNS-1035 label must consist of"),
-    "a warning without deprecation": (lambda d: d["spec"]["versions"][0].update(deprecationWarning="x"), "spec.versions[0].deprecationWarning", "can only be set for deprecated versions"),
-    "unknown fields kept everywhere": (lambda d: d["spec"].update(preserveUnknownFields=True), "spec.preserveUnknownFields", "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"),
-    "a column without a type": (lambda d: d["spec"]["versions"][0].update(additionalPrinterColumns=[{"name": "A", "jsonPath": ".a", "type": ""}]), "spec.additionalPrinterColumns[0].type", "Required value: must be one of boolean,date,integer,number,string"),
-    "a column's path": (lambda d: d["spec"]["versions"][0].update(additionalPrinterColumns=[{"name": "A", "jsonPath": "a", "type": "string"}]), "spec.additionalPrinterColumns[0].JSONPath", "must be a simple json path starting with ."),
-    "replicas outside of the spec": (lambda d: d["spec"]["versions"][0].update(subresources={"scale": {"specReplicasPath": ".metadata.x", "statusReplicasPath": ".status.r"}}), "spec.subresources.scale.specReplicasPath", "should be a json path under .spec"),
-    "a selectable field that is an object": (lambda d: d["spec"]["versions"][0].update(selectableFields=[{"jsonPath": ".spec"}]), "spec.selectableFields[0].jsonPath", "must point to a field of type string, boolean or integer"),
-    "a selectable field that is not there": (lambda d: d["spec"]["versions"][0].update(selectableFields=[{"jsonPath": ".nope"}]), "spec.selectableFields[0].jsonPath", "is an invalid path: does not refer to a valid field"),
-    "a conversion that is none": (lambda d: d["spec"].update(conversion={"strategy": "Magic"}), "spec.conversion.strategy", 'Unsupported value: "Magic": supported values: "None", "Webhook"'),
-    "a webhook without a place": (lambda d: d["spec"].update(conversion={"strategy": "Webhook"}), "spec.conversion.webhookClientConfig", "Required value: required when strategy is set to Webhook"),
-    "a webhook over plain HTTP": (lambda d: d["spec"].update(conversion={"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": {"url": "http://example.com"}}}), "spec.conversion.webhookClientConfig.url", "'https' is the only allowed URL scheme; desired format: https://host[/path]"),
-    "reviews of no version we know": (lambda d: d["spec"].update(conversion={"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v9"], "clientConfig": {"url": "https://example.com"}}}), "spec.conversion.conversionReviewVersions", "must include at least one of v1, v1beta1"),
-}  # fmt: skip
+    "a kind that is no word": (
+        lambda d: d["spec"]["names"].update(kind="Cron_Tab"),
+        "spec.names.kind",
+        "may have mixed case, but should otherwise match",
+    ),
+    "a list kind that is the kind": (
+        lambda d: d["spec"]["names"].update(listKind="CronTab"),
+        "spec.names.listKind",
+        "kind and listKind may not be the same",
+    ),
+    "a version twice": (
+        lambda d: d["spec"]["versions"].append(version(storage=False)),
+        "spec.versions",
+        "must contain unique version names",
+    ),
+    "nothing stored": (
+        lambda d: d["spec"]["versions"][0].update(storage=False),
+        "spec.versions",
+        "must have exactly one version marked as storage version",
+    ),
+    "a version's name": (
+        lambda d: d["spec"]["versions"][0].update(name="V1"),
+        "spec.versions[0].name",
+        "a DNS-1035 label must consist of",
+    ),
+    "a version without a name": (
+        lambda d: d["spec"]["versions"][0].pop("name"),
+        "spec.versions[0].name",
+        "a DNS-1035 label must consist of",
+    ),
+    "a warning without deprecation": (
+        lambda d: d["spec"]["versions"][0].update(deprecationWarning="x"),
+        "spec.versions[0].deprecationWarning",
+        "can only be set for deprecated versions",
+    ),
+    "unknown fields kept everywhere": (
+        lambda d: d["spec"].update(preserveUnknownFields=True),
+        "spec.preserveUnknownFields",
+        "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+    ),
+    "a column without a type": (
+        lambda d: d["spec"]["versions"][0].update(additionalPrinterColumns=[{"name": "A", "jsonPath": ".a", "type": ""}]),
+        "spec.additionalPrinterColumns[0].type",
+        "Required value: must be one of boolean,date,integer,number,string",
+    ),
+    "a column's path": (
+        lambda d: d["spec"]["versions"][0].update(additionalPrinterColumns=[{"name": "A", "jsonPath": "a", "type": "string"}]),
+        "spec.additionalPrinterColumns[0].JSONPath",
+        "must be a simple json path starting with .",
+    ),
+    "replicas outside of the spec": (
+        lambda d: d["spec"]["versions"][0].update(
+            subresources={"scale": {"specReplicasPath": ".metadata.x", "statusReplicasPath": ".status.r"}}
+        ),
+        "spec.subresources.scale.specReplicasPath",
+        "should be a json path under .spec",
+    ),
+    "a selectable field that is an object": (
+        lambda d: d["spec"]["versions"][0].update(selectableFields=[{"jsonPath": ".spec"}]),
+        "spec.selectableFields[0].jsonPath",
+        "must point to a field of type string, boolean or integer",
+    ),
+    "a selectable field that is not there": (
+        lambda d: d["spec"]["versions"][0].update(selectableFields=[{"jsonPath": ".nope"}]),
+        "spec.selectableFields[0].jsonPath",
+        "is an invalid path: does not refer to a valid field",
+    ),
+    "a conversion that is none": (
+        lambda d: d["spec"].update(conversion={"strategy": "Magic"}),
+        "spec.conversion.strategy",
+        'Unsupported value: "Magic": supported values: "None", "Webhook"',
+    ),
+    "a webhook without a place": (
+        lambda d: d["spec"].update(conversion={"strategy": "Webhook"}),
+        "spec.conversion.webhookClientConfig",
+        "Required value: required when strategy is set to Webhook",
+    ),
+    "a webhook over plain HTTP": (
+        lambda d: d["spec"].update(
+            conversion={
+                "strategy": "Webhook",
+                "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": {"url": "http://example.com"}},
+            }
+        ),
+        "spec.conversion.webhookClientConfig.url",
+        "'https' is the only allowed URL scheme; desired format: https://host[/path]",
+    ),
+    "reviews of no version we know": (
+        lambda d: d["spec"].update(
+            conversion={
+                "strategy": "Webhook",
+                "webhook": {"conversionReviewVersions": ["v9"], "clientConfig": {"url": "https://example.com"}},
+            }
+        ),
+        "spec.conversion.conversionReviewVersions",
+        "must include at least one of v1, v1beta1",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -159,7 +252,7 @@ def test_a_version_that_was_stored_stays_until_it_is_taken_off_the_list():
     server = Defined(definition(version("v1"), version("v2", storage=False)))
     moved = server.redefine(definition(version("v1", storage=False), version("v2")))
     assert ["v1", "v2"] == moved["status"]["storedVersions"]
-    with pytest.raises(Refused, match="v1 was previously a storage version, and must remain in spec.versions"):
+    with pytest.raises(Refused, match=r"v1 was previously a storage version, and must remain in spec\.versions"):
         server.redefine(definition(version("v2")))
     held = server.get(KIND, NAME)
     held["status"]["storedVersions"] = ["v2"]

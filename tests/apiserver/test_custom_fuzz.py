@@ -12,7 +12,7 @@ from mooring.apiserver.contract import Request, Response, Write
 from mooring.apiserver.handle import handle
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION
 
-PROFILE = settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+PROFILE = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 SCALARS = (
     some.none()
     | some.booleans()
@@ -47,18 +47,34 @@ def fields(inner: some.SearchStrategy[Any]) -> some.SearchStrategy[Any]:
     return some.fixed_dictionaries(
         {"type": TYPES},
         optional={
-            "properties": some.dictionaries(NAMES, inner, max_size=3), "items": inner, "additionalProperties": inner | some.booleans(),
-            "format": FORMATS, "pattern": some.sampled_from(["^a", "[", "(a+)+$", "\\d"]), "enum": some.lists(VALUES, max_size=3),
-            "default": VALUES, "nullable": some.booleans(), "maximum": numbers, "minimum": numbers, "multipleOf": numbers,
-            "maxLength": some.integers(-2, 9), "minItems": some.integers(-2, 3), "maxItems": some.integers(-2, 9),
-            "required": some.lists(NAMES, max_size=2), "anyOf": some.lists(inner, max_size=2), "not": inner,
-            "oneOf": some.lists(inner, max_size=2), "allOf": some.lists(inner, max_size=2),
-            "x-kubernetes-preserve-unknown-fields": some.booleans(), "x-kubernetes-embedded-resource": some.booleans(),
-            "x-kubernetes-int-or-string": some.booleans(), "x-kubernetes-list-type": some.sampled_from(["set", "map", "atomic", "x"]),
-            "x-kubernetes-list-map-keys": some.lists(NAMES, max_size=2), "x-kubernetes-map-type": some.sampled_from(["atomic", "granular"]),
+            "properties": some.dictionaries(NAMES, inner, max_size=3),
+            "items": inner,
+            "additionalProperties": inner | some.booleans(),
+            "format": FORMATS,
+            "pattern": some.sampled_from(["^a", "[", "(a+)+$", "\\d"]),
+            "enum": some.lists(VALUES, max_size=3),
+            "default": VALUES,
+            "nullable": some.booleans(),
+            "maximum": numbers,
+            "minimum": numbers,
+            "multipleOf": numbers,
+            "maxLength": some.integers(-2, 9),
+            "minItems": some.integers(-2, 3),
+            "maxItems": some.integers(-2, 9),
+            "required": some.lists(NAMES, max_size=2),
+            "anyOf": some.lists(inner, max_size=2),
+            "not": inner,
+            "oneOf": some.lists(inner, max_size=2),
+            "allOf": some.lists(inner, max_size=2),
+            "x-kubernetes-preserve-unknown-fields": some.booleans(),
+            "x-kubernetes-embedded-resource": some.booleans(),
+            "x-kubernetes-int-or-string": some.booleans(),
+            "x-kubernetes-list-type": some.sampled_from(["set", "map", "atomic", "x"]),
+            "x-kubernetes-list-map-keys": some.lists(NAMES, max_size=2),
+            "x-kubernetes-map-type": some.sampled_from(["atomic", "granular"]),
             "x-kubernetes-validations": some.lists(some.builds(lambda rule: {"rule": rule}, RULES), max_size=2),
         },
-    )  # fmt: skip
+    )
 
 
 SCHEMAS = some.recursive(some.builds(lambda of: {"type": of}, TYPES), fields, max_leaves=6)
@@ -66,11 +82,16 @@ GOOD = some.recursive(
     some.sampled_from([{"type": of} for of in ("string", "integer", "number", "boolean")])
     | some.just({"x-kubernetes-int-or-string": True})
     | some.builds(lambda of: {"type": "string", "format": of}, FORMATS),
-    lambda inner: some.builds(lambda items: {"type": "array", "items": items, "maxItems": 5}, inner)
-    | some.builds(lambda properties: {"type": "object", "properties": properties}, some.dictionaries(some.sampled_from("abcd"), inner, max_size=3))
-    | some.builds(lambda of: {"type": "object", "maxProperties": 5, "additionalProperties": of}, inner),
+    lambda inner: (
+        some.builds(lambda items: {"type": "array", "items": items, "maxItems": 5}, inner)
+        | some.builds(
+            lambda properties: {"type": "object", "properties": properties},
+            some.dictionaries(some.sampled_from("abcd"), inner, max_size=3),
+        )
+        | some.builds(lambda of: {"type": "object", "maxProperties": 5, "additionalProperties": of}, inner)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 def answer(server: Defined, method: str, path: str, body: Any, content_type: str = "application/json") -> Response:
@@ -123,6 +144,43 @@ def exchange(server: Defined, spec: Any) -> None:
 )
 def test_any_definition(spec):
     answer(Defined(), "POST", CUSTOM_RESOURCE_DEFINITION.path(), {"metadata": {"name": "a.b.c"}, "spec": spec})
+
+
+WHOLE = definition(
+    version(
+        "v1",
+        additionalPrinterColumns=[{"name": "A", "type": "string", "jsonPath": ".spec.a"}],
+        selectableFields=[{"jsonPath": ".spec"}],
+        subresources={"status": {}, "scale": {"specReplicasPath": ".spec.r", "statusReplicasPath": ".status.r"}},
+    ),
+    version("v2", storage=False),
+    names={"shortNames": ["ct"], "singular": "crontab", "listKind": "CronTabList", "categories": ["all"]},
+    conversion={
+        "strategy": "Webhook",
+        "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1:1"}},
+    },
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every path in a document."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in pairs for place in places(item, (*path, key)))]
+
+
+@PROFILE
+@given(some.lists(some.tuples(some.sampled_from(places(WHOLE)[1:]), VALUES | some.just("gone")), min_size=1, max_size=3))
+def test_a_definition_with_something_else_anywhere(changes):
+    document = json.loads(json.dumps(WHOLE))
+    for path, value in changes:
+        inner = document
+        for step in path[:-1]:
+            inner = inner[step] if isinstance(inner, dict) and step in inner else inner
+        if isinstance(inner, dict) and value == "gone":
+            inner.pop(path[-1], None)
+        elif isinstance(inner, dict):
+            inner[path[-1]] = value
+    answer(Defined(), "POST", CUSTOM_RESOURCE_DEFINITION.path(), document)
 
 
 def test_a_schema_as_deep_as_a_body_may_be():

@@ -6,9 +6,13 @@ from direct import Refused
 
 STRING, INTEGER = {"type": "string"}, {"type": "integer"}
 PORTS = {
-    "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "protocol"],
-    "items": object_of(name=STRING | {"must": True}, protocol=STRING | {"default": "TCP"}, port={"x-kubernetes-int-or-string": True}),
-}  # fmt: skip
+    "type": "array",
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["name", "protocol"],
+    "items": object_of(
+        name=STRING | {"must": True}, protocol=STRING | {"default": "TCP"}, port={"x-kubernetes-int-or-string": True}
+    ),
+}
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 EMBEDDED = ANYTHING | {"x-kubernetes-embedded-resource": True}
 NESTED = ANYTHING | {"properties": {"known": object_of(a=STRING)}}
@@ -16,7 +20,8 @@ SPEC = object_of(
     text=dict(STRING), count=dict(INTEGER), ports=PORTS, any=ANYTHING, nested=NESTED, resource=EMBEDDED,
     labels={"type": "object", "additionalProperties": STRING}, free={"type": "object", "additionalProperties": True},
     size=INTEGER | {"default": 3}, mode=object_of(name=STRING | {"default": "fast"}, level=INTEGER | {"default": 1}),
-    maybe=STRING | {"nullable": True, "default": "x"}, objects={"type": "array", "items": object_of(a=STRING | {"default": "b"})},
+    maybe=STRING | {"nullable": True, "default": "x"},
+    objects={"type": "array", "items": object_of(a=STRING | {"default": "b"})},
 )  # fmt: skip
 
 
@@ -52,9 +57,11 @@ def test_what_is_to_be_kept_is_kept(server):
 
 
 def test_metadata_is_that_of_every_object(server):
-    with pytest.raises(Refused, match='unknown field "metadata.nope"'):
+    with pytest.raises(Refused, match=r'unknown field "metadata\.nope"'):
         server.make({}, metadata={"name": "one", "nope": 1}, fieldValidation="Strict")
-    with pytest.raises(Refused, match="cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"):
+    with pytest.raises(
+        Refused, match=r"cannot unmarshal number into Go struct field ObjectMeta\.metadata\.labels of type string"
+    ):
         server.make({}, metadata={"name": "one", "labels": {"a": 1}})
     with pytest.raises(Refused) as refusal:
         server.make({}, metadata={"name": "Not_A_Name", "labels": {"a b": "c"}})
@@ -77,18 +84,49 @@ def test_a_default_that_comes_later_shows_on_reading(server):
 
 
 REFUSED = {
-    "another type": ({"text": 1}, {"spec.text": 'Invalid value: "integer": spec.text in body must be of type string: "integer"'}),
+    "another type": (
+        {"text": 1},
+        {"spec.text": 'Invalid value: "integer": spec.text in body must be of type string: "integer"'},
+    ),
     "null": ({"text": None}, {"spec.text": 'Invalid value: "null": spec.text in body must be of type string: "null"'}),
-    "a list for a map": ({"labels": []}, {"spec.labels": 'Invalid value: "array": spec.labels in body must be of type object: "array"'}),
-    "true for a number": ({"count": True}, {"spec.count": 'Invalid value: "boolean": spec.count in body must be of type integer: "boolean"'}),
-    "a fraction": ({"count": 1.5}, {"spec.count": 'Invalid value: "number": spec.count in body must be of type integer: "number"'}),
-    "neither int nor string": ({"ports": [{"name": "a", "port": True}]}, {"spec.ports[0].port": 'Invalid value: "boolean": spec.ports[0].port in body must be of type integer,string: "boolean"'}),
-    "a key twice": ({"ports": [{"name": "a"}, {"name": "b"}, {"name": "a", "protocol": "TCP"}]}, {"spec.ports[2]": 'Duplicate value: {"name":"a","protocol":"TCP"}'}),
+    "a list for a map": (
+        {"labels": []},
+        {"spec.labels": 'Invalid value: "array": spec.labels in body must be of type object: "array"'},
+    ),
+    "true for a number": (
+        {"count": True},
+        {"spec.count": 'Invalid value: "boolean": spec.count in body must be of type integer: "boolean"'},
+    ),
+    "a fraction": (
+        {"count": 1.5},
+        {"spec.count": 'Invalid value: "number": spec.count in body must be of type integer: "number"'},
+    ),
+    "neither int nor string": (
+        {"ports": [{"name": "a", "port": True}]},
+        {
+            "spec.ports[0].port": (
+                'Invalid value: "boolean": spec.ports[0].port in body must be of type integer,string: "boolean"'
+            )
+        },
+    ),
+    "a key twice": (
+        {"ports": [{"name": "a"}, {"name": "b"}, {"name": "a", "protocol": "TCP"}]},
+        {"spec.ports[2]": 'Duplicate value: {"name":"a","protocol":"TCP"}'},
+    ),
     "no key": ({"ports": [{}]}, {"spec.ports[0].name": "Required value"}),
-    "a value of a map": ({"labels": {"a": 1}}, {"spec.labels.a": 'Invalid value: "integer": spec.labels.a in body must be of type string: "integer"'}),
-    "a resource without a kind": ({"resource": {"apiVersion": "v1"}}, {"spec.resource.kind": "Required value: must not be empty"}),
-    "a resource's labels": ({"resource": {"apiVersion": "v1", "kind": "A", "metadata": {"labels": {"a": 1}}}}, {"spec.resource.metadata.labels": 'Invalid value: {"a":1}: must be a map of strings'}),
-}  # fmt: skip
+    "a value of a map": (
+        {"labels": {"a": 1}},
+        {"spec.labels.a": 'Invalid value: "integer": spec.labels.a in body must be of type string: "integer"'},
+    ),
+    "a resource without a kind": (
+        {"resource": {"apiVersion": "v1"}},
+        {"spec.resource.kind": "Required value: must not be empty"},
+    ),
+    "a resource's labels": (
+        {"resource": {"apiVersion": "v1", "kind": "A", "metadata": {"labels": {"a": 1}}}},
+        {"spec.resource.metadata.labels": 'Invalid value: {"a":1}: must be a map of strings'},
+    ),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -103,20 +141,56 @@ VALUES = {
     "minLength": (STRING | {"minLength": 2}, "a", 'Invalid value: "a": spec.x in body should be at least 2 chars long'),
     "pattern": (STRING | {"pattern": "^a+$"}, "b", "Invalid value: \"b\": spec.x in body should match '^a+$'"),
     "minimum": (INTEGER | {"minimum": 1}, 0, "Invalid value: 0: spec.x in body should be greater than or equal to 1"),
-    "maximum": (INTEGER | {"maximum": 3, "exclusiveMaximum": True}, 3, "Invalid value: 3: spec.x in body should be less than 3"),
-    "multipleOf": ({"type": "number", "multipleOf": 0.5}, 0.7, "Invalid value: 0.7: spec.x in body should be a multiple of 0.5"),
+    "maximum": (
+        INTEGER | {"maximum": 3, "exclusiveMaximum": True},
+        3,
+        "Invalid value: 3: spec.x in body should be less than 3",
+    ),
+    "multipleOf": (
+        {"type": "number", "multipleOf": 0.5},
+        0.7,
+        "Invalid value: 0.7: spec.x in body should be a multiple of 0.5",
+    ),
     "int32": (INTEGER | {"format": "int32"}, 1 << 40, "Checked value must be of type integer with format int32 in spec.x"),
     "maxItems": ({"type": "array", "items": STRING, "maxItems": 1}, ["a", "b"], "Too many: 2: must have at most 1 item"),
-    "minItems": ({"type": "array", "items": STRING, "minItems": 1}, [], "Invalid value: 0: spec.x in body should have at least 1 items"),
+    "minItems": (
+        {"type": "array", "items": STRING, "minItems": 1},
+        [],
+        "Invalid value: 0: spec.x in body should have at least 1 items",
+    ),
     "maxProperties": (ANYTHING | {"maxProperties": 1}, {"a": 1, "b": 2}, "Too many: 2: must have at most 1 item"),
-    "minProperties": (ANYTHING | {"minProperties": 1}, {}, "Invalid value: 0: spec.x in body should have at least 1 properties"),
+    "minProperties": (
+        ANYTHING | {"minProperties": 1},
+        {},
+        "Invalid value: 0: spec.x in body should have at least 1 properties",
+    ),
     "set": ({"type": "array", "items": STRING, "x-kubernetes-list-type": "set"}, ["a", "a"], None),
-    "anyOf": (STRING | {"anyOf": [{"pattern": "^a"}, {"minLength": 5}]}, "b", 'Invalid value: "": "spec.x" must validate at least one schema (anyOf)'),
-    "oneOf, none": (STRING | {"oneOf": [{"pattern": "^a"}, {"minLength": 5}]}, "b", 'Invalid value: "": "spec.x" must validate one and only one schema (oneOf). Found none valid'),
-    "oneOf, both": (STRING | {"oneOf": [{"pattern": "^a"}, {"minLength": 1}]}, "a", 'Invalid value: "": "spec.x" must validate one and only one schema (oneOf). Found 2 valid alternatives'),
-    "allOf": (STRING | {"allOf": [{"pattern": "^a"}, {"minLength": 5}]}, "a", 'Invalid value: "": "spec.x" must validate all the schemas (allOf)'),
+    "anyOf": (
+        STRING | {"anyOf": [{"pattern": "^a"}, {"minLength": 5}]},
+        "b",
+        'Invalid value: "": "spec.x" must validate at least one schema (anyOf)',
+    ),
+    "oneOf, none": (
+        STRING | {"oneOf": [{"pattern": "^a"}, {"minLength": 5}]},
+        "b",
+        'Invalid value: "": "spec.x" must validate one and only one schema (oneOf). Found none valid',
+    ),
+    "oneOf, both": (
+        STRING | {"oneOf": [{"pattern": "^a"}, {"minLength": 1}]},
+        "a",
+        'Invalid value: "": "spec.x" must validate one and only one schema (oneOf). Found 2 valid alternatives',
+    ),
+    "allOf": (
+        STRING | {"allOf": [{"pattern": "^a"}, {"minLength": 5}]},
+        "a",
+        'Invalid value: "": "spec.x" must validate all the schemas (allOf)',
+    ),
     "not": (STRING | {"not": {"pattern": "^a"}}, "a", 'Invalid value: "": "spec.x" must not validate the schema (not)'),
-    "date-time": (STRING | {"format": "date-time"}, "soon", 'Invalid value: "soon": spec.x in body must be of type date-time: "soon"'),
+    "date-time": (
+        STRING | {"format": "date-time"},
+        "soon",
+        'Invalid value: "soon": spec.x in body must be of type date-time: "soon"',
+    ),
     "date": (STRING | {"format": "date"}, "2026-13-01", "must be of type date"),
     "duration": (STRING | {"format": "duration"}, "1 moon", "must be of type duration"),
     "byte": (STRING | {"format": "byte"}, "?", "must be of type byte"),
@@ -131,14 +205,33 @@ VALUES = {
     "isbn13": (STRING | {"format": "isbn13"}, "9780306406158", "must be of type isbn13"),
     "creditcard": (STRING | {"format": "creditcard"}, "4111111111111112", "must be of type creditcard"),
     "hexcolor": (STRING | {"format": "hexcolor"}, "#12", "must be of type hexcolor"),
-}  # fmt: skip
+}
 GOOD = {
-    "date-time": "2026-01-02T03:04:05.6Z", "date": "2026-01-02", "duration": "1h30m", "byte": "aGk=", "ipv4": "1.2.3.4",
-    "ipv6": "::1", "cidr": "10.0.0.0/8", "mac": "00:11:22:33:44:55", "uuid": "123e4567-e89b-12d3-a456-426614174000",
-    "uri": "https://example.com/a?b", "email": "a@example.com", "hostname": "a.example.com", "isbn13": "9780306406157",
-    "creditcard": "4111111111111111", "hexcolor": "#12ab34", "int32": 7, "enum": "a", "pattern": "aa", "multipleOf": 1.5,
-    "oneOf, none": "abcd", "anyOf": "abc", "allOf": "abcde", "not": "b", "set": ["a", "b"],
-}  # fmt: skip
+    "date-time": "2026-01-02T03:04:05.6Z",
+    "date": "2026-01-02",
+    "duration": "1h30m",
+    "byte": "aGk=",
+    "ipv4": "1.2.3.4",
+    "ipv6": "::1",
+    "cidr": "10.0.0.0/8",
+    "mac": "00:11:22:33:44:55",
+    "uuid": "123e4567-e89b-12d3-a456-426614174000",
+    "uri": "https://example.com/a?b",
+    "email": "a@example.com",
+    "hostname": "a.example.com",
+    "isbn13": "9780306406157",
+    "creditcard": "4111111111111111",
+    "hexcolor": "#12ab34",
+    "int32": 7,
+    "enum": "a",
+    "pattern": "aa",
+    "multipleOf": 1.5,
+    "oneOf, none": "abcd",
+    "anyOf": "abc",
+    "allOf": "abcde",
+    "not": "b",
+    "set": ["a", "b"],
+}
 
 
 def test_a_value_that_breaks_its_rule_is_named_and_one_that_keeps_it_is_taken():
@@ -172,8 +265,12 @@ def test_what_an_update_leaves_alone_is_not_judged_again():
 
 SCALED = {
     "status": {},
-    "scale": {"specReplicasPath": ".spec.deep.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"},
-}  # fmt: skip
+    "scale": {
+        "specReplicasPath": ".spec.deep.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    },
+}
 
 
 def test_a_status_of_its_own_is_changed_apart():
@@ -211,101 +308,3 @@ def test_a_scale_is_read_and_written_where_the_definition_says():
     assert {"deep": {"replicas": 4}} == server.read()["spec"]
     with pytest.raises(Refused, match=r"\.spec\.deep\.replicas: Invalid value: -1: should be a non-negative integer"):
         server.amend({"deep": {"replicas": -1}})
-
-
-# Reading ----------------------------------------------------------------------------------------------------------------
-
-
-def test_columns_are_those_of_the_definition():
-    columns = [
-        {"name": "Text", "type": "string", "jsonPath": ".spec.text"},
-        {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status', "description": "Whether."},
-        {"name": "Count", "type": "integer", "jsonPath": ".spec.count", "priority": 1},
-        {"name": "Label", "type": "string", "jsonPath": r".metadata.labels.example\.com/a"},
-        {"name": "Second", "type": "number", "jsonPath": ".spec.list[1]"},
-        {"name": "Map", "type": "string", "jsonPath": ".spec.map"},
-        {"name": "On", "type": "boolean", "jsonPath": ".spec['on']"},
-        {"name": "Since", "type": "date", "jsonPath": ".spec.since"},
-    ]  # fmt: skip
-    server = Defined(definition(version(additionalPrinterColumns=columns)))
-    conditions = [{"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]
-    spec = {"text": "a", "count": 2.0, "list": [1, 2], "map": {"k": "v"}, "on": True, "since": "2026-11-22T11:00:00Z"}
-    server.make(spec, status={"conditions": conditions}, metadata={"name": "one", "labels": {"example.com/a": "b"}})
-    server.make({"since": "never"}, name="two")
-    table = as_table(server, server.path())
-    assert ["Name", *(each["name"] for each in columns)] == [each["name"] for each in table["columnDefinitions"]]
-    assert ("Whether.", 1) == (table["columnDefinitions"][2]["description"], table["columnDefinitions"][3]["priority"])
-    assert ["one", "a", "True", 2, "b", 2.0, '{"k":"v"}', True, "60m"] == table["rows"][0]["cells"]
-    assert ["two", *[None] * 7, "<invalid>"] == table["rows"][1]["cells"]
-
-
-def test_without_columns_the_age_is_shown():
-    server = Defined(definition())
-    server.make({})
-    assert [["one", "0s"]] == [row["cells"] for row in as_table(server, server.path())["rows"]]
-
-
-def as_table(server, path):
-    import json  # noqa: PLC0415
-
-    from direct import ADMIN, Response, handle  # noqa: PLC0415
-    from mooring.apiserver.contract import Request  # noqa: PLC0415
-
-    headers = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
-    outcome = handle(Request("GET", path, (), headers, b"", ADMIN), server.state, server.env)
-    assert isinstance(outcome, Response)
-    return json.loads(outcome.body)
-
-
-def test_fields_that_can_be_selected():
-    spec = object_of(color=dict(STRING), count=dict(INTEGER), on={"type": "boolean"})
-    fields = [{"jsonPath": f".spec.{name}"} for name in ("color", "count", "on")]
-    server = Defined(definition(version(spec=spec, selectableFields=fields)))
-    server.make({"color": "red", "count": 3, "on": True})
-    server.make({"color": "blue"}, name="two")
-    names = {}
-    for selector in ("spec.color=red", "spec.color!=red", "spec.count=3,spec.on=true", "spec.count="):
-        found = server.send("GET", server.path(), fieldSelector=selector)["items"]
-        names[selector] = [each["metadata"]["name"] for each in found]
-    assert [["one"], ["two"], ["one"], ["two"]] == list(names.values())
-    with pytest.raises(Refused, match="field label not supported: spec.nope"):
-        server.send("GET", server.path(), fieldSelector="spec.nope=1")
-
-
-def test_deprecated_versions_warn_whoever_uses_them():
-    old = version("v1beta1", storage=False) | {"deprecated": True, "deprecationWarning": "use v1"}
-    older = version("v1alpha1", storage=False) | {"deprecated": True}
-    server = Defined(definition(version(), old, older))
-    server.make({})
-    assert [] == server.warnings
-    server.read(version="v1beta1")
-    assert ['299 - "use v1"'] == server.warnings
-    server.make({}, name="two", version="v1alpha1")
-    assert ['299 - "stable.example.com/v1alpha1 CronTab is deprecated"'] == server.warnings
-
-
-def test_strategic_merge_patches_are_not_for_custom_resources(server):
-    server.make({})
-    with pytest.raises(Refused) as refusal:
-        server.send("PATCH", server.path("one"), {}, "application/strategic-merge-patch+json")
-    assert (415, True) == (refusal.value.code, "application/apply-patch+yaml" in refusal.value.message)
-
-
-def test_an_update_names_the_version_that_it_replaces(server):
-    made = server.make({})
-    with pytest.raises(Refused, match=r"metadata\.resourceVersion: Invalid value: 0: must be specified for an update"):
-        server.send("PUT", server.path("one"), {**made, "metadata": {"name": "one"}})
-    assert 2 == server.send("PUT", server.path("one"), {**made, "spec": {"text": "b"}})["metadata"]["generation"]
-
-
-def test_server_side_apply_merges_lists_by_the_schema(server):
-    def apply(manager, ports):
-        body = {"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": "one"}, "spec": {"ports": ports}}
-        return server.send("PATCH", server.path("one"), body, "application/apply-patch+yaml", fieldManager=manager)
-
-    apply("a", [{"name": "web", "port": 80}])
-    both = apply("b", [{"name": "dns", "protocol": "UDP", "port": 53}])
-    assert [("web", "TCP"), ("dns", "UDP")] == [(each["name"], each["protocol"]) for each in both["spec"]["ports"]]
-    with pytest.raises(Refused) as refusal:
-        apply("b", [{"name": "web", "port": 81}])
-    assert 409 == refusal.value.code

@@ -42,7 +42,8 @@ def test_messages_reasons_and_paths():
 def test_what_fails_is_told_with_the_rule():
     server = ruled(SPEC, {"rule": "self.low > 0", "message": "low"}, "self.port + 1 > 1")
     assert server.refused({"port": "http"}) == {
-        "spec": 'Invalid value: "object": no such key: low evaluating rule: low; Invalid value: "object": \'no such overload\': '
+        "spec": 'Invalid value: "object": no such key: low evaluating rule: low; '
+        "Invalid value: \"object\": 'no such overload': "
         "call arguments did not match a supported operator, function or macro signature for rule: self.port + 1 > 1"
     }
 
@@ -114,7 +115,7 @@ def test_what_is_left_as_it_was_is_not_judged_by_new_rules():
     strict = object_of(n=dict(INTEGER)) | {"x-kubernetes-validations": [{"rule": "self.n > 0"}]}
     server.redefine(definition(version(spec=object_of(a=strict, b=dict(INTEGER)))))
     server.amend({"b": 2})
-    with pytest.raises(Refused, match="failed rule: self.n > 0"):
+    with pytest.raises(Refused, match=r"failed rule: self\.n > 0"):
         server.amend({"a": {"n": -1}})
     server.amend({"a": {"n": 1}})
 

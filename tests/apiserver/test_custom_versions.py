@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from custom_definitions import GROUP, Defined, definition, version
+from custom_definitions import GROUP, Defined, definition, object_of, version
 from direct import ADMIN, Refused
 
 from mooring.apiserver.contract import Answer, Ask, Env, Question, Request, Response, Watch, Write
@@ -40,6 +40,23 @@ def test_records_of_an_old_storage_version_are_read_and_move_when_they_are_writt
     held = server.read()
     server.send("PUT", server.path("one"), held)
     assert "v2" == stored(server)
+
+
+def test_a_version_shows_only_the_fields_that_it_has():
+    text = {"type": "string"}
+    old, new = object_of(a=dict(text), b=dict(text)), object_of(a=dict(text), c=text | {"default": "x"})
+    server = Defined(definition(version("v1", old), version("v2", new, storage=False)))
+    server.make({"a": "1", "b": "2"})
+    assert [{"a": "1", "b": "2"}, {"a": "1", "c": "x"}] == [server.read(version=name)["spec"] for name in ("v1", "v2")]
+
+
+def test_a_field_that_a_schema_has_lost_is_not_shown_any_more():
+    text = {"type": "string"}
+    server = Defined(definition(version(spec=object_of(a=dict(text), b=dict(text)))))
+    server.make({"a": "1", "b": "2"})
+    server.redefine(definition(version(spec=object_of(a=dict(text)))))
+    assert {"a": "1"} == server.read()["spec"]
+    assert [{"a": "1"}] == [each["spec"] for each in server.send("GET", server.path())["items"]]
 
 
 def stored(server: Defined) -> str:
@@ -142,14 +159,22 @@ def test_a_watch_asks_for_what_it_shows_and_forgets_it():
 
 
 BAD = {
-    "another version": (lambda d, v: d, {}, "invalid groupVersion (expected stable.example.com/v2, received stable.example.com/v1)"),
+    "another version": (
+        lambda d, v: d,
+        {},
+        "invalid groupVersion (expected stable.example.com/v2, received stable.example.com/v1)",
+    ),
     "another kind": (lambda d, v: {**moved(d, v), "kind": "Other"}, {}, "invalid kind (expected CronTab, received Other)"),
-    "another name": (lambda d, v: {**moved(d, v), "metadata": {**d["metadata"], "name": "b"}}, {}, "must have the same name: one != b"),
+    "another name": (
+        lambda d, v: {**moved(d, v), "metadata": {**d["metadata"], "name": "b"}},
+        {},
+        "must have the same name: one != b",
+    ),
     "no object": (lambda d, v: None, {}, "invalid metadata of type NoneType in converted object"),
     "a failure": (moved, {"result": {"status": "Failure", "message": "cannot"}}, "failed: cannot"),
     "too few": (moved, {"convertedObjects": []}, "webhook returned 0 objects, expected 1"),
     "another question's answer": (moved, {"uid": "x"}, 'got "x"'),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

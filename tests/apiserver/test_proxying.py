@@ -5,7 +5,7 @@ from core_server import PODS, Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mooring.apiserver.contract import Onward, Proxy, Response
+from mooring.apiserver.contract import Onward, Proxy, Response, User
 from mooring.apiserver.proxying import proxyable, straight
 from mooring.model import codec
 from mooring.model.kinds import POD
@@ -196,3 +196,41 @@ def test_discovery_names_what_is_proxied(server: Server) -> None:
     assert ["PodProxyOptions", "ServiceProxyOptions", "NodeProxyOptions", "PodAttachOptions", "PodPortForwardOptions"] == [
         kinds[name] for name in ("pods/proxy", "services/proxy", "nodes/proxy", "pods/attach", "pods/portforward")
     ]
+
+
+BOB = User("bob", ("system:authenticated",))
+
+
+def may(server: Server, *resources: str) -> None:
+    """Bob, in the namespace default."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    rules = [{"apiGroups": [""], "resources": list(resources), "verbs": ["get", "create"]}]
+    assert 201 == server.create(f"{rbac}/roles", {"metadata": {"name": "r"}, "rules": rules}).status
+    binding = {
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}],
+    }
+    assert 201 == server.create(f"{rbac}/rolebindings", binding).status
+
+
+@pytest.mark.parametrize("what", ["exec?command=ls&stdout=1", "attach?stdin=1", "portforward", "log", "proxy/x"])
+def test_who_may_read_a_pod_may_not_look_into_it(server: Server, what: str) -> None:
+    may(server, "pods")
+    assert 200 == server.get(f"{PODS}/p", user=BOB).status
+    answer = server.get(f"{PODS}/p/{what}", user=BOB)
+    resource = "pods/" + what.partition("?")[0].partition("/")[0]
+    told = f'User "bob" cannot get resource "{resource}" in API group "" in the namespace "default"'
+    assert (403, True) == (answer.status, told in answer.message), answer.message
+
+
+CLIMBS = ["", "/", "/..", "/../..", "/../../../../../nodes/n1/proxy/pods", "//../nodes/n1/proxy/pods", "/%2e%2e/x"]
+
+
+@pytest.mark.parametrize("path", CLIMBS)
+def test_who_may_proxy_to_pods_reaches_no_node_by_any_path(server: Server, path: str) -> None:
+    may(server, "pods/proxy")
+    outcome = server.decide("POST", f"{PODS}/p/proxy{path}", {}, user=BOB)
+    assert ("", "10.244.0.5", "http") == (outcome.node, outcome.address, outcome.onward.scheme)
+    for other in (f"{NODES}/n1/proxy/pods", f"{SERVICES}/s:80/proxy/", "/api/v1/namespaces/other/pods/p/proxy/"):
+        assert 403 == server.get(other, user=BOB).status

@@ -58,22 +58,21 @@ def checked(
     duplicates: tuple[str, ...],
     refusal: Callable[[str], StatusError],
 ) -> Received:
-    """Checks the structure and drops unknown fields. `refusal` words a strict decoding error. Raises StatusError."""
+    """Checks the structure and drops unknown fields. `refusal` words what is wrong. Raises StatusError."""
     try:
         structure = shape.check(document)
     except RecursionError:
         raise bad_request("exceeded max depth") from None
     if structure.type_errors:
-        raise bad_request(mismatch(kind, structure.type_errors[0]))
+        raise refusal(structure.type_errors[0])
     if not isinstance(document.setdefault("metadata", {}), dict):
-        raise bad_request(mismatch(kind, "json: cannot unmarshal metadata into Go value of type v1.ObjectMeta"))
-    if structure.unknown_fields:
-        shape.drop_unknown(document)
-    if validation == "Ignore":
-        return Received(document)
-    found = (*(f"unknown field {quote(field)}" for field in structure.unknown_fields), *duplicates)
+        raise refusal("json: cannot unmarshal metadata into Go value of type v1.ObjectMeta")
+    unknown = structure.unknown_fields
+    found = () if validation == "Ignore" else (*(f"unknown field {quote(field)}" for field in unknown), *duplicates)
     if found and validation == "Strict":
         raise refusal(f"strict decoding error: {', '.join(found)}")
+    if unknown:
+        shape.drop_unknown(document)
     return Received(document, found)
 
 
@@ -165,7 +164,7 @@ def _complaints(value: Any, path: str = "") -> list[str]:
     if not isinstance(value, dict):
         return []
     repeated = value.repeated if isinstance(value, _Repeating) else ()
-    found = [f"duplicate field {quote(f'{path}.{name}'[1:])}" for name in repeated]
+    found = [f"duplicate field {quote(f'{path}.{name}'.removeprefix('.'))}" for name in repeated]
     return found + [text for name, item in value.items() for text in _complaints(item, f"{path}.{name}")]
 
 

@@ -7,7 +7,7 @@ What the core must ask of others, webhooks, it raises as Unanswered questions: t
 again, with the answers in `Env.answers` and the same `now` and random draws, so that the same questions come up.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +56,7 @@ class Write(Struct, frozen=True):
 
 
 class Watch(Struct, frozen=True):
-    """Stream frames: first `initial` (encoded lines), then `encode(event)` for each event under `prefix` after `revision`.
+    """Stream frames: first `initial` (lines, encoded as they are asked for, once), then `encode(event)` for each event under `prefix` after `revision`.
 
     `encode` returns the line to send, or None when the watcher's selectors do not see the event. `bookmark(revision)` makes a
     bookmark line, or None when the client did not ask for them. `share` is equal for watchers whose lines are identical, so the
@@ -67,7 +67,7 @@ class Watch(Struct, frozen=True):
 
     prefix: str
     revision: int
-    initial: tuple[bytes, ...]
+    initial: Iterable[bytes]
     encode: Callable[[Event], bytes | None]
     bookmark: Callable[[int], bytes | None]
     share: tuple[Any, ...]
@@ -153,6 +153,8 @@ class Settings(Struct, frozen=True):
     issuer: str = "https://kubernetes.default.svc.cluster.local"
     token_signer: Callable[[dict[str, Any]], str] | None = None
     token_verifier: TokenVerifier | None = None
+    token_keys: Callable[[], list[dict[str, Any]]] | None = None
+    """The public keys that tokens verify by, as JSON Web Keys, that which signs now first."""
     max_body: int = 3 * 1024 * 1024
     enable_admission_plugins: tuple[str, ...] = ()
     """Of admission/built_in.OPTIONAL."""

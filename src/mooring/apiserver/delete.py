@@ -19,10 +19,20 @@ from mooring.apiserver.kinds.custom_resource_definition import marked_for_deleti
 from mooring.apiserver.metadata import FOREGROUND, ORPHAN
 from mooring.apiserver.negotiate import body_media
 from mooring.apiserver.strategy import Document, FieldError
-from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, JOB, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
+from mooring.model.kinds import (
+    CUSTOM_RESOURCE_DEFINITION,
+    JOB,
+    NAMESPACE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STORAGE_CLASS,
+)
 from mooring.store.records import Compare, Delete, Put, Record, Txn
 
-RETURNED = frozenset({POD, SERVICE, SERVICE_ACCOUNT})
+RETURNED = frozenset({POD, SERVICE, SERVICE_ACCOUNT, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS})
 """Kinds whose deletion answers with the object (upstream's ReturnDeletedObject); others answer with a Status."""
 _ORPHANING = frozenset({JOB})
 """Kinds whose dependents stay unless the request says otherwise, as it was in the first versions of their API."""

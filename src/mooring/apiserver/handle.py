@@ -21,6 +21,7 @@ from mooring.apiserver import (
     watch,
     write,
 )
+from mooring.apiserver.admission import connecting
 from mooring.apiserver.authorization import reviews
 from mooring.apiserver.authorization.impersonation import effective
 from mooring.apiserver.call import Call
@@ -95,7 +96,7 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
     if target is None:
         if refusal := access.denial(request, None, "", snapshot, env):
             raise refusal
-        return plain_paths.respond(request, served)
+        return plain_paths.respond(request, served, env.settings)
     watching = target.watch or any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)
     verb = verb_of(request.method, target, watching)
     if refusal := access.denial(request, target, verb, snapshot, env):
@@ -113,7 +114,10 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
         raise errors.method_not_allowed(target.kind, verb or request.method)
     if verb == "create" and not target.name and target.kind.namespaced and not target.namespace:
         raise errors.method_not_allowed(target.kind, verb)
-    outcome = handler(Call(request, target, verb, snapshot, env))
+    call = Call(request, target, verb, snapshot, env)
+    if target.subresource in connecting.CONNECTED:
+        connecting.admit(call)
+    outcome = handler(call)
     if target.resource.deprecation and isinstance(outcome, Response) and verb in ("get", "list", "watch"):
         headers = (*outcome.headers, *render.warning_headers([target.resource.deprecation]))
         return structs.replace(outcome, headers=headers)

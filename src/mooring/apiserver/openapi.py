@@ -167,10 +167,17 @@ def v3_hash(group_version: str, registry: Registry) -> str:
 
 
 def _digest(group_version: str, published: Published) -> str:
-    return digest(_v3(group_version, published))
+    return _hash(_v3(group_version, published))
 
 
-@lru_cache(maxsize=64)
-def digest(document: bytes) -> str:
-    """What names a document's content."""
+def _hash(document: bytes) -> str:
     return hashlib.sha512(document).hexdigest().upper()
+
+
+_WHOLE = {"v2": openapi_v2, "v2+protobuf": openapi_v2_protobuf, "v3": openapi_v3_index}
+
+
+@lru_cache(maxsize=_KEPT * len(_WHOLE))
+def hash_of(name: str, registry: Registry) -> str:
+    """What names the content of 'v2', 'v2+protobuf' or 'v3', the index."""
+    return _hash(_WHOLE[name](registry))

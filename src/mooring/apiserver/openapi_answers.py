@@ -21,10 +21,11 @@ def respond(request: Request, path: str, registry: Registry) -> Response | None:
         case ["v2"]:
             media = _media(request, openapi.V2_PROTOBUF_ASKED)
             if media == JSON:
-                return _kept(request, openapi.openapi_v2(registry), JSON)
-            return _kept(request, openapi.openapi_v2_protobuf(registry), openapi.V2_PROTOBUF)
+                return _kept(request, openapi.openapi_v2(registry), JSON, openapi.hash_of("v2", registry))
+            body = openapi.openapi_v2_protobuf(registry)
+            return _kept(request, body, openapi.V2_PROTOBUF, openapi.hash_of("v2+protobuf", registry))
         case ["v3"]:
-            return _kept(request, openapi.openapi_v3_index(registry), _media(request))
+            return _kept(request, openapi.openapi_v3_index(registry), _media(request), openapi.hash_of("v3", registry))
         case ["v3", *rest]:
             return _v3(request, "/".join(rest), registry)
     return None
@@ -36,9 +37,10 @@ def _v3(request: Request, group_version: str, registry: Registry) -> Response | 
         return None
     media = _media(request)
     asked = next((value for name, value in request.query if name == "hash"), "")
-    if asked and asked != openapi.v3_hash(group_version, registry):
+    now = openapi.v3_hash(group_version, registry)
+    if asked and asked != now:
         return Response(301, b"", _TEXT, (("Location", f"/{openapi.v3_location(group_version, registry)}"),))
-    return _kept(request, document, media, (_FOR_EVER,) if asked else ())
+    return _kept(request, document, media, now, (_FOR_EVER,) if asked else ())
 
 
 def _media(request: Request, protobuf: str = "") -> str:
@@ -53,8 +55,8 @@ def _media(request: Request, protobuf: str = "") -> str:
     raise errors.not_acceptable(_ACCEPTED if protobuf else JSON)
 
 
-def _kept(request: Request, body: bytes, media: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    tag = f'"{openapi.digest(body)}"'
+def _kept(request: Request, body: bytes, media: str, content: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    tag = f'"{content}"'
     headers = (("ETag", tag), ("Vary", "Accept"), *headers)
     known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
     if tag in known or known == ["*"]:

@@ -157,7 +157,9 @@ def _watches(kind: Kind) -> Iterator[_Operation]:
     events = _codes(_EVENT, "200")
     shared = {"shared": (parameters.PRETTY, *parameters.LIST), "produces": (JSON, STREAM)}
     many = f"watch individual changes to a list of {kind.kind}. {_OLD}."
-    one = f"watch changes to an object of kind {kind.kind}. {_OLD}, filtered to a single item with the 'fieldSelector' parameter."
+    one = (
+        f"watch changes to an object of kind {kind.kind}. {_OLD}, filtered to a single item with the 'fieldSelector' parameter."
+    )
     yield names.operation(inside, "get", "watchlist", names.name("watch", "List"), many, events, **shared)
     yield names.operation(inside + "/{name}", "get", "watch", names.name("watch"), one, events, **shared)
     if kind.namespaced:

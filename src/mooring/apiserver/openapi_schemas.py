@@ -32,7 +32,12 @@ _NAMED_SCALARS = {
 }
 RAW = "io.k8s.apimachinery.pkg.runtime.RawExtension"
 PATCH = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
-SCALE, EVICTION, BINDING, TOKEN = "autoscaling.v1.Scale", "policy.v1.Eviction", "core.v1.Binding", "authentication.v1.TokenRequest"
+SCALE, EVICTION, BINDING, TOKEN = (
+    "autoscaling.v1.Scale",
+    "policy.v1.Eviction",
+    "core.v1.Binding",
+    "authentication.v1.TokenRequest",
+)
 SUBRESOURCE_TYPES = {"scale": SCALE, "token": TOKEN, "binding": BINDING, "eviction": EVICTION}
 """Whose body is of a type of its own."""
 VERSION, API_VERSIONS, API_GROUP_LIST = "meta.version.Info", "meta.v1.APIVersions", "meta.v1.APIGroupList"

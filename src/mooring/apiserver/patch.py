@@ -9,15 +9,17 @@ from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome
 from mooring.apiserver.errors import StatusError, bad_request
 from mooring.apiserver.negotiate import JSON
-from mooring.apiserver.patch_errors import BadPatch, PatchFailed, TooManyOperations
+from mooring.apiserver.patch_errors import BadPatch, PatchFailed, TooManyOperations, go_map
 from mooring.apiserver.shape import Shape
 from mooring.apiserver.strategy import Document, FieldError
+from mooring.model import codec
 from mooring.model.kinds import Kind
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+_MEMBERS = frozenset({"op", "path", "from", "value"})
 
 
 def patch(call: Call) -> Outcome:
@@ -50,6 +52,7 @@ def patched(call: Call, document: Document, kind: Kind, shape: Shape, media: str
         changes, duplicates = parse(body, JSON, kind.kind, find_duplicates=call.validation != "Ignore")
     except StatusError as error:
         raise bad_request(f"error decoding patch: {error.message}") from None
+    complaints = _complaints(changes, duplicates, media) if call.validation != "Ignore" else ()
     result = _apply(document, changes, shape, media)
     if not isinstance(result, dict) or not isinstance(result.get("metadata"), dict):
         raise errors.unprocessable("the patch does not leave an object")
@@ -61,11 +64,27 @@ def patched(call: Call, document: Document, kind: Kind, shape: Shape, media: str
         )
 
     def refusal(why: str) -> StatusError:
-        message = f"Invalid value: {errors.quote(body.decode())}: {why}"
-        return errors.invalid(kind, call.name, [FieldError("FieldValueInvalid", "patch", message)])
+        shown = go_map(changes) if media == STRATEGIC_PATCH else codec.encode(result).decode()
+        message = f"Invalid value: {errors.quote(shown)}: {why}"
+        return errors.invalid_kind("", "", "", [FieldError("FieldValueInvalid", "patch", message)])
 
-    received = checked(result, kind, shape, call.validation, duplicates, refusal)
+    received = checked(result, kind, shape, call.validation, complaints, refusal)
+    call.complaints = received.warnings
     return received.document, received.warnings
+
+
+def _complaints(changes: Any, duplicates: tuple[str, ...], media: str) -> tuple[str, ...]:
+    """Of a JSON patch, about members of its operations too."""
+    if media != JSON_PATCH or not isinstance(changes, list):
+        return duplicates
+    unknown = [
+        f"unknown field {errors.quote(f'[{place}].{name}')}"
+        for place, operation in enumerate(changes)
+        if isinstance(operation, dict)
+        for name in operation
+        if name not in _MEMBERS
+    ]
+    return tuple(f"json patch {each}" for each in (*unknown, *duplicates))
 
 
 def _apply(document: Document, changes: Any, shape: Shape, media: str) -> Any:

@@ -3,7 +3,8 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes and KEP-3157 (sendInitialEvents).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from msgspec import structs
 
@@ -29,28 +30,36 @@ def watch(call: Call) -> Response | Watch:
     if wanted.only and (call.namespace or not call.kind.namespaced):
         prefix = call.resource.key(call.namespace, wanted.only)
     initial_events = call.flag("sendInitialEvents")
+    initial: Iterable[bytes]
     start = version
     if initial_events or (not version and not call.has_query("sendInitialEvents")):
         if version > call.snapshot.revision:
             return _refused(errors.too_large_resource_version(version, call.snapshot.revision))
         start = call.snapshot.revision
-        found = call.resource.gathered(read.records(call, wanted))
-        initial = [_frame(b"ADDED", render.item(call, r.value, r.mod_revision)) for r in found]
-        if initial_events:
-            initial.append(_bookmark(call, start, {INITIAL_EVENTS_END: "true"}))
+        initial = _initial(call, wanted, initial_events)
     else:
         start = version or call.snapshot.revision
-        initial = []
+        initial = ()
         try:
             call.snapshot.since(prefix, start)
         except Compacted as error:
             return _refused(errors.expired(f"too old resource version: {error.asked} ({error.oldest})"))
         except FutureRevision as error:
             return _refused(errors.too_large_resource_version(error.asked, error.current))
-    return _following(call, wanted, prefix, start, tuple(initial))
+    return _following(call, wanted, prefix, start, initial)
 
 
-def _following(call: Call, wanted: read.Selection, prefix: str, start: int, initial: tuple[bytes, ...]) -> Watch:
+def _initial(call: Call, wanted: read.Selection, told_when_over: bool) -> Iterable[bytes]:
+    """What there is now, selected and encoded as it is asked for: of a large collection that takes long, and much memory."""
+    revision = call.snapshot.revision
+    everything = structs.replace(wanted, labels=None, terms=())
+    records = tuple(call.resource.gathered(read.records(call, everything)))
+    found = records if wanted.everything else filter(wanted.sees, records)
+    lines = (_frame(b"ADDED", render.item(call, each.value, each.mod_revision)) for each in found)
+    return chain(lines, [_bookmark(call, revision, {INITIAL_EVENTS_END: "true"})]) if told_when_over else lines
+
+
+def _following(call: Call, wanted: read.Selection, prefix: str, start: int, initial: Iterable[bytes]) -> Watch:
     """The stream, whose frames are made long after the decision, with answers of their own."""
     bookmarks = call.flag("allowWatchBookmarks")
     answers: dict[Question, Answer] = {}

@@ -27,6 +27,7 @@ from mooring.model.kinds import POD
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 V5 = "v5.channel.k8s.io"
+_LONGEST_REFUSAL = 64 * 1024
 
 
 class Wanted(Struct, frozen=True):
@@ -151,12 +152,16 @@ async def _refusal(
     headers: dict[str, str],
     error: aiohttp.WSServerHandshakeError,
 ) -> Refused:
-    """The client library throws the body of a refused upgrade away: asking again without an upgrade brings the Status."""
+    """The client library throws the body of a refused upgrade away: asking again, for another one that begins nothing before
+    its streams are open, brings the Status, or a kubelet's words."""
+    headers = {**headers, "Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
     async with session.get(url, params=query, headers=headers) as answer:
-        try:
-            status = await answer.json(content_type=None)
-        except ValueError:
-            status = {}
-    if not isinstance(status, dict) or answer.status < 400:
-        status = {}
+        if answer.status < 400:
+            return Refused(error.status, "", error.message, {})
+        text = (await answer.content.read(_LONGEST_REFUSAL)).decode(errors="replace")
+    try:
+        status = json.loads(text)
+    except ValueError:
+        return Refused(error.status, "", text.strip() or error.message, {})
+    status = status if isinstance(status, dict) else {}
     return Refused(error.status, status.get("reason", ""), status.get("message") or error.message, status)

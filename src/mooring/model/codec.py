@@ -4,6 +4,7 @@ Documents are stored whole, without resourceVersion: the store's revision of the
 known only after the commit.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -32,6 +33,24 @@ def canonical(document: Document) -> bytes:
     ordered: Document = {"kind": document["kind"], "apiVersion": document["apiVersion"], "metadata": metadata}
     ordered.update((name, value) for name, value in document.items() if name not in _FIRST)
     return _encoder.encode(ordered)
+
+
+def stamped_list(head: bytes, kind: str, api_version: str, items: Iterable[tuple[bytes, int]]) -> bytes:
+    """A list of stored forms with their resourceVersions: `head` is the list's own JSON, its items left out.
+
+    A large list is the most bytes that are ever made at once, so each item is copied once, into its place.
+    """
+    opening = b'{"kind":"%s","apiVersion":"%s",%s' % (kind.encode(), api_version.encode(), _METADATA)
+    start, length = b',%s"resourceVersion":"%%d",' % opening.replace(b"%", b"%%"), len(opening)
+    parts: list[bytes | memoryview] = []
+    for value, revision in items:
+        if value.startswith(opening):
+            parts.append(start % revision)
+            parts.append(memoryview(value)[length:])
+        else:
+            parts.append(b"," + stamp(value, revision))
+    first = bytes(parts[0])[1:] if parts else b""
+    return b"".join([head[:-1], b',"items":[', first, *parts[1:], b"]}"])
 
 
 def stamp(value: bytes, revision: int) -> bytes:

@@ -18,6 +18,8 @@ class Kind(Struct, frozen=True, gc=False):
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
+    list_name: str = ""
+    """The kind of its lists where that is not the kind with 'List' behind, as definitions may say."""
 
     @property
     def stored(self) -> bool:
@@ -30,7 +32,7 @@ class Kind(Struct, frozen=True, gc=False):
 
     @property
     def list_kind(self) -> str:
-        return self.kind + "List"
+        return self.list_name or self.kind + "List"
 
     @property
     def group_resource(self) -> str:
@@ -57,9 +59,12 @@ class Kind(Struct, frozen=True, gc=False):
 
 
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", "namespace", False, ("ns",), (), ("status", "finalize"))
-NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), (), ("status",))
-POD = Kind("", "v1", "Pod", "pods", "pod", True, ("po",), ("all",), ("status", "log", "exec", "binding"))
-SERVICE = Kind("", "v1", "Service", "services", "service", True, ("svc",), ("all",), ("status",))
+NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), (), ("status", "proxy"))
+POD = Kind(
+    "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
+    ("status", "log", "exec", "binding", "eviction", "attach", "portforward", "proxy"),
+)  # fmt: skip
+SERVICE = Kind("", "v1", "Service", "services", "service", True, ("svc",), ("all",), ("status", "proxy"))
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", True, ("ep",))
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", "configmap", True, ("cm",))
 SECRET = Kind("", "v1", "Secret", "secrets", "secret", True)

@@ -176,6 +176,9 @@ class Container(Struct, frozen=True, gc=False):
     termination_message_path: str = field(name="terminationMessagePath", default="/dev/termination-log")
     termination_message_policy: str = field(name="terminationMessagePolicy", default="File")
     security_context: SecurityContext | None = field(name="securityContext", default=None)
+    stdin: bool = False
+    stdin_once: bool = field(name="stdinOnce", default=False)
+    tty: bool = False
 
     @property
     def sidecar(self) -> bool:

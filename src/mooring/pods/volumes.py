@@ -1,6 +1,7 @@
 """What backs each volume of a pod, and which files does it hold? (docs: "Volumes", "Projected Volumes")"""
 
 import base64
+from collections.abc import Mapping
 
 from msgspec import Struct, convert
 
@@ -22,8 +23,11 @@ class Token(Struct, frozen=True):
     seconds: int
 
 
-def backing(pod: Pod, volume: Document) -> Volume:
-    """How a volume is backed. Raises Missing for a kind that no plugin serves."""
+def backing(pod: Pod, volume: Document, claimed: Mapping[str, Document] = {}) -> Volume:
+    """How a volume is backed; `claimed`: the PersistentVolumes behind those that name a claim, by the volume's name.
+
+    Raises Missing for a kind that no plugin serves.
+    """
     name = volume["name"]
     group = pod.spec.security_context.fs_group if pod.spec.security_context else None
     if any(volume.get(kind) is not None for kind in FILES):
@@ -35,8 +39,21 @@ def backing(pod: Pod, volume: Document) -> Volume:
         given = given or {}
         size = int(parse(given["sizeLimit"])) if given.get("sizeLimit") else 0
         return Volume(name, "memory" if given.get("medium") == "Memory" else "disk", size=size, group=group)
+    if name in claimed:
+        return _persistent(name, claimed[name], group)
     kind = next(key for key in volume if key != "name")
-    raise Missing(f'volume "{name}": no volume plugin matched "{kind}"; served are emptyDir, hostPath, {", ".join(FILES)}')
+    served = ", ".join(("emptyDir", "hostPath", "persistentVolumeClaim", *FILES))
+    raise Missing(f'volume "{name}": no volume plugin matched "{kind}"; served are {served}')
+
+
+def _persistent(name: str, volume: Document, group: int | None) -> Volume:
+    """A hostPath stays as it is; a local volume belongs to the pod's fsGroup."""
+    spec, title = volume["spec"], volume["metadata"]["name"]
+    if (path := spec.get("hostPath")) is not None:
+        return Volume(name, "host", path["path"], path.get("type") or "")
+    if (path := spec.get("local")) is not None:
+        return Volume(name, "host", path["path"], "local", group=group)
+    raise Missing(f'volume "{title}": no volume plugin matched; served are hostPath and local')
 
 
 def tokens(pod: Pod) -> tuple[Token, ...]:

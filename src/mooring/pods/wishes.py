@@ -63,6 +63,9 @@ class ContainerWish(Struct, frozen=True):
     termination_message_path: str
     fall_back_to_logs: bool
     limits: Mapping[str, int] = {}
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 class File(Struct, frozen=True):

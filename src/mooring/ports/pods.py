@@ -63,17 +63,29 @@ class Volumes(Protocol):
         """
 
 
+class Directories(Protocol):
+    """The directories behind the volumes that a node has provisioned."""
+
+    async def make(self, name: str) -> str:
+        """A new one, or that of the name; its path. Raises RuntimeFailure."""
+
+    async def remove(self, name: str, path: str) -> None:
+        """With all that is in it; a path other than `make` told is refused. Raises RuntimeFailure."""
+
+
 class Prober(Protocol):
     async def check(self, what: HttpCheck | TcpCheck | ExecCheck, timeout: float) -> Outcome:
         """One attempt, at most `timeout` seconds. Never raises for what the pod does wrong."""
 
 
 class Process(Protocol):
-    """A command running in a container. stdin, stdout and stderr are raw file descriptors of pipes, or one terminal twice.
+    """A command running in a container, or a container attached to. stdin, stdout and stderr are raw file descriptors.
 
-    Who closes a descriptor sets its attribute to None; `close` closes the others.
+    They are pipes' or a `terminal`'s, which is None where there is none. Who closes a descriptor sets its attribute to None;
+    `close` closes the others.
     """
 
+    terminal: int | None
     stdin: int | None
     stdout: int | None
     stderr: int | None
@@ -83,11 +95,29 @@ class Process(Protocol):
 
     def resize(self, columns: int, rows: int) -> None: ...
 
+    async def end_input(self) -> None:
+        """Nothing more comes on stdin. A terminal is told by its end-of-file character."""
+
     async def kill(self) -> None:
-        """SIGKILL; `wait` then returns 137."""
+        """SIGKILL; `wait` then returns 137. What is attached to is left alone: it is only detached from."""
 
     def close(self) -> None:
         """Gives back the descriptors that are still open."""
+
+
+class Connection(Protocol):
+    """One TCP connection into a pod."""
+
+    async def read(self) -> bytes:
+        """What comes next; b"" at the end. Raises OSError."""
+
+    async def write(self, data: bytes) -> None:
+        """Waits while the pod reads slowly. Raises OSError."""
+
+    def write_eof(self) -> None:
+        """Ends our direction."""
+
+    def close(self) -> None: ...
 
 
 class LogOptions(Struct, frozen=True):
@@ -103,10 +133,21 @@ class LogOptions(Struct, frozen=True):
 
 
 class Streams(Protocol):
+    def running(self, uid: str, container: str) -> bool:
+        """Whether the container runs now."""
+
     async def exec(
         self, uid: str, container: str, argv: tuple[str, ...], *, stdin: bool = False, tty: bool = False, stderr: bool = True
     ) -> Process:
         """Runs a command in a running container. Raises RuntimeFailure('ContainerNotRunning' or 'ExecError', why)."""
 
+    async def attach(
+        self, uid: str, container: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True
+    ) -> Process:
+        """What the container's first process says from now on, and its stdin. Raises RuntimeFailure('ContainerNotRunning')."""
+
+    async def connect(self, uid: str, port: int) -> Connection:
+        """A TCP connection to the pod's own localhost, 127.0.0.1 or else [::1]. Raises RuntimeFailure('DialError', why)."""
+
     def logs(self, uid: str, container: str, options: LogOptions) -> AsyncIterator[bytes]:
-        """Chunks of whole lines; ends at the end, or with `follow` when the container has exited. Raises RuntimeFailure."""
+        """Chunks of whole lines, the first at once; ends at the end, or with `follow` when the container has exited. Raises RuntimeFailure."""

@@ -47,9 +47,20 @@ class Entry(Struct, frozen=True, gc=False):
 Managers = dict[Identity, Entry]
 
 
-@lru_cache(1024)
 def name_of_agent(user_agent: str) -> str:
     """The manager that a User-Agent header names: what is before its first '/', printable, at most 128 bytes."""
+    return _known_name(user_agent) if len(user_agent) <= _LONG else _name(user_agent)
+
+
+_LONG = 256
+
+
+@lru_cache(1024)
+def _known_name(user_agent: str) -> str:
+    return _name(user_agent)
+
+
+def _name(user_agent: str) -> str:
     name = ""
     size = 0
     for letter in user_agent.partition("/")[0]:

@@ -4,6 +4,7 @@ As structured-merge-diff/typed/{tofieldset,compare}.go. Written for speed: every
 parts are passed over at once and sets are built in place.
 """
 
+from functools import lru_cache
 from typing import Any
 
 from mooring.apiserver.apply.sets import LEAF, SELF, FieldSet, key_step, member, value_step
@@ -34,7 +35,8 @@ def _keyed_step(listed: ListType, item: Any) -> str:
         raise BadItem("associative list with keys may not have a null element")
     if not isinstance(item, dict):
         raise BadItem("associative list with keys may not have non-map elements")
-    found = {}
+    found: list[Any] = []
+    short = True
     for key in listed.keys:
         value = item.get(key, ABSENT)
         if value is ABSENT:
@@ -44,8 +46,21 @@ def _keyed_step(listed: ListType, item: Any) -> str:
                 raise BadItem(
                     f'associative list with keys has an element that omits key field "{key}" (and doesn\'t have default value)'
                 )
-        found[key] = value
-    return key_step(found)
+        found.append(value)
+        short = short and value.__class__ in _PLAIN and (value.__class__ is not str or len(value) <= _SHORT)
+    return _known_step(listed.keys, *found) if short else _step(listed.keys, *found)
+
+
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+_SHORT = 256
+
+
+def _step(keys: tuple[str, ...], *values: Any) -> str:
+    return key_step(dict(zip(keys, values, strict=True)))
+
+
+_known_step = lru_cache(maxsize=8192, typed=True)(_step)
+"""Items of many lists have the same keys: names of ports, types of conditions."""
 
 
 # The fields of one value ------------------------------------------------------------------------------------------------
@@ -94,9 +109,6 @@ def _named_items(listed: ListType, items: list[Any]) -> FieldSet | None:
         # Items that occur twice are owned as one.
         node[step] = LEAF if step in node else member(_named(listed.element, item))
     return node or None
-
-
-_PLAIN = frozenset({str, int, bool, float, type(None)})
 
 
 def everything(kind: MergeType, value: Any) -> FieldSet:

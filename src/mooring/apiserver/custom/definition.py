@@ -55,6 +55,8 @@ class Definition(Struct, frozen=True, eq=False):
     conversion: Document
     established: bool
     terminating: bool
+    changed: bool
+    """Whether its spec is not the first one: then records may have been written by another schema."""
 
     @property
     def storage(self) -> Version:
@@ -83,6 +85,7 @@ def read(document: Document) -> Definition:
     return Definition(
         spec["group"], names, spec.get("scope") == "Namespaced", versions, spec.get("conversion") or {},
         condition(document, "Established") == "True", bool(document["metadata"].get("deletionTimestamp")),
+        document["metadata"].get("generation") != 1,
     )  # fmt: skip
 
 

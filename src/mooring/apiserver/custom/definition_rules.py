@@ -54,10 +54,10 @@ def check_stored_versions(document: Document) -> list[FieldError]:
     if not stored:
         return [invalid(field, stored, "must have at least one stored version")]
     versions = document["spec"].get("versions") or ()
-    known = {version.get("name") for version in versions}
+    known = {version.get("name") or "" for version in versions}
     found = [
-        invalid(field, stored, f"must have the storage version {version['name']}")
-        for version in versions if version.get("storage") and version["name"] not in stored
+        invalid(field, stored, f"must have the storage version {version.get('name') or ''}")
+        for version in versions if version.get("storage") and (version.get("name") or "") not in stored
     ]  # fmt: skip
     for place, name in enumerate(stored):
         if name not in known:

@@ -8,6 +8,7 @@ from mooring.apiserver.custom import conversion
 from mooring.apiserver.custom.defaulting import default
 from mooring.apiserver.custom.definition import Definition, ScalePaths, Version
 from mooring.apiserver.custom.openapi import Published
+from mooring.apiserver.custom.pruning import prune
 from mooring.apiserver.custom.shapes import shape_of
 from mooring.apiserver.custom.strategy import Custom
 from mooring.apiserver.custom.structural import structural
@@ -32,7 +33,7 @@ class Served:
         self.stored_as = f"{definition.group}/{definition.storage.name}"
         self.head = _head(self.kind.kind, self.kind.api_version)
         self.stored_head = _head(self.kind.kind, self.stored_as)
-        self.defaults = self.schema.fills
+        self.changed = definition.changed
         self.published = Published(self.kind, version.schema)
         self.form = lru_cache(maxsize=_REMEMBERED)(self._form)
         """A stored document in the served form, where no webhook is needed for it."""
@@ -42,9 +43,11 @@ class Served:
         return value if found == value else found
 
     def filled(self, document: Document) -> Document:
+        """What another version or another schema has written, as it would be written now."""
         if document.get("apiVersion") != self.kind.api_version:
             document = conversion.renamed(document, self.kind.api_version)
-        if self.defaults:
+        prune(document, self.schema, root=True)
+        if self.schema.fills:
             default(document, self.schema)
         return document
 
@@ -66,7 +69,7 @@ class CustomResource(Resource, frozen=True, eq=False, kw_only=True):
 
     @property
     def converts(self) -> bool:
-        return self.served_version.defaults or len(self.served_version.definition.versions) > 1
+        return self.served_version.changed or len(self.served_version.definition.versions) > 1
 
     @property
     def deprecation(self) -> str:
@@ -107,6 +110,9 @@ class CustomResource(Resource, frozen=True, eq=False, kw_only=True):
         return found
 
     def load(self, value: bytes) -> Document:
+        if not self.served_version.changed and not self._foreign(value):
+            document: Document = codec.decode(value)
+            return document
         if self._asks and self._foreign(value):
             known = self.converted.get(value)
             document = _copy(known) if known is not None else self._ask([codec.decode(value)], self.kind.api_version)[0]
@@ -114,8 +120,8 @@ class CustomResource(Resource, frozen=True, eq=False, kw_only=True):
         return self.served_version.filled(codec.decode(value))
 
     def served(self, value: bytes) -> bytes:
-        own = value.startswith(self.served_version.head)
-        if own and not self.served_version.defaults:
+        own = not self._foreign(value)
+        if own and not self.served_version.changed:
             return value
         if not own and self._asks:
             return codec.canonical(self.load(value))

@@ -118,8 +118,9 @@ def _stored(document: Document) -> None:
     status = document["status"]
     stored = list(status.get("storedVersions") or ())
     for version in document["spec"].get("versions") or ():
-        if version.get("storage") and version.get("name") not in stored:
-            stored.append(version.get("name"))
+        name = version.get("name") or ""
+        if version.get("storage") and name not in stored:
+            stored.append(name)
     status["storedVersions"] = stored
 
 

@@ -48,7 +48,7 @@ class Job(Plain):
         document["status"] = {}
         spec, metadata = document["spec"], document["metadata"]
         if not spec["manualSelector"]:
-            name, uid = metadata["name"], metadata["uid"]
+            name, uid = metadata.get("name", ""), metadata["uid"]
             template = spec["template"]["metadata"]
             wanted = {OLD_NAME: name, NAME_LABEL: name, OLD_UID: uid, UID: uid}
             template["labels"] = {**wanted, **(template.get("labels") or {})}

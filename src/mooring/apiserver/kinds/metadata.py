@@ -26,10 +26,14 @@ def path_segment(name: str) -> list[str]:
 def check_labels(labels: Mapping[str, str], field: str) -> list[FieldError]:
     found: list[FieldError] = []
     for key, value in labels.items():
-        if not _sound(key, value):
+        if len(key) + len(value) > _REMEMBERED or not _sound(key, value):
             found += each(field, key, formats.qualified_name(key))
             found += each(field, value, formats.label_value(value))
     return found
+
+
+_REMEMBERED = 384
+"""No label that is longer is sound."""
 
 
 @lru_cache(8192)

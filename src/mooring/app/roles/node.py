@@ -18,11 +18,13 @@ import uvloop
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from mooring.app.files import Files
 from mooring.app.pod_routes import follow_routes
 from mooring.app.resolver import ResolverOptions, resolver, zone_options
 from mooring.app.roles import node_names
 from mooring.app.roles.controllers import stop_signal
 from mooring.app.roles.node_names import NamesOptions
+from mooring.app.roles.serving_keys import RENEWAL_CHECK
 from mooring.app.secondaries import listen, with_secondaries
 from mooring.control import proxy_health
 from mooring.control.cache import Cache
@@ -31,14 +33,17 @@ from mooring.control.dns import ZoneKeeper
 from mooring.control.dns_metrics import ProgrammingMetric
 from mooring.control.kubelet import Kubelet, NodeOptions
 from mooring.control.kubelet_pod import Machine
+from mooring.control.kubelet_volumes import VolumeKeeper
 from mooring.control.proxy_options import publish
 from mooring.control.reconciler import Report
 from mooring.control.recorder import Recorder
+from mooring.control.volume_matching import PROVISIONER
 from mooring.dns.settings import DnsSettings
 from mooring.edges import descriptors
 from mooring.edges.dns.publisher import last_serial
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
+from mooring.edges.http.renewal import Followed, Renewable, again_and_again
 from mooring.edges.http.tls import server_context
 from mooring.edges.kubelet.server import KubeletServer
 from mooring.edges.netlink import sysctls
@@ -46,6 +51,7 @@ from mooring.edges.netlink.conntrack import KernelConntrack
 from mooring.edges.nft.firewall import NftFirewall
 from mooring.edges.pki import KUBELET_CLIENT, Pki
 from mooring.edges.pods.assembly import Pods, pods
+from mooring.edges.pods.directories import VolumeDirectories
 from mooring.edges.pods.host import facts
 from mooring.edges.pods.runtime import RuntimeOptions
 from mooring.model.meta import Meta
@@ -75,7 +81,8 @@ Address = tuple[str, int]
 
 
 class Options(Struct, frozen=True):
-    """`data_dir` holds pki/ and, below nodes/<name>, this node's pods. `cgroup` is the node's own group.
+    """`data_dir` holds pki/ and, below nodes/<name> and volumes/<name>, this node's pods and the directories of its volumes.
+    `cgroup` is the node's own group.
 
     `dns_sockets` are descriptors of sockets already bound, for each of `cluster_dns` one UDP socket for each of `dns_workers`,
     but at least one, and a TCP one: who passes them on and keeps them open makes queries wait, not fail, while this process
@@ -168,13 +175,14 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
         }
         for page in _health_pages(options, dataplane, registry, checks):
             await cleanup.enter_async_context(health.serve(page))
-        await _serve_kubelet_api(options, machine, kubelet, cleanup)
+        await _serve_kubelet_api(options, machine, kubelet, tasks, cleanup)
         for name, loop in (
             ("kubelet", kubelet.run()),
             ("dataplane", dataplane.run()),
             ("dns", names.run()),
             ("routes", follow_routes(api, options.name)),
             ("events", events.run()),
+            ("volumes", _volume_keeper(options, api).run()),
             ("proxy options", publish(api, followed.nodes, options.name, options.proxying)),
             ("kernel settings", _set_kernel(options, dataplane, events.record)),
         ):
@@ -184,6 +192,11 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
         log.info("serving", node=options.name, addresses=options.addresses, dns=options.cluster_dns)
         ready()
         await asyncio.Event().wait()
+
+
+def _volume_keeper(options: Options, api: Api) -> VolumeKeeper:
+    recorder = Recorder(api, f"{PROVISIONER}_{options.name}", options.name)
+    return VolumeKeeper(api, options.name, VolumeDirectories(Files(options.data_dir).node_volumes(options.name)), recorder)
 
 
 def _registry() -> CollectorRegistry:
@@ -299,10 +312,16 @@ async def _answer_names(
     await node_names.answer(wish, names, respond, registry, tasks, cleanup)
 
 
-async def _serve_kubelet_api(options: Options, machine: Pods, kubelet: Kubelet, cleanup: contextlib.AsyncExitStack) -> None:
-    """Logs and exec, for the API server alone."""
+async def _serve_kubelet_api(
+    options: Options, machine: Pods, kubelet: Kubelet, tasks: asyncio.TaskGroup, cleanup: contextlib.AsyncExitStack
+) -> None:
+    """Logs and streams, for the API server alone."""
     pki = Pki(options.data_dir / "pki")
     identity = pki.node(options.name, options.addresses)
+    followed = Followed((identity.path, pki.authority))
+    tls = Renewable(lambda: server_context(identity.path, pki.authority))
+    tasks.create_task(followed.follow(tls.renew), name="keys")
+    tasks.create_task(again_and_again(lambda: pki.node(options.name, options.addresses), RENEWAL_CHECK), name="renewal")
 
     def find(namespace: str, name: str) -> str | None:
         for uid, document in kubelet.pods.objects.items():
@@ -310,9 +329,10 @@ async def _serve_kubelet_api(options: Options, machine: Pods, kubelet: Kubelet, 
                 return uid
         return None
 
+    allowed, listed = frozenset({KUBELET_CLIENT.common_name}), kubelet.pods.objects
     for address in options.addresses:
-        server = KubeletServer(machine.streams, find, frozenset({KUBELET_CLIENT.common_name}))
-        await server.start(address, options.kubelet_port, server_context(identity.path, pki.authority))
+        server = KubeletServer(machine.streams, find, allowed, lambda: list(listed.values()))
+        await server.start(address, options.kubelet_port, tls.context)
         cleanup.push_async_callback(server.close)
 
 

@@ -1,8 +1,8 @@
 """Who asks? From a client certificate (CN, O) or a service account's token.
 
 Tokens are upstream's bound service-account tokens (KEP-1205): a JWT signed by the cluster's key, dead as soon as the
-ServiceAccount or the Pod it is bound to is gone or is another of the same name. Signatures are checked once a token, the
-rest at every request.
+ServiceAccount, or the Pod, Secret or Node it is bound to, is gone or is another of the same name. Signatures are checked once a
+token, the rest at every request.
 """
 
 from collections import OrderedDict
@@ -13,13 +13,14 @@ from typing import Any
 
 import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, load_pem_public_key
+from jwt.algorithms import get_default_algorithms
 from msgspec import Struct, field
 
 from mooring.apiserver.contract import User
-from mooring.model.kinds import POD, SERVICE_ACCOUNT, Kind
+from mooring.model.kinds import NODE, POD, SECRET, SERVICE_ACCOUNT, Kind
 from mooring.model.meta import Meta
 from mooring.store.snapshot import Snapshot
 
@@ -45,13 +46,15 @@ def certificate_user(certificate: Mapping[str, Any]) -> User | None:
 
 class _Reference(Struct, frozen=True):
     name: str
-    uid: str
+    uid: str = ""
 
 
 class _Bound(Struct, frozen=True):
     namespace: str
     serviceaccount: _Reference
     pod: _Reference | None = None
+    secret: _Reference | None = None
+    node: _Reference | None = None
 
 
 class _Claims(Struct, frozen=True):
@@ -72,22 +75,38 @@ class _Stored(Struct, frozen=True):
 _stored = msgspec.json.Decoder(_Stored)
 
 
-class ServiceAccountTokens:
-    """Signs and verifies service-account tokens with one key: ES256 for an EC key, RS256 for an RSA key."""
+PublicKey = EllipticCurvePublicKey | RSAPublicKey
+_END = b"-----END PUBLIC KEY-----"
 
-    def __init__(self, private_pem: bytes, issuer: str, audiences: tuple[str, ...] = (), remembered: int = 4096) -> None:
-        """`audiences` are those the API server answers to, the issuer when empty. `remembered` bounds checked signatures."""
+
+class ServiceAccountTokens:
+    """Signs tokens with one key, verifies them with it and with those before it: ES256 by an EC key, RS256 by an RSA key.
+
+    Which key it was is in a token's `kid`, a hash of the public one."""
+
+    def __init__(
+        self, private_pem: bytes, issuer: str, audiences: tuple[str, ...] = (), remembered: int = 4096, retired: bytes = b""
+    ) -> None:
+        """`audiences` are those the API server answers to, the issuer when empty. `remembered` bounds checked signatures.
+        `retired` are public keys, PEM. Raises ValueError."""
+        self._issuer = issuer
+        self._audiences = frozenset(audiences or (issuer,))
+        self._remembered = remembered
+        self.use(private_pem, retired)
+
+    def use(self, private_pem: bytes, retired: bytes = b"") -> None:
+        """Other keys from now on. Raises ValueError, and all stays as it was."""
         key = load_pem_private_key(private_pem, None)
         if not isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey):
             raise ValueError("a service-account key is an EC or an RSA key")
-        self._private, self._public = key, key.public_key()
-        self._algorithm = "RS256" if isinstance(key, RSAPrivateKey) else "ES256"
-        public = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        self._key_id = sha256(public).hexdigest()[:32]
-        self._issuer = issuer
-        self._audiences = frozenset(audiences or (issuer,))
+        public = [key.public_key(), *(_public(part + _END) for part in retired.split(_END) if part.strip())]
+        self._private, self._algorithm, self._key_id = key, _algorithm(public[0]), _key_id(public[0])
+        self._public = {_key_id(each): each for each in public}
         self._checked: OrderedDict[str, _Claims] = OrderedDict()
-        self._remembered = remembered
+
+    def key_set(self) -> list[dict[str, Any]]:
+        """The public keys as JSON Web Keys, that which signs first: Settings.token_keys."""
+        return [_json_web_key(kid, key) for kid, key in self._public.items()]
 
     def sign(self, claims: dict[str, Any]) -> str:
         """A compact JWT of these claims, which are taken as they are: Settings.token_signer."""
@@ -115,19 +134,48 @@ class ServiceAccountTokens:
         _must_live(snapshot, SERVICE_ACCOUNT, bound.namespace, bound.serviceaccount, now)
         if bound.pod:
             _must_live(snapshot, POD, bound.namespace, bound.pod, now)
+        if bound.secret:
+            _must_live(snapshot, SECRET, bound.namespace, bound.secret, now)
+        if bound.node and not bound.pod:  # a Pod's token names its node; it is the Pod that it is bound to
+            _must_live(snapshot, NODE, "", bound.node, now)
         return _user(claims), good_for
 
     def _check_signature(self, token: str) -> _Claims:
         # PyJWT checks the signature alone: times are ours to check, against the caller's clock and at every use.
         options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False}
         try:
-            claims = msgspec.convert(jwt.decode(token, self._public, [self._algorithm], options=options), _Claims)
+            key = self._public[jwt.get_unverified_header(token)["kid"]]
+            claims = msgspec.convert(jwt.decode(token, key, [_algorithm(key)], options=options), _Claims)
+        except KeyError as error:
+            raise Rejected("token is not by one of our keys") from error
         except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError) as error:
             raise Rejected(f"token is not valid: {error}") from error
         self._checked[token] = claims
         if len(self._checked) > self._remembered:
             self._checked.popitem(last=False)
         return claims
+
+
+def _public(pem: bytes) -> PublicKey:
+    key = load_pem_public_key(pem.strip())
+    if not isinstance(key, PublicKey):
+        raise ValueError("a service-account key is an EC or an RSA key")
+    return key
+
+
+def _algorithm(key: PublicKey) -> str:
+    return "RS256" if isinstance(key, RSAPublicKey) else "ES256"
+
+
+def _key_id(key: PublicKey) -> str:
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()[:32]
+
+
+def _json_web_key(kid: str, key: PublicKey) -> dict[str, Any]:
+    fields: dict[str, Any] = get_default_algorithms()[_algorithm(key)].to_jwk(key, as_dict=True)  # type: ignore[no-untyped-call]
+    return {"use": "sig", "kty": fields["kty"], "kid": kid, "alg": _algorithm(key)} | {
+        name: fields[name] for name in ("crv", "x", "y", "n", "e") if name in fields
+    }
 
 
 def _must_live(snapshot: Snapshot, kind: Kind, namespace: str, reference: _Reference, now: datetime) -> None:
@@ -150,4 +198,8 @@ def _user(claims: _Claims) -> User:
     if bound.pod:
         extra["authentication.kubernetes.io/pod-name"] = (bound.pod.name,)
         extra["authentication.kubernetes.io/pod-uid"] = (bound.pod.uid,)
+    if bound.node:
+        extra["authentication.kubernetes.io/node-name"] = (bound.node.name,)
+        if bound.node.uid:
+            extra["authentication.kubernetes.io/node-uid"] = (bound.node.uid,)
     return User(claims.sub, groups, bound.serviceaccount.uid, extra)

@@ -8,6 +8,7 @@ async with ApiClient(kubeconfig.load(path)) as api:
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -15,7 +16,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from mooring.edges.http.kubeconfig import Access
+from mooring.edges.http.kubeconfig import Access, KubeconfigError
+from mooring.edges.http.renewal import LOOK_AGAIN
 from mooring.edges.http.rest import RestApi, refusal
 from mooring.ports.api import ApiUnavailable
 
@@ -32,19 +34,24 @@ class ApiClient(RestApi):
     def __init__(
         self, access: Access, *, agent: str = "mooring", idle_seconds: float = IDLE_SECONDS, rng: Random | None = None
     ) -> None:
-        super().__init__(HttpTransport(access, agent, idle_seconds), rng)
-        self.access = access
+        self._http = HttpTransport(access, agent, idle_seconds)
+        super().__init__(self._http, rng)
+
+    @property
+    def access(self) -> Access:
+        """As it was read last."""
+        return self._http.access
 
 
 class HttpTransport:
     """A pool of kept connections; each watch has one to itself."""
 
     def __init__(self, access: Access, agent: str, idle_seconds: float) -> None:
-        self._access, self._idle_seconds = access, idle_seconds
+        self.access, self._idle_seconds = access, idle_seconds
         self._token, self._token_until = access.token, 0.0
-        tls: ssl.SSLContext | bool = access.tls() if access.server.startswith("https:") else False
+        self._tls, self._look_again = _tls(access), 0.0
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS),
             # Both ends are usually one machine or one rack: the processor is scarcer than the wire.
             headers={"User-Agent": agent, "Accept-Encoding": "identity"},
@@ -57,25 +64,29 @@ class HttpTransport:
     async def exchange(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
     ) -> tuple[int, bytes]:
+        self._renew()
         try:
             async with self._session.request(
                 method,
                 self._url(path, query),
                 data=body or None,
                 headers={**headers, **self._authorization()},
-                server_hostname=self._access.server_name or None,
+                ssl=self._tls,
+                server_hostname=self.access.server_name or None,
             ) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unavailable(error) from error
 
     async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        self._renew()
         try:
             async with self._session.get(
                 self._url(path, query),
                 headers={"Accept": "application/json", **self._authorization()},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle_seconds),
-                server_hostname=self._access.server_name or None,
+                ssl=self._tls,
+                server_hostname=self.access.server_name or None,
             ) as response:
                 if response.status != 200:
                     raise refusal(response.status, await response.read())
@@ -88,19 +99,34 @@ class HttpTransport:
 
     def _url(self, path: str, query: Mapping[str, str]) -> URL:
         text = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in query.items())
-        return URL(f"{self._access.server}{quote(path)}{'?' if text else ''}{text}", encoded=True)
+        return URL(f"{self.access.server}{quote(path)}{'?' if text else ''}{text}", encoded=True)
 
     def _authorization(self) -> dict[str, str]:
-        if self._access.token_file and (now := asyncio.get_running_loop().time()) >= self._token_until:
+        if self.access.token_file and (now := asyncio.get_running_loop().time()) >= self._token_until:
             try:
-                self._token = Path(self._access.token_file).read_text().strip()
+                self._token = Path(self.access.token_file).read_text().strip()
             except OSError as error:
-                raise ApiUnavailable(f"{self._access.token_file}: {error.strerror}") from error
+                raise ApiUnavailable(f"{self.access.token_file}: {error.strerror}") from error
             self._token_until = now + TOKEN_SECONDS
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
+    def _renew(self) -> None:
+        """New connections are by the certificates that the files hold now; those in use stay as they are."""
+        if (now := asyncio.get_running_loop().time()) < self._look_again:
+            return
+        self._look_again = now + LOOK_AGAIN
+        with suppress(KubeconfigError):  # while it is no good, all stays as it was
+            if (renewed := self.access.renewed()) is not self.access:
+                self._tls, self.access = _tls(renewed), renewed
+                self._token, self._token_until = renewed.token, 0.0
+
     def _unavailable(self, error: BaseException) -> ApiUnavailable:
-        return ApiUnavailable(f"{self._access.server}: {str(error) or type(error).__name__}")
+        self._look_again = 0.0
+        return ApiUnavailable(f"{self.access.server}: {str(error) or type(error).__name__}")
+
+
+def _tls(access: Access) -> ssl.SSLContext | bool:
+    return access.tls() if access.server.startswith("https:") else False
 
 
 async def lines(content: aiohttp.StreamReader, idle_seconds: float) -> AsyncIterator[bytes]:

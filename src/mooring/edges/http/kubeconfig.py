@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from mooring.edges.http.renewal import Stamp, stamp
+
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -32,6 +34,16 @@ class Access(Struct, frozen=True):
     server_name: str = ""
     insecure: bool = False
     namespace: str = "default"
+    origin: tuple[Path, str] | None = None
+    """Where this was read: a kubeconfig and its context, or a service account's directory."""
+    stamps: tuple[Stamp, ...] = ()
+
+    def renewed(self) -> "Access":
+        """This one, or another one when the files have changed. Raises KubeconfigError when they are no good any more."""
+        if self.origin is None or all(stamp(each.path) == each for each in self.stamps):
+            return self
+        place, context = self.origin
+        return in_cluster(place) if place.is_dir() else load(place, context)
 
     def tls(self) -> ssl.SSLContext:
         """Raises KubeconfigError when a certificate or key is no good."""
@@ -51,6 +63,7 @@ class Access(Struct, frozen=True):
 def load(path: str | Path, context: str = "") -> Access:
     """The access that a kubeconfig's context describes, its current one by default. Raises KubeconfigError."""
     file = Path(path)
+    whole = stamp(file)
     try:
         config = yaml.load(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
@@ -66,6 +79,11 @@ def load(path: str | Path, context: str = "") -> Access:
     for foreign in ("exec", "auth-provider"):
         if user.get(foreign):
             raise KubeconfigError(f"{file}: user {chosen['user']!r} needs {foreign!r}, which is not supported")
+    stamps = [
+        whole,
+        *named_files(file, cluster, "certificate-authority"),
+        *named_files(file, user, "client-certificate", "client-key"),
+    ]
     if not cluster.get("server"):
         raise KubeconfigError(f"{file}: cluster {chosen.get('cluster')!r} has no server")
     return Access(
@@ -78,6 +96,8 @@ def load(path: str | Path, context: str = "") -> Access:
         server_name=cluster.get("tls-server-name") or "",
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         namespace=chosen.get("namespace") or "default",
+        origin=(file, context),
+        stamps=tuple(stamps),
     )
 
 
@@ -87,11 +107,14 @@ def in_cluster(root: Path = IN_CLUSTER) -> Access:
     if not host or not port or not (root / "token").exists():
         raise KubeconfigError("not inside a pod, and no kubeconfig was given")
     namespace = root / "namespace"
+    known = stamp(root / "ca.crt")
     return Access(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         authority=(root / "ca.crt").read_bytes(),
         token_file=str(root / "token"),
         namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        origin=(root, ""),
+        stamps=(known,),
     )
 
 
@@ -101,6 +124,11 @@ def named(file: Path, config: dict[str, Any], section: str, item: str, name: str
         if entry.get("name") == name:
             return entry.get(item) or {}
     raise KubeconfigError(f"{file} has no {item} named {name!r}")
+
+
+def named_files(file: Path, entry: dict[str, Any], *fields: str) -> list[Stamp]:
+    """Those that `material` reads besides the kubeconfig."""
+    return [stamp(file.parent / entry[field]) for field in fields if entry.get(field) and not entry.get(f"{field}-data")]
 
 
 def material(file: Path, entry: dict[str, Any], field: str) -> bytes:

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Sequence
 
 from mooring.apiserver.contract import Settings
+from mooring.edges.http.auditing import Auditing
 from mooring.edges.http.authn import Verify
 from mooring.edges.http.server_connection import Connection, Patience
 from mooring.edges.http.server_exchange import Exchange, Handle
@@ -18,6 +19,7 @@ from mooring.edges.http.server_metrics import Metrics
 from mooring.edges.http.server_parser import Room
 from mooring.edges.http.server_proxy import Dial
 from mooring.edges.http.server_watch import Hub
+from mooring.edges.http.webhooks import Inquire
 from mooring.ports.store import Store
 
 HANDSHAKE_TIMEOUT = 10.0
@@ -36,12 +38,15 @@ class ApiServer:
         verify: Verify | None = None,
         dial: Dial | None = None,
         patience: Patience | None = None,
+        inquire: Inquire | None = None,
+        auditing: Auditing | None = None,
     ) -> None:
-        """`tls` None serves plain HTTP. Without `verify` no bearer token is good; without `dial` no kubelet is reached."""
+        """`tls` None serves plain HTTP. Without `verify` no bearer token is good; without `dial` no kubelet is reached, without
+        `inquire` no webhook; without `auditing` nothing is written down."""
         self._tls, self._settings, self._patience = tls, settings, patience or Patience()
-        self._hub = Hub(store)
+        self._hub = Hub(store, inquire)
         self.metrics = Metrics(lambda: self._hub.watchers, lambda: store.snapshot.revision)
-        self._exchange = Exchange(handle, store, settings, verify, dial, self._hub, self.metrics)
+        self._exchange = Exchange(handle, store, settings, verify, dial, self._hub, self.metrics, inquire, auditing)
         self._live: set[Connection] = set()
         self._room = Room()
         self._servers: list[asyncio.Server] = []

@@ -209,7 +209,8 @@ class Connection(asyncio.Protocol):
             self._tunnel.feed_eof()
         self._read_deadline = math.inf
         self.patient = True
-        self._watch_peer()
+        if not self.lost:
+            self._watch_peer()
         return self._tunnel
 
     def _watch_peer(self) -> None:

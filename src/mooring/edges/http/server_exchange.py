@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 from uuid import UUID
@@ -21,11 +21,13 @@ from mooring.apiserver.contract import (
     Request,
     Response,
     Settings,
+    Unanswered,
     User,
     Watch,
     Write,
 )
 from mooring.apiserver.flow_control import level_of
+from mooring.edges.http.auditing import Auditing, Record
 from mooring.edges.http.authn import Rejected, Verify
 from mooring.edges.http.draws import Draws
 from mooring.edges.http.server_connection import Connection
@@ -43,6 +45,7 @@ from mooring.edges.http.server_status import (
 )
 from mooring.edges.http.server_watch import Hub
 from mooring.edges.http.turns import Crowded, Flow, Turns
+from mooring.edges.http.webhooks import Inquire, answers_to
 from mooring.ports.store import Store
 from mooring.store.errors import StorageError
 from mooring.store.records import Committed, Compacted, FutureRevision
@@ -52,9 +55,6 @@ log = structlog.get_logger(__name__)
 
 Handle = Callable[[Request, Snapshot, Env], Outcome]
 """apiserver.handle.handle."""
-
-Inquire = Callable[[Question], Awaitable[Answer]]
-"""Sends a question and returns what came back; never raises."""
 
 DECISIONS = 100
 """How often a write is decided again: each time another one won, so even a hundred writers of one object all get through."""
@@ -75,12 +75,13 @@ class Exchange:
         hub: Hub,
         metrics: Metrics,
         inquire: Inquire | None = None,
+        auditing: Auditing | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: Random | None = None,
     ) -> None:
         self._handle, self._store, self._settings = handle, store, settings
         self._verify, self._dial, self._hub, self._metrics = verify, dial, hub, metrics
-        self._inquire, self._now, self._rng = inquire, now, rng or Random()
+        self._inquire, self._auditing, self._now, self._rng = inquire, auditing, now, rng or Random()
         loop = asyncio.get_running_loop()
         self._turns = Turns(loop.time, loop.call_soon)
 
@@ -91,7 +92,7 @@ class Exchange:
             kind = "readOnly" if message.method in ("GET", "HEAD") else "mutating"
             self._metrics.inflight[kind] += 1
             try:
-                outcome = await self._outcome(connection, message)
+                outcome, record = await self._outcome(connection, message)
             finally:
                 self._metrics.inflight[kind] -= 1
             about = labels(message.method, message.path)
@@ -105,29 +106,41 @@ class Exchange:
                 case Proxy():
                     with self._metrics.longrunning(about, "CONNECT").track_inprogress():
                         await self._proxy(connection, message, outcome)
+            if record:
+                record.complete(outcome if isinstance(outcome, Response) else None)
             if not connection.keeps_alive(message):
                 return
 
-    async def _outcome(self, connection: Connection, message: Message) -> Response | Watch | Proxy:
+    async def _outcome(self, connection: Connection, message: Message) -> tuple[Response | Watch | Proxy, Record | None]:
+        """What is to be done with a request, and its record in the audit log if it has one."""
         try:
             user = self._user(connection, message)
         except Rejected as error:
             self._metrics.rejected_tokens.inc()
             log.info("bearer token rejected", why=str(error))
-            return UNAUTHORIZED
+            return UNAUTHORIZED, None
         method = "GET" if message.method == "HEAD" else message.method
         request = Request(method, message.path, message.query, message.headers, message.body, user)
+        identity = str(UUID(int=self._rng.getrandbits(128), version=4))
+        record = None
+        if self._auditing:
+            record = self._auditing.begin(request, message.target, connection.peer, identity, self._store.snapshot)
         try:
-            outcome = await self._decide(request)
-            if message.path == "/metrics" and isinstance(outcome, Response) and outcome.status == 404:
-                return self._metrics.response()  # the core knows who may read them, not what they say
-            return outcome
+            outcome = await self._decide(request, identity, record.notes if record else None)
         except StorageError as error:
             log.error("storage refused a write", why=str(error))
-            return internal(str(error))
+            return internal(str(error)), record
         except Exception as error:
             log.exception("request failed", method=request.method, path=request.path, user=user.name)
-            return internal(f"{type(error).__name__}: {error}")
+            response = internal(f"{type(error).__name__}: {error}")
+            if record:
+                record.panic(response)
+            return response, record
+        if message.path == "/metrics" and isinstance(outcome, Response) and outcome.status == 404:
+            return self._metrics.response(), record  # the core knows who may read them, not what they say
+        if record and not isinstance(outcome, Response):
+            record.started()
+        return outcome, record
 
     def _user(self, connection: Connection, message: Message) -> User:
         if connection.user:
@@ -139,7 +152,7 @@ class Exchange:
             raise Rejected(f"authorization scheme {scheme[:20]!r} is not served")
         return self._verify(token.strip(), self._store.snapshot, self._now())
 
-    async def _decide(self, request: Request) -> Response | Watch | Proxy:
+    async def _decide(self, request: Request, identity: str, notes: dict[str, str] | None) -> Response | Watch | Proxy:
         """The core's decision when the request's turn has come, its writes committed.
 
         A write that meets a conflict is decided again from what is true now.
@@ -151,13 +164,12 @@ class Exchange:
         except Crowded:
             return TOO_MANY
         answers: dict[Question, Answer] = {}
-        identity = str(UUID(int=self._rng.getrandbits(128), version=4))
         for _ in range(DECISIONS):
             draws = Draws(self._rng)
-            env = Env(self._now(), draws, self._settings, self._now, answers, identity)
+            env = Env(self._now(), draws, self._settings, self._now, answers, identity, notes)
             outcome = self._handled(request, env, flow)
             while isinstance(outcome, Ask):
-                answers |= await self._ask(outcome.questions)
+                answers |= await answers_to(outcome.questions, self._inquire)
                 draws.rewind()
                 outcome = self._handled(request, env, flow)
             if not isinstance(outcome, Write):
@@ -174,11 +186,6 @@ class Exchange:
         finally:
             self._turns.spend(flow, time.perf_counter() - started)
 
-    async def _ask(self, questions: tuple[Question, ...]) -> dict[Question, Answer]:
-        if self._inquire is None:
-            return dict.fromkeys(questions, Answer(error="this API server calls no webhooks"))
-        return dict(zip(questions, await asyncio.gather(*map(self._inquire, questions)), strict=True))
-
     async def _respond(self, connection: Connection, message: Message, response: Response) -> None:
         if len(response.body) >= GZIP_FROM and _accepts_gzip(message):
             body = await asyncio.to_thread(_gzip, response.body)
@@ -191,8 +198,7 @@ class Exchange:
             if not message.http_1_1:
                 await connection.respond(message, bad_request("watch needs HTTP/1.1"))
                 return
-            # From the core's decision to here nothing was awaited, so its snapshot is still the store's.
-            replay = self._hub.replay(watch)
+            replay = await self._replayed(watch)
         except Compacted as error:
             await connection.respond(
                 message, status(410, "Expired", f"too old resource version: {error.asked} ({error.oldest})")
@@ -203,6 +209,17 @@ class Exchange:
         else:
             connection.start(message, 200, (("Content-Type", watch.content_type),))
             await self._hub.attach(watch, connection, replay).done
+
+    async def _replayed(self, watch: Watch) -> list[bytes]:
+        """What has happened since the watch was decided. Nothing is awaited after the last look at the store.
+
+        Raises Compacted or FutureRevision.
+        """
+        while True:
+            try:
+                return self._hub.replay(watch)
+            except Unanswered as unknown:
+                watch.answers.update(await answers_to(unknown.questions, self._inquire))
 
     async def _proxy(self, connection: Connection, message: Message, proxy: Proxy) -> None:
         if self._dial:

@@ -20,6 +20,8 @@ from mooring.apiserver.contract import Response
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DURATIONS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 _VERBS = {"POST": "POST", "PUT": "PUT", "PATCH": "PATCH", "DELETE": "DELETE"}
+MAX_SERIES = 4096
+"""What requests are about is their clients' choice: beyond so many sets of labels, new ones are counted by verb alone."""
 _LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "component")
 
 
@@ -56,7 +58,7 @@ def labels(method: str, path: str) -> Labels:
     verb = _VERBS.get(method) or ("GET" if name else "LIST")
     if verb == "DELETE" and not name:
         verb = "DELETECOLLECTION"
-    return Labels(verb, group, version, rest[0], "/".join(rest[2:]), scope)
+    return Labels(verb, group, version, rest[0], "".join(rest[2:3]), scope)
 
 
 class Metrics:
@@ -99,6 +101,7 @@ class Metrics:
         Gauge("apiserver_storage_revision", "The newest committed revision.", registry=self._registry).set_function(revision)
         Gauge("apiserver_registered_watchers", "Watches being served.", registry=self._registry).set_function(watchers)
         self._answered: dict[tuple[Labels, int], Callable[[float], None]] = {}
+        self._told: set[tuple[Labels, int]] = set()
 
     def answered(self, about: Labels, code: int, seconds: float) -> None:
         """Counts a short request."""
@@ -118,6 +121,9 @@ class Metrics:
         return Response(200, generate_latest(self._registry), CONTENT_TYPE)
 
     def _counting(self, about: Labels, code: int) -> Callable[[float], None]:
+        if (about, code) not in self._told and len(self._told) >= MAX_SERIES:
+            about = Labels(about.verb)
+        self._told.add((about, code))
         total = self._requests.labels(*about.values(), str(code)).inc
         observe = self._durations.labels(*about.values()).observe
 

@@ -1,29 +1,43 @@
 """How do a thousand watchers hear of an event, each once and in order, without the writer waiting for any?
 
-Watchers whose lines are identical share a channel: an event is encoded once, a flush framed once. A flush follows the first
-event after a quiet time at once, then at most one each few milliseconds. A watcher whose peer does not read keeps references
-to the shared frames, and is cut off when they grow beyond a limit.
+Watchers whose lines are identical share a channel: an event is encoded once, a round's events framed once. A round follows the
+first event after a quiet time at once, then at most one each few milliseconds. It is told in slices of time, between which the
+loop turns and requests are answered: with a thousand watchers a round takes tens of milliseconds, and what happens meanwhile
+goes into the next, so that the more there is to tell, the more goes into one frame. A watcher whose peer does not read keeps
+references to the shared frames, and is cut off when they grow beyond a limit. What a stream begins with is encoded as the peer
+reads it.
 
 Nothing is lost, doubled or reordered at the start: attaching replays the events between the watcher's revision and the
 snapshot's, and it joins its channel in the same turn of the loop, after the channel has flushed what the replay has covered.
+
+Some events cannot be encoded before a webhook has been asked (a stored version is converted). Their channel waits, and what
+follows waits behind them, in order; who comes meanwhile gets a channel of his own. A channel that waits for too much ends.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 import structlog
 
-from mooring.apiserver.contract import Watch
+from mooring.apiserver.contract import Question, Unanswered, Watch
 from mooring.edges.http.server_connection import LAST_CHUNK, chunk
+from mooring.edges.http.webhooks import Inquire, answers_to
+from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION
 from mooring.ports.store import Store
 from mooring.store.records import Event
 
 log = structlog.get_logger(__name__)
 
 FLUSH_EVERY = 0.005
+SLICE = 0.002
+"""Seconds at a time that watchers are told of events, or one of them what was there before."""
 BOOKMARK_EVERY = 60.0
+MAX_WAITING = 10_000
+"""Events behind one that waits for a webhook."""
 MAX_BEHIND = 16 * 1024 * 1024
 """Bytes a watcher may have waiting. Upstream cuts off at 100 events a watcher (cacher); ours are shared, so cost little."""
 _INITIAL_FRAME = 64 * 1024
@@ -46,7 +60,9 @@ class Watcher:
 
     def __init__(self, sink: Sink, watch: Watch, channel: "_Channel", replay: list[bytes]) -> None:
         self._sink, self._watch, self._channel = sink, watch, channel
-        self._first = _frames((*watch.initial, *replay) if replay else watch.initial)
+        self._first: Iterator[bytes] | None = _frames(chain(watch.initial, replay))
+        self.told = channel.made
+        """How many of the channel's frames it has been given, those before its time counted in."""
         self._behind: deque[bytes] = deque()
         self._behind_size = 0
         self._ended = False
@@ -84,32 +100,49 @@ class Watcher:
         self._detach()
 
     def _resume(self) -> None:
+        if self._first is not None:
+            self._begin()
         sink = self._sink
-        while self._first is not None and not sink.paused:
-            frame = next(self._first, None)
-            if frame is None:
-                self._first = None
-            else:
-                sink.write(frame)
+        if self._first is not None:
+            return
         while self._behind and not sink.paused:
             frame = self._behind.popleft()
             self._behind_size -= len(frame)
             sink.write(frame)
-        if self._ended and not self._behind and self._first is None:
+        if self._ended and not self._behind:
             self._detach()
+
+    def _begin(self) -> None:
+        """Writes of the first frames what the peer reads, but not all at one go."""
+        sink, until = self._sink, time.perf_counter() + SLICE
+        try:
+            while self._first is not None and not sink.paused:
+                if time.perf_counter() > until:
+                    asyncio.get_running_loop().call_soon(self._resume)
+                    return
+                frame = next(self._first, None)
+                if frame is None:
+                    self._first = None
+                else:
+                    sink.write(frame)
+        except Exception:
+            log.exception("watch encoding failed", prefix=self._watch.prefix)
+            self._first = None
+            self.cut_off()
 
     def _bookmark_again(self) -> None:
         self._bookmark()
         self._timers[1] = asyncio.get_running_loop().call_later(BOOKMARK_EVERY, self._bookmark_again)
 
     def _bookmark(self) -> None:
-        """Says how far the watcher has been told everything: flushes first, so that this is the store's revision."""
-        self._channel.flush()
-        if not self._ended and (line := self._watch.bookmark(self._channel.revision())):
+        """Says how far the watcher has been told everything: tells it all first, so that this is the store's revision."""
+        self._channel.encode()
+        self._channel.tell(self)
+        if not self._ended and not self._channel.waits and (line := self._watch.bookmark(self._channel.revision())):
             self.send(chunk(line))
 
     def _detach(self) -> None:
-        self._ended = True
+        self._ended, self._first = True, None
         self._channel.drop(self)
         for timer in self._timers:
             timer.cancel()
@@ -119,46 +152,111 @@ class Watcher:
 
 
 class _Channel:
-    """Watchers who are told the same. `revision` gives the store's."""
+    """Watchers who are told the same. `revision` gives the store's; `touch` asks for a round."""
 
-    def __init__(self, watch: Watch, revision: Callable[[], int], drop_empty: Callable[[], None]) -> None:
-        self._encode, self.revision, self._drop_empty = watch.encode, revision, drop_empty
+    def __init__(
+        self,
+        watch: Watch,
+        revision: Callable[[], int],
+        touch: Callable[["_Channel"], None],
+        drop_empty: Callable[[], None],
+        inquire: Inquire | None,
+    ) -> None:
+        self.watch, self.revision, self._touch, self._drop_empty, self._inquire = watch, revision, touch, drop_empty, inquire
         self.watchers: set[Watcher] = set()
         self._pending: list[Event] = []
+        self._frames: list[bytes] = []
+        """Those that not every watcher has been given yet."""
+        self._forgotten = 0
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """For a webhook: what was offered has not been told yet."""
+        return self._asking is not None
+
+    @property
+    def made(self) -> int:
+        """How many frames there have been."""
+        return self._forgotten + len(self._frames)
 
     def offer(self, event: Event) -> None:
         self._pending.append(event)
+        if self.waits and len(self._pending) > MAX_WAITING:
+            log.warning("watchers cut off: a conversion webhook is too slow", prefix=self.watch.prefix)
+            self._cut_off()
 
-    def flush(self) -> None:
-        events, self._pending = self._pending, []
-        if not events:
+    def encode(self) -> None:
+        """Makes a frame of what was offered, as far as it can be encoded now."""
+        if self.waits or not self._pending:
             return
+        lines: list[bytes] = []
+        done = 0
         try:
-            lines = encoded(self._encode, events)
+            for event in self._pending:
+                if line := self.watch.encode(event):
+                    lines.append(line)
+                done += 1
+        except Unanswered as unknown:
+            self._asking = asyncio.get_running_loop().create_task(self._ask(unknown.questions))
         except Exception:
-            log.exception("watch encoding failed", revision=events[0].revision, key=events[0].key)
-            for watcher in tuple(self.watchers):
-                watcher.cut_off()
+            log.exception("watch encoding failed", revision=self._pending[done].revision, key=self._pending[done].key)
+            self._cut_off()
             return
+        del self._pending[:done]
         if lines:
-            frame = chunk(b"".join(lines))
+            self._frames.append(chunk(b"".join(lines)))
+        if not self.waits:
+            self.watch.answers.clear()
+
+    def tell(self, watcher: Watcher) -> None:
+        """Gives a watcher the frames that it has not been given."""
+        for frame in self._frames[watcher.told - self._forgotten :]:
+            watcher.send(frame)
+        watcher.told = self.made
+
+    def round(self) -> Iterator[None]:
+        """Encodes and tells everybody, a step at a time."""
+        self.encode()
+        made = self.made
+        if self._frames:
             for watcher in tuple(self.watchers):
-                watcher.send(frame)
+                if watcher.told < made and watcher in self.watchers:
+                    self.tell(watcher)
+                    yield
+            del self._frames[: made - self._forgotten]
+            self._forgotten = made
+        yield
+
+    async def _ask(self, questions: tuple[Question, ...]) -> None:
+        found = await answers_to(questions, self._inquire)
+        self.watch.answers.update(found)
+        self._asking = None
+        self._touch(self)
+
+    def _cut_off(self) -> None:
+        self._pending.clear()
+        for watcher in tuple(self.watchers):
+            watcher.cut_off()
 
     def drop(self, watcher: Watcher) -> None:
         self.watchers.discard(watcher)
         if not self.watchers:
+            if self._asking:
+                self._asking.cancel()
             self._drop_empty()
 
 
 class Hub:
     """Takes the store's events to the watchers."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, inquire: Inquire | None = None) -> None:
+        self._inquire = inquire
         self._loop = asyncio.get_running_loop()
         self._snapshot = store.snapshot
         self._channels: dict[str, dict[tuple[Any, ...], _Channel]] = {}  # prefix -> share -> channel
-        self._touched: set[_Channel] = set()
+        self._touched: dict[_Channel, None] = {}
+        self._telling: Iterator[None] | None = None
         self._flush_at: asyncio.Handle | None = None
         self._flushed = 0.0
         self._leave = store.subscribe(self._hear)
@@ -170,21 +268,28 @@ class Hub:
     def attach(self, watch: Watch, sink: Sink, replayed: list[bytes]) -> Watcher:
         """Starts a stream on `sink`, whose response head has been written, in the same turn of the loop as `replay`."""
         channels = self._channels.setdefault(watch.prefix, {})
-        channel = channels.get(watch.share)
+        share = watch.share
+        channel = channels.get(share)
+        if channel is not None:
+            channel.encode()
+            if channel.waits:
+                channel, share = None, (*watch.share, object())
         if channel is None:
 
             def drop_empty() -> None:
-                channels.pop(watch.share, None)
+                channels.pop(share, None)
                 if not channels and self._channels.get(watch.prefix) is channels:
                     del self._channels[watch.prefix]
 
-            channel = channels[watch.share] = _Channel(watch, lambda: self._snapshot.revision, drop_empty)
-        channel.flush()
+            revision = lambda: self._snapshot.revision  # noqa: E731
+            channel = channels[share] = _Channel(watch, revision, self._touch, drop_empty, self._inquire)
         return Watcher(sink, watch, channel, replayed)
 
     def replay(self, watch: Watch) -> list[bytes]:
-        """The lines between the watch's revision and now. Raises Compacted or FutureRevision."""
-        return encoded(watch.encode, self._snapshot.since(watch.prefix, watch.revision))
+        """The lines between the watch's revision and now. Raises Compacted or FutureRevision, and Unanswered."""
+        lines = encoded(watch.encode, self._snapshot.since(watch.prefix, watch.revision))
+        watch.answers.clear()
+        return lines
 
     def end(self) -> None:
         """Ends every stream in order, and hears no more."""
@@ -198,21 +303,46 @@ class Hub:
         if not self._channels:
             return
         for event in events:
+            if event.key.startswith(CUSTOM_RESOURCE_DEFINITION.prefix):
+                self._end_outdated(event)
             for prefix in _prefixes(event.key):
                 if channels := self._channels.get(prefix):
                     for channel in channels.values():
                         channel.offer(event)
-                        self._touched.add(channel)
+                        self._touched[channel] = None
+        self._schedule()
+
+    def _touch(self, channel: _Channel) -> None:
+        self._touched[channel] = None
+        self._schedule()
+
+    def _schedule(self) -> None:
         if self._touched and not self._flush_at:
-            wait = self._flushed + FLUSH_EVERY - self._loop.time()
+            wait = self._flushed + FLUSH_EVERY - time.perf_counter()
             self._flush_at = self._loop.call_later(wait, self._flush) if wait > 0 else self._loop.call_soon(self._flush)
 
+    def _end_outdated(self, event: Event) -> None:
+        """Streams of a kind that is defined otherwise now: their clients watch anew."""
+        for channels in tuple(self._channels.values()):
+            for channel in tuple(channels.values()):
+                if channel.watch.rests_on == event.key and channel.watch.outdated(event):
+                    channel.encode()
+                    for watcher in tuple(channel.watchers):
+                        watcher.end()
+
     def _flush(self) -> None:
-        self._flush_at = None
-        self._flushed = self._loop.time()
-        touched, self._touched = self._touched, set()
-        for channel in touched:
-            channel.flush()
+        """A slice of the round that goes on, or of the next one."""
+        until = time.perf_counter() + SLICE
+        if self._telling is None:
+            self._flushed = until - SLICE
+            touched, self._touched = self._touched, {}
+            self._telling = chain.from_iterable(channel.round() for channel in touched)
+        for _ in self._telling:
+            if time.perf_counter() > until:
+                self._flush_at = self._loop.call_soon(self._flush)
+                return
+        self._telling = self._flush_at = None
+        self._schedule()
 
 
 def encoded(encode: Callable[[Event], bytes | None], events: Iterable[Event]) -> list[bytes]:
@@ -220,24 +350,18 @@ def encoded(encode: Callable[[Event], bytes | None], events: Iterable[Event]) ->
     return [line for event in events if (line := encode(event))]
 
 
-def _frames(lines: Sequence[bytes]) -> Iterator[bytes] | None:
+def _frames(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Chunks of some 64 KiB, made as they are asked for."""
-    if not lines:
-        return None
-
-    def frames() -> Iterator[bytes]:
-        gathered: list[bytes] = []
-        size = 0
-        for line in lines:
-            gathered.append(line)
-            size += len(line)
-            if size >= _INITIAL_FRAME:
-                yield chunk(b"".join(gathered))
-                gathered, size = [], 0
-        if gathered:
+    gathered: list[bytes] = []
+    size = 0
+    for line in lines:
+        gathered.append(line)
+        size += len(line)
+        if size >= _INITIAL_FRAME:
             yield chunk(b"".join(gathered))
-
-    return frames()
+            gathered, size = [], 0
+    if gathered:
+        yield chunk(b"".join(gathered))
 
 
 def _prefixes(key: str) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """How do stdin, stdout, stderr, the exit status and the window's size travel to the client? One Link, two protocols.
 
-WebSocket subprotocols v5.channel.k8s.io and v4.channel.k8s.io put the channel's number before each message; v5 can also
-close one (KEP-4006). SPDY opens a stream for each and names it in a header.
+WebSocket messages begin with their channel's number; v5.channel.k8s.io can also close one (KEP-4006), and in the base64 forms
+all is text. SPDY opens a stream for each and names it in a header. Before version 4 a failure is told in words alone.
 """
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -12,16 +13,15 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from msgspec import Struct
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, RejectConnection, Request, TextMessage
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from mooring.edges.kubelet import spdy
+from mooring.edges.kubelet.websocket import CHUNK, MAX_MESSAGE, WebSocket
 
-CHUNK = 32 * 1024
 OPENING_SECONDS = 30.0
-MAX_MESSAGE = 1 << 20
-V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+CHANNELS = "channel.k8s.io"
+WEBSOCKET_PROTOCOLS = ("v5." + CHANNELS, "v4." + CHANNELS, "v4.base64." + CHANNELS, CHANNELS, "base64." + CHANNELS, "")
+SPDY_PROTOCOLS = tuple(f"v{number}.{CHANNELS}" for number in (5, 4, 3, 2))
+"""In upstream's order. v1 is not among them: it closes stdin at once."""
 CLOSE_CHANNEL = 255
 
 
@@ -50,20 +50,20 @@ ClientEvent = Input | InputEnded | Resized
 
 
 class Wanted(Struct, frozen=True):
-    """Which streams the client asked for."""
+    """Which streams the client asked for. A terminal has no stderr of its own."""
 
     stdin: bool
     stdout: bool
     stderr: bool
     tty: bool
 
-    def channels(self) -> set[Channel]:
+    def channels(self, *, resizing: bool = True) -> set[Channel]:
         """The streams that a SPDY client opens."""
         wanted = {Channel.ERROR}
         wanted |= {Channel.STDIN} if self.stdin else set()
         wanted |= {Channel.STDOUT} if self.stdout else set()
-        wanted |= {Channel.STDERR} if self.stderr and not self.tty else set()
-        return wanted | ({Channel.RESIZE} if self.tty else set())
+        wanted |= {Channel.STDERR} if self.stderr else set()
+        return wanted | ({Channel.RESIZE} if self.tty and resizing else set())
 
 
 class Link(Protocol):
@@ -73,106 +73,85 @@ class Link(Protocol):
     async def send(self, channel: Channel, data: bytes) -> None:
         """Waits while the client reads slowly. Raises ConnectionError when it has gone."""
 
+    async def ping(self) -> None:
+        """Asks for a sign of life. Raises ConnectionError when it has gone."""
+
     async def finish(self, status: dict[str, Any]) -> None:
         """Tells the exit status and ends the connection."""
 
 
 def resized(data: bytes) -> Resized | None:
-    """A message of the resize channel: {"Width": columns, "Height": rows}."""
+    """A message of the resize channel: {"Width": columns, "Height": rows}, each of 16 bits."""
     try:
         size = json.loads(data)
-        return Resized(int(size["Width"]), int(size["Height"]))
-    except (ValueError, KeyError, TypeError):
+        columns, rows = int(size["Width"]), int(size["Height"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return Resized(columns, rows) if 0 <= columns < 1 << 16 and 0 <= rows < 1 << 16 else None
+
+
+def told(status: dict[str, Any], protocol: str) -> bytes:
+    """The status on the error stream."""
+    if protocol.startswith(("v4.", "v5.")):
+        return json.dumps(status).encode()
+    return b"" if status["status"] == "Success" else str(status["message"]).encode()
 
 
 class WebSocketLink:
-    """`head` is the request as received, which wsproto answers itself."""
+    def __init__(self, socket: WebSocket, protocol: str) -> None:
+        self._socket, self._protocol = socket, protocol
+        self._text = "base64" in protocol
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self._connection = WSConnection(ConnectionType.SERVER)
-        self._protocol = ""
-
-    async def accept(self, head: bytes) -> bool:
-        """Answers the upgrade; False when no subprotocol is known to both (400, as upstream)."""
-        self._connection.receive_data(head)
-        request = next(iter(self._connection.events()))
-        assert isinstance(request, Request)
-        self._protocol = next((known for known in (V5, V4) if known in request.subprotocols), "")
-        if not self._protocol:
-            await self._write(RejectConnection(status_code=400))
-            return False
-        await self._write(AcceptConnection(subprotocol=self._protocol))
-        return True
+    async def greet(self, wanted: Wanted) -> None:
+        """An empty message on the first channel that may be written to: so clients know that the connection stands."""
+        first = Channel.STDOUT if wanted.stdout else Channel.STDERR if wanted.stderr else Channel.ERROR
+        await self.send(first, b"")
 
     async def events(self) -> AsyncIterator[ClientEvent]:
-        pending = bytearray()
-        while data := await self._reader.read(CHUNK):
-            try:
-                self._connection.receive_data(data)
-                for event in self._connection.events():
-                    if isinstance(event, CloseConnection):
-                        with suppress(LocalProtocolError):
-                            await self._write(event.response())
-                        return
-                    if isinstance(event, Ping):
-                        await self._write(event.response())
-                    elif isinstance(event, BytesMessage | TextMessage):
-                        pending += event.data.encode() if isinstance(event.data, str) else event.data
-                        if len(pending) > MAX_MESSAGE:
-                            return
-                        if event.message_finished:
-                            found = self._message(bytes(pending))
-                            pending.clear()
-                            if found is not None:
-                                yield found
-            except RemoteProtocolError:
-                return
+        async for channel, data in self._socket.channelled((Channel.STDIN,), text=self._text):
+            if (found := self._event(channel, data)) is not None:
+                yield found
 
-    def _message(self, message: bytes) -> ClientEvent | None:
-        if not message:
-            return None
-        channel, data = message[0], message[1:]
-        if channel == CLOSE_CHANNEL:
+    def _event(self, channel: int, data: bytes) -> ClientEvent | None:
+        if channel == CLOSE_CHANNEL and self._protocol.startswith("v5."):
             return InputEnded() if data[:1] == bytes([Channel.STDIN]) else None
         if channel == Channel.STDIN:
             return Input(data) if data else None
         return resized(data) if channel == Channel.RESIZE else None
 
     async def send(self, channel: Channel, data: bytes) -> None:
-        await self._write(BytesMessage(bytes([channel]) + data))
+        await self._socket.send(f"{channel:d}{base64.b64encode(data).decode()}" if self._text else bytes([channel]) + data)
+
+    async def ping(self) -> None:
+        await self._socket.ping()
 
     async def finish(self, status: dict[str, Any]) -> None:
-        with suppress(ConnectionError, LocalProtocolError):
-            await self.send(Channel.ERROR, json.dumps(status).encode())
-            await self._write(CloseConnection(code=1000))
-
-    async def _write(self, event: Any) -> None:
-        try:
-            self._writer.write(self._connection.send(event))
-        except LocalProtocolError as error:
-            raise ConnectionError(str(error)) from error
-        await self._writer.drain()
+        with suppress(ConnectionError):
+            if text := told(status, self._protocol):
+                await self.send(Channel.ERROR, text)
+            await self._socket.close()
 
 
 class SpdyLink:
     """After the 101 answer: the client opens its streams, then they are used by name."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, protocol: str) -> None:
+        self._reader, self._writer, self._protocol = reader, writer, protocol
         self._connection = spdy.Connection()
         self._streams: dict[Channel, int] = {}
         self._early: list[spdy.Event] = []
 
-    async def accept(self, wanted: set[Channel], begun: bytes = b"") -> bool:
+    async def accept(self, wanted: Wanted, begun: bytes = b"") -> bool:
         """Waits until every wanted stream is open. False when the client goes away or breaks the protocol before."""
+        channels = wanted.channels(resizing=self._protocol.startswith(("v3.", "v4.", "v5.")))
         try:
             async with asyncio.timeout(OPENING_SECONDS):
                 await self._take(begun)
-                while wanted - self._streams.keys():
+                size = 0
+                while channels - self._streams.keys():
                     data = await self._reader.read(CHUNK)
-                    if not data:
+                    size += len(data)
+                    if not data or size > MAX_MESSAGE:
                         return False
                     await self._take(data)
         except (spdy.SpdyError, TimeoutError, ConnectionError):
@@ -180,21 +159,19 @@ class SpdyLink:
         return True
 
     async def events(self) -> AsyncIterator[ClientEvent]:
-        early, self._early = self._early, []
-        for event in early:
-            if (found := self._client_event(event)) is not None:
-                yield found
-        while data := await self._reader.read(CHUNK):
-            try:
-                await self._take(data)
-            except spdy.SpdyError:
-                return
+        while True:
             taken, self._early = self._early, []
             for event in taken:
                 if isinstance(event, spdy.GoneAway):
                     return
                 if (found := self._client_event(event)) is not None:
                     yield found
+            if not (data := await self._reader.read(CHUNK)):
+                return
+            try:
+                await self._take(data)
+            except spdy.SpdyError:
+                return
 
     async def send(self, channel: Channel, data: bytes) -> None:
         stream = self._streams.get(channel)
@@ -202,10 +179,15 @@ class SpdyLink:
             self._writer.write(self._connection.data(stream, data))
             await self._writer.drain()
 
+    async def ping(self) -> None:
+        self._writer.write(self._connection.ping())
+        await self._writer.drain()
+
     async def finish(self, status: dict[str, Any]) -> None:
         """A success says nothing on the error stream beyond its Status; then every stream of ours is closed."""
         with suppress(ConnectionError):
-            await self.send(Channel.ERROR, json.dumps(status).encode())
+            if text := told(status, self._protocol):
+                await self.send(Channel.ERROR, text)
             for channel in (Channel.STDOUT, Channel.STDERR, Channel.ERROR, Channel.STDIN, Channel.RESIZE):
                 if channel in self._streams:
                     self._writer.write(self._connection.data(self._streams[channel], b"", fin=True))
@@ -216,9 +198,11 @@ class SpdyLink:
         for event in self._connection.receive(data):
             if isinstance(event, spdy.Opened):
                 name = event.headers.get("streamtype", "").upper()
-                if name in Channel.__members__:
+                if name in Channel.__members__ and Channel[name] not in self._streams:
                     self._streams[Channel[name]] = event.stream
-                self._writer.write(self._connection.accept(event.stream))
+                    self._writer.write(self._connection.accept(event.stream))
+                else:
+                    self._writer.write(self._connection.reset(event.stream, spdy.REFUSED_STREAM))
             elif isinstance(event, spdy.Pinged):
                 self._writer.write(self._connection.pong(event.id))
             else:

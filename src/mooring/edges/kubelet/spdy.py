@@ -1,8 +1,7 @@
 """How does SPDY/3.1 carry several streams on one connection? Sans-I/O: bytes in, events out; calls in, bytes out.
 
-Only what `kubectl exec` needs (it upgrades to SPDY up to 1.30, and later when WebSocket is refused): streams opened by the
-client, data, half close, reset, ping, goaway. There is no flow control here because the client has none either: it neither
-sends WINDOW_UPDATE nor waits for one.
+Only what Kubernetes' clients need: streams opened by the client, data, half close, reset, ping, goaway. There is no flow
+control here because they have none either: they neither send WINDOW_UPDATE nor wait for one. Who receives holds back the rest.
 
 Source: draft-mbelshe-httpbis-spdy-00 (SPDY/3), sections 2.2 to 2.6; the header dictionary is its section 2.6.10.1.
 """
@@ -21,6 +20,10 @@ MAX_FRAME = 1 << 20
 """Bytes; a frame announced larger than this ends the connection."""
 MAX_HEADERS = 1 << 16
 """Bytes of one decompressed header block."""
+MAX_PAIRS = 100
+"""Headers of one stream."""
+REFUSED_STREAM, CANCEL = 3, 5
+"""Why a stream is reset."""
 
 _NAMES = (
     "options|head|post|put|delete|trace|accept|accept-charset|accept-encoding|accept-language|accept-ranges|age|"
@@ -82,6 +85,8 @@ class Connection:
         self._buffer = bytearray()
         self._inflate = zlib.decompressobj(zdict=DICTIONARY)
         self._deflate = zlib.compressobj(zdict=DICTIONARY)
+        self._last = 0
+        self._pings = 0
 
     def receive(self, data: bytes) -> Iterator[Event]:
         """Events of all frames that are complete now. Raises SpdyError."""
@@ -115,6 +120,15 @@ class Connection:
         return struct.pack(">II", stream, ((FIN if fin else 0) << 24) | len(data)) + data
 
     @staticmethod
+    def reset(stream: int, why: int) -> bytes:
+        return _frame(RST_STREAM, 0, struct.pack(">II", stream, why))
+
+    def ping(self) -> bytes:
+        """The peer answers with the same number; ours are even, and their answers no event."""
+        self._pings += 2
+        return _frame(PING, 0, struct.pack(">I", self._pings & 0xFFFFFFFF))
+
+    @staticmethod
     def pong(identifier: int) -> bytes:
         return _frame(PING, 0, struct.pack(">I", identifier))
 
@@ -122,6 +136,9 @@ class Connection:
         try:
             if kind == SYN_STREAM:
                 stream = struct.unpack_from(">I", payload)[0] & 0x7FFFFFFF
+                if stream % 2 == 0 or stream <= self._last:
+                    raise SpdyError(f"stream {stream} after {self._last}: a client's numbers are odd, and rise")
+                self._last = stream
                 yield Opened(stream, self._headers(payload[10:]))
                 if flags & FIN:
                     yield Ended(stream, "fin")
@@ -130,7 +147,9 @@ class Connection:
             elif kind == RST_STREAM:
                 yield Ended(struct.unpack_from(">I", payload)[0] & 0x7FFFFFFF, "reset")
             elif kind == PING:
-                yield Pinged(struct.unpack_from(">I", payload)[0])
+                (identifier,) = struct.unpack_from(">I", payload)
+                if identifier % 2:
+                    yield Pinged(identifier)
             elif kind == GOAWAY:
                 yield GoneAway()
         except (struct.error, zlib.error, UnicodeDecodeError) as error:
@@ -141,12 +160,16 @@ class Connection:
         if self._inflate.unconsumed_tail:
             raise SpdyError(f"a header block over {MAX_HEADERS} bytes")
         (count,) = struct.unpack_from(">I", plain)
+        if count > MAX_PAIRS:
+            raise SpdyError(f"{count} headers are over the limit of {MAX_PAIRS}")
         at, texts = 4, []
-        for _ in range(2 * min(count, 1000)):
+        for _ in range(2 * count):
             (length,) = struct.unpack_from(">I", plain, at)
-            texts.append(plain[at + 4 : at + 4 + length].decode())
             at += 4 + length
-        return dict(zip(texts[::2], texts[1::2], strict=True))
+            if at > len(plain):
+                raise SpdyError("a header block ends within a header")
+            texts.append(plain[at - length : at].decode())
+        return {name.lower(): value for name, value in zip(texts[::2], texts[1::2], strict=True)}
 
 
 def _frame(kind: int, flags: int, payload: bytes) -> bytes:

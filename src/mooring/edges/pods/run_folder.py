@@ -45,6 +45,9 @@ def make(directory: Path, sandbox: Sandbox, wish: ContainerWish, image: tuple[Im
         "cgroup": f"{sandbox.cgroup}/{wish.name}",
         "identity": structs.asdict(wish.identity),
         "fall_back_to_logs": wish.fall_back_to_logs,
+        "stdin": wish.stdin,
+        "stdin_once": wish.stdin_once,
+        "tty": wish.tty,
         "log_limit": settings.log_limit,
         "log_kept": settings.log_kept,
         "root": {

@@ -87,10 +87,18 @@ def send(connection: socket.socket, request: Message, descriptors: Sequence[int]
 
 
 async def receive(connection: socket.socket) -> Message:
-    """The next message. Raises ShimGone. Its reader is gone the moment this is cancelled, before the descriptor is closed."""
+    """The next message. Raises ShimGone."""
+    return (await receive_rights(connection, 0))[0]
+
+
+async def receive_rights(connection: socket.socket, most: int = 1) -> tuple[Message, list[int]]:
+    """The next message and the descriptors that came with it, which are the caller's. Raises ShimGone.
+
+    Its reader is gone the moment this is cancelled, before the descriptor is closed.
+    """
     while True:
         try:
-            data = connection.recv(_PACKET)
+            data, descriptors, _, _ = socket.recv_fds(connection, _PACKET, most, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             await _readable(connection)
             continue
@@ -99,7 +107,7 @@ async def receive(connection: socket.socket) -> Message:
         if not data:
             raise ShimGone("the pod's shim has gone")
         message: Message = json.loads(data)
-        return message
+        return message, descriptors
 
 
 async def _readable(connection: socket.socket) -> None:

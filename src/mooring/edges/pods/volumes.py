@@ -7,6 +7,7 @@ pod's own mount namespace: a Secret never touches the disk and is gone with the 
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -38,6 +39,8 @@ def backing_folders(directory: Path, volumes: tuple[Volume, ...]) -> Backing:
             behind[volume.name] = str(files / volume.name)
         elif volume.backing == "host":
             behind[volume.name] = host_path(volume)
+            if volume.group is not None:
+                give_to_group(volume.path, volume.group)
         else:
             folder = directory / volume.backing / volume.name
             folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +61,11 @@ _TYPES = {"Directory": os.path.isdir, "File": os.path.isfile, "": os.path.exists
 def host_path(volume: Volume) -> str:
     """The path, made where its type allows that (hostPath.type: DirectoryOrCreate, FileOrCreate)."""
     path, kind = volume.path, volume.host_type
+    if kind == "local":
+        if not os.path.exists(path):
+            text = f'MountVolume.NewMounter initialization failed for volume "{volume.name}" : path "{path}" does not exist'
+            raise RuntimeFailure("FailedMount", text)
+        return path
     if kind == "DirectoryOrCreate" or (kind == "" and not os.path.lexists(path)):
         os.makedirs(path, 0o755, exist_ok=True)
     elif kind == "FileOrCreate" and not os.path.lexists(path):
@@ -69,6 +77,33 @@ def host_path(volume: Volume) -> str:
         )
         raise RuntimeFailure("FailedMount", text)
     return path
+
+
+def give_to_group(path: str, group: int) -> None:
+    """Everything in it becomes the fsGroup's, readable and writable, and what is made in its directories too.
+
+    A volume whose top is so already is left as it is (fsGroupChangePolicy OnRootMismatch), since it may be large.
+    """
+    top = os.stat(path)
+    if top.st_gid == group and top.st_mode & 0o2070 == 0o2070:
+        return
+    for _, names, files, descriptor in os.fwalk(path, topdown=False):
+        for name in (*names, *files):
+            os.chown(name, -1, group, dir_fd=descriptor, follow_symlinks=False)
+        for name in files:
+            _open_to_group(name, descriptor)
+        os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | 0o2070)
+
+
+def _open_to_group(name: str, folder: int) -> None:
+    file = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        held = os.fstat(file)
+        if stat.S_ISREG(held.st_mode):
+            os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(held.st_mode) | 0o060)
+    finally:
+        os.close(file)
 
 
 def write_files(folder: Path, files: Mapping[str, File], group: int | None = None) -> None:

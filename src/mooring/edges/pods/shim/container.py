@@ -1,7 +1,12 @@
-"""How does a forked child become a container's process, or a command in one? It never returns: it executes or exits."""
+"""How does a forked child become a container's process, or a command in one? It never returns: it executes or exits.
+
+Who is to have a terminal gets one of the container's own /dev/pts, opened inside: it has a name there (`tty`), and its master
+goes out over a socket.
+"""
 
 import os
 import signal
+import socket
 import stat
 
 import kernel
@@ -11,36 +16,37 @@ FAILED = 128
 """The exit code of a start that never reached the command, as containerd's StartError has it."""
 
 
-def become_container(spec, shim, streams, errors):
-    """PID 1 of the container. `streams`: descriptors for stdin, stdout, stderr. What goes wrong is written to `errors`."""
+def become_container(spec, shim, streams, errors, console=None):
+    """PID 1 of the container. `streams`: descriptors for stdin, stdout, stderr; or `console`, the socket that gets the master
+    of its terminal. What goes wrong is written to `errors`."""
 
     def prepare():
         join(spec["cgroup"])
         kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWCGROUP)
         rootfs.enter(spec["root"], os.path.join(shim.directory, "rootfs"))
         os.makedirs(spec["cwd"], exist_ok=True)
+        return _terminal(console, spec) if console else streams
 
-    _become(prepare, spec, spec["argv"], streams, errors)
+    _become(prepare, spec, spec["argv"], errors)
 
 
 def become_command(spec, argv, container, streams, errors, terminal):
-    """A command in a running container; `container` is the pidfd of its first process."""
+    """A command in a running container; `container` is the pidfd of its first process. With `terminal`, `streams` is one
+    socket, for the master."""
 
     def prepare():
         join(spec["cgroup"])
         kernel.setns(container, kernel.CLONE_NEWNS | kernel.CLONE_NEWCGROUP)
-        if terminal:
-            _take_terminal(streams[0])
+        return _terminal(socket.socket(fileno=streams[0]), spec) if terminal else streams
 
-    _become(prepare, spec, argv, streams, errors)
+    _become(prepare, spec, argv, errors)
 
 
-def _become(prepare, spec, argv, streams, errors):
+def _become(prepare, spec, argv, errors):
     try:
         os.setsid()
         os.umask(0o022)
-        prepare()
-        for target, source in enumerate(streams):
+        for target, source in enumerate(prepare()):
             _give(source, spec["identity"]["user"])
             os.dup2(source, target)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -48,11 +54,24 @@ def _become(prepare, spec, argv, streams, errors):
         _take_identity(spec["identity"])
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.chdir(spec["cwd"])
-        _execute(argv, spec["env"])
+        _execute(argv, {"TERM": "xterm", **spec["env"]} if os.isatty(0) else spec["env"])
     except BaseException as error:
         os.write(errors, str(error).encode()[:3000] or repr(error).encode())
     finally:
         os._exit(FAILED)
+
+
+def _terminal(console, spec):
+    """Opens a terminal, takes it as the session's, sends its master away. Gives its stdin, stdout and stderr."""
+    import fcntl
+    import termios
+
+    master, slave = os.openpty()
+    os.fchown(slave, spec["identity"]["user"], -1)
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    socket.send_fds(console, [b"t"], [master])
+    os.close(master)
+    return slave, slave, slave
 
 
 def _give(stream, user):
@@ -75,13 +94,6 @@ def _take_identity(identity):
     if identity["user"] == 0:
         kernel.set_capabilities(held)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-
-
-def _take_terminal(descriptor):
-    import fcntl
-    import termios
-
-    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
 
 def _execute(argv, env):

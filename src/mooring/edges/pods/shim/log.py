@@ -38,35 +38,41 @@ class Log:
 
 
 class Stream:
-    """One of a run's two pipes: cuts what arrives into lines and writes them."""
+    """One of a run's two pipes, or its terminal: cuts what arrives into lines and writes them; listeners get it as it is."""
 
     def __init__(self, log, name, descriptor):
         self.log, self.name, self.descriptor = log, name.encode(), descriptor
-        self.rest = b""
+        self.rest, self.open = b"", True
+        self.listeners = set()
 
     def read(self):
         """Copies what is there. True at the end of the stream."""
-        try:
-            data = os.read(self.descriptor, _CHUNK)
-        except BlockingIOError:
+        data = self._take()
+        if data is None:
             return False
         if not data:
             self.flush()
-            return True
-        self._copy(self.rest + data)
-        return False
+        return not data
 
     def drain(self):
         """Copies until nothing is left to read now."""
-        while True:
-            try:
-                data = os.read(self.descriptor, _CHUNK)
-            except BlockingIOError:
-                break
-            if not data:
-                break
-            self._copy(self.rest + data)
+        while self._take():
+            pass
         self.flush()
+
+    def _take(self):
+        """Copies one piece: None when there is none now, b"" at the end (of a terminal: EIO, when nobody has it open)."""
+        try:
+            data = os.read(self.descriptor, _CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+        if data:
+            self._copy(self.rest + data)
+            for listener in tuple(self.listeners):
+                listener.tell(data)
+        return data
 
     def flush(self):
         if self.rest:

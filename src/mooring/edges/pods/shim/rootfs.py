@@ -59,12 +59,30 @@ def _open_beneath(source, sub_path):
     root = os.path.realpath(source)
     wanted = os.path.realpath(os.path.join(root, sub_path))
     if _beneath(wanted, root) and not os.path.exists(wanted):
-        os.makedirs(wanted, 0o755)
+        _make_beneath(root, os.path.relpath(wanted, root))
     descriptor = os.open(wanted, os.O_PATH)
     # What was opened counts, not what the path said: a container may swap a link in between.
     if not _beneath(os.readlink(f"/proc/self/fd/{descriptor}"), root):
         raise PermissionError(f'subPath "{sub_path}" leads out of its volume')
     return descriptor
+
+
+def _make_beneath(root, path):
+    """Directories as open as the volume itself: who may write into it may write there. No link is followed on the way."""
+    mode = stat.S_IMODE(os.stat(root).st_mode)
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    for part in path.split("/"):
+        try:
+            os.mkdir(part, dir_fd=folder)
+            made = True
+        except FileExistsError:
+            made = False
+        below = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        if made:
+            os.chmod(f"/proc/self/fd/{below}", mode)
+        os.close(folder)
+        folder = below
+    os.close(folder)
 
 
 def _beneath(path, root):

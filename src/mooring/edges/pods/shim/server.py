@@ -5,9 +5,14 @@ Requests (JSON, SOCK_SEQPACKET) and their answers:
     {"op": "run", "argv": [...], "input": text}         {"code": n, "output": text}: a set-up command in the pod's network
     {"op": "start", "directory": path}                  {"started": pid} or {"failed": why}
     {"op": "signal", "container": name, "signal": n}    {}
-    {"op": "exec", "container": name, "argv": [...], "terminal": bool} with three descriptors
+    {"op": "exec", "container": name, "argv": [...], "terminal": bool} with three descriptors, or one socket for the terminal
                                                         {"started": pid} or {"failed": why}; then {"exited": code}
-An exec lives as long as its connection: closing it kills the command.
+    {"op": "attach", "container": name, "streams": ["stdout", "stderr"], "stdin": bool} with a descriptor for each stream
+                                                        {"attached": is it a terminal} with what to write to,
+                                                        or {"failed": why}; then {"exited": code}
+    {"op": "end-input"}                                 on an attached connection: {}
+    {"op": "socket", "version": 4 or 6}                 {} with an unconnected TCP socket of the pod's network
+An exec lives as long as its connection: closing it kills the command. Closing an attached one detaches.
 """
 
 import array
@@ -19,9 +24,11 @@ import signal
 import socket
 import time
 
+import attach
 import container
 import kernel
 import log
+import running
 
 _PACKET = 64 * 1024
 
@@ -72,43 +79,6 @@ def run(argv, text):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), output
 
 
-class Child:
-    """A process of ours: a container's first process or an executed command."""
-
-    def __init__(self, pid, errors):
-        self.pid, self.pidfd, self.errors = pid, os.pidfd_open(pid), errors
-        self.why = b""
-
-    def kill(self, number):
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
-
-    def reap(self):
-        """Exit code and signal, as upstream's container status has them."""
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.pidfd)
-        if os.WIFSIGNALED(status):
-            return 128 + os.WTERMSIG(status), os.WTERMSIG(status)
-        return os.WEXITSTATUS(status), 0
-
-
-class Running(Child):
-    """A container's run: its files are in `directory`."""
-
-    def __init__(self, pid, errors, directory, spec, streams):
-        super().__init__(pid, errors)
-        self.directory, self.spec, self.streams = directory, spec, streams
-        self.started = time.time_ns()
-        self.starter = None
-
-    def record(self, **more):
-        """Writes state.json; a reader sees the old or the new one."""
-        path = self.directory + "/state.json"
-        with open(path + ".new", "w") as file:
-            json.dump({"pid": self.pid, "started": self.started, **more}, file)
-        os.rename(path + ".new", path)
-
-
 class Shim:
     def __init__(self, directory, spec):
         self.directory, self.spec = directory, spec
@@ -123,7 +93,7 @@ class Shim:
         os.chmod("shim.sock.new", 0o600)
         listener.listen(64)
         os.rename("shim.sock.new", "shim.sock")
-        self._watch(listener.fileno(), lambda: self._accept(listener))
+        self.watch(listener.fileno(), lambda: self._accept(listener))
 
     def serve(self):
         while True:
@@ -132,13 +102,21 @@ class Shim:
                 if act:
                     act()
 
-    def _watch(self, descriptor, act):
+    def watch(self, descriptor, act, events=select.EPOLLIN):
+        if descriptor not in self.ready:
+            self.poll.register(descriptor, events)
         self.ready[descriptor] = act
-        self.poll.register(descriptor, select.EPOLLIN)
 
-    def _forget(self, descriptor):
+    def forget(self, descriptor):
         if self.ready.pop(descriptor, None):
             self.poll.unregister(descriptor)
+
+    def pace(self, stream):
+        """Reads a stream as long as no listener is behind."""
+        if stream.open and not any(listener.pending for listener in stream.listeners):
+            self.watch(stream.descriptor, lambda: stream.read() and self._stream_ended(stream))
+        else:
+            self.forget(stream.descriptor)
 
     def _start_pause(self):
         """PID 1 of a shared PID namespace: it reaps, and does nothing else."""
@@ -158,8 +136,8 @@ class Shim:
 
     def _accept(self, listener):
         connection, _ = listener.accept()
-        state = {"connection": connection, "command": None}
-        self._watch(connection.fileno(), lambda: self._receive(state))
+        state = {"connection": connection, "command": None, "attachment": None}
+        self.watch(connection.fileno(), lambda: self._receive(state))
 
     def _receive(self, state):
         connection = state["connection"]
@@ -179,17 +157,21 @@ class Shim:
             except Exception as error:
                 self._send(connection, {"failed": f"{type(error).__name__}: {error}"})
         else:
-            self._forget(connection.fileno())
+            self.forget(connection.fileno())
             self.watchers.discard(connection)
             if state["command"]:
                 state["command"].kill(signal.SIGKILL)
+            if state["attachment"]:
+                state["attachment"].run.attached.discard(connection)
+                state["attachment"].close()
             connection.close()
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _send(self, connection, message):
+    def _send(self, connection, message, descriptors=()):
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
-            connection.send(json.dumps(message).encode(), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+            connection.sendmsg([json.dumps(message).encode()], rights, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
         except OSError:
             self.watchers.discard(connection)
 
@@ -210,6 +192,18 @@ class Shim:
             self._send(connection, {})
         elif op == "exec":
             self._exec(state, request, descriptors)
+        elif op == "attach":
+            self._attach(state, request, descriptors)
+        elif op == "end-input":
+            if state["attachment"]:
+                state["attachment"].end_input()
+            self._send(connection, {})
+        elif op == "socket":
+            with socket.socket(socket.AF_INET6 if request["version"] == 6 else socket.AF_INET) as made:
+                made.setblocking(False)
+                self._send(connection, {}, [made.fileno()])
+        else:
+            self._send(connection, {"failed": f"unknown request {op}"})
 
     # Containers
 
@@ -235,20 +229,48 @@ class Shim:
         if name in self.containers:
             self._send(connection, {"failed": f"container {name} is running"})
             return
-        nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        (out, out_end), (err, err_end), (errors, errors_end) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
-        pid = self._fork(lambda: container.become_container(spec, self, (nothing, out_end, err_end), errors_end), None)
-        for descriptor in (nothing, out_end, err_end, errors_end):
-            os.close(descriptor)
         kept = log.Log(directory + "/log", spec["log_limit"], spec["log_kept"])
-        streams = [log.Stream(kept, "stdout", out), log.Stream(kept, "stderr", err)]
-        run = Running(pid, errors, directory, spec, streams)
+        errors, errors_end = os.pipe2(os.O_CLOEXEC)
+        run = self._fork_on_terminal(spec, errors_end) if spec.get("tty") else self._fork_on_pipes(spec, kept, errors_end)
+        os.close(errors_end)
+        run.directory, run.errors, run.log = directory, errors, kept
         self.containers[name] = run
-        for stream in streams:
-            os.set_blocking(stream.descriptor, False)
-            self._watch(stream.descriptor, lambda stream=stream: stream.read() and self._close(stream.descriptor))
-        self._watch(run.pidfd, lambda: self._exited(run))
-        self._watch(errors, lambda: self._executed(run, connection))
+        for stream in run.streams:
+            self.pace(stream)
+        self.watch(run.pidfd, lambda: self._exited(run))
+        self.watch(errors, lambda: self._executed(run, connection))
+
+    def _fork_on_pipes(self, spec, kept, errors_end):
+        source, feed = os.pipe2(os.O_CLOEXEC) if spec.get("stdin") else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), None)
+        (out, out_end), (err, err_end) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        pid = self._fork(lambda: container.become_container(spec, self, (source, out_end, err_end), errors_end), None)
+        for descriptor in (source, out_end, err_end):
+            os.close(descriptor)
+        for descriptor in (out, err):
+            os.set_blocking(descriptor, False)
+        run = running.Running(pid, spec, [log.Stream(kept, "stdout", out), log.Stream(kept, "stderr", err)])
+        run.stdin = feed
+        return run
+
+    def _fork_on_terminal(self, spec, errors_end):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            pid = self._fork(lambda: container.become_container(spec, self, (), errors_end, theirs), None)
+        run = running.Running(pid, spec, [])
+        run.console = ours
+        return run
+
+    def _take_terminal(self, run):
+        """The container sent the master before it executed anything."""
+        console, run.console = run.console, None
+        with console:
+            _, descriptors, _, _ = socket.recv_fds(console, 1, 1, socket.MSG_DONTWAIT)
+        for descriptor in descriptors:
+            os.set_blocking(descriptor, False)
+            os.set_inheritable(descriptor, False)
+            run.terminal = descriptor
+            run.streams = [log.Stream(run.log, "stdout", descriptor)]
+            self.pace(run.streams[0])
 
     def _executed(self, child, connection):
         """The error pipe ended: empty when the command was executed, since it closes on exec."""
@@ -257,11 +279,14 @@ class Shim:
             return
         self._close(child.errors)
         child.errors = None
+        if isinstance(child, running.Running) and child.console:
+            with contextlib.suppress(BlockingIOError):
+                self._take_terminal(child)
         if not child.why:
-            if isinstance(child, Running):
+            if isinstance(child, running.Running):
                 child.record()
             self._send(connection, {"started": child.pid})
-        elif isinstance(child, Running):
+        elif isinstance(child, running.Running):
             child.starter = connection  # Told once its end is on record.
         else:
             self._send(connection, {"failed": child.why.decode(errors="replace")})
@@ -269,13 +294,16 @@ class Shim:
     def _exited(self, run):
         if run.errors is not None:  # It told the starter why, or that it started, before it ended: that comes first.
             return
-        self._forget(run.pidfd)
+        self.forget(run.pidfd)
         with open(run.spec["cgroup"] + "/cgroup.kill", "w") as file:
             file.write("1")
         code, number = run.reap()
         for stream in run.streams:
-            if stream.descriptor in self.ready:
+            if stream.open:
                 stream.drain()
+            for listener in tuple(stream.listeners):
+                listener.end()
+        run.close_stdin()
         why = run.why.decode(errors="replace")
         run.record(finished=time.time_ns(), code=code, signal=number, failed=why)
         del self.containers[run.spec["name"]]
@@ -283,6 +311,27 @@ class Shim:
             self._send(run.starter, {"failed": why})
         for watcher in list(self.watchers):
             self._send(watcher, {"exited": run.spec["name"]})
+        for connection in run.attached:
+            self._send(connection, {"exited": code})
+
+    def _stream_ended(self, stream):
+        stream.open = False
+        for listener in tuple(stream.listeners):
+            listener.end()
+        for run in self.containers.values():
+            if run.terminal == stream.descriptor:
+                run.terminal = None
+        self._close(stream.descriptor)
+        stream.descriptor = -1
+
+    def _attach(self, state, request, descriptors):
+        run, connection = self.containers.get(request["container"]), state["connection"]
+        if run is None or run.errors is not None:
+            self._send(connection, {"failed": f"container {request['container']} is not running"})
+            return
+        state["attachment"] = attach.Attachment(self, run, request["streams"], descriptors, request["stdin"])
+        run.attached.add(connection)
+        self._send(connection, {"attached": bool(run.spec.get("tty"))}, state["attachment"].handed_out())
 
     def _exec(self, state, request, descriptors):
         run, connection = self.containers.get(request["container"]), state["connection"]
@@ -294,21 +343,21 @@ class Shim:
         def become():
             container.become_command(run.spec, request["argv"], run.pidfd, descriptors, errors_end, request["terminal"])
 
-        command = Child(self._fork(become, run.pidfd), errors)
+        command = running.Child(self._fork(become, run.pidfd), errors)
         os.close(errors_end)
         state["command"] = command
-        self._watch(errors, lambda: self._executed(command, connection))
-        self._watch(command.pidfd, lambda: self._command_exited(state, command))
+        self.watch(errors, lambda: self._executed(command, connection))
+        self.watch(command.pidfd, lambda: self._command_exited(state, command))
 
     def _command_exited(self, state, command):
         if command.errors is not None:
             return
-        self._forget(command.pidfd)
+        self.forget(command.pidfd)
         code, _ = command.reap()
         state["command"] = None
         if not command.why:
             self._send(state["connection"], {"exited": code})
 
     def _close(self, descriptor):
-        self._forget(descriptor)
+        self.forget(descriptor)
         os.close(descriptor)
