@@ -353,7 +353,7 @@ def test_a_scale_is_shown_as_what_it_is(server, hooks):
          {"kind": "PodExecOptions", "stdin": True, "container": "main", "command": ["ls", "-l"]}),
         ("attach?stdout=1", {"kind": "PodAttachOptions", "stdout": True}),
         ("portforward?ports=80", {"kind": "PodPortForwardOptions", "ports": [80]}),
-        ("proxy/a/b", {"kind": "PodProxyOptions", "path": "a/b"}),
+        ("proxy/a/b", {"kind": "PodProxyOptions", "path": "/a/b"}),
     ],
 )  # fmt: skip
 def test_who_connects_is_seen(server, hooks, below, shown):

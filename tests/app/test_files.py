@@ -83,6 +83,7 @@ def test_purging_takes_what_is_ours_and_leaves_what_is_not(files: Files) -> None
     (files.root / "state.db").write_text("x")
     (files.root / "state.db-wal").write_text("x")
     files.log("apiserver").write_text("x")
+    (files.node_volumes("node-1") / "pvc-1").mkdir(parents=True)
     files.write_running(me())
     stranger = files.root / "images.yaml"
     stranger.write_text("[]")

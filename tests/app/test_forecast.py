@@ -17,7 +17,21 @@ from mooring.app.forecast.report import Flow, Forecast, ObjectChange, plain
 from mooring.cli.apply import apply
 from mooring.dataplane.flows import flows as compared
 from mooring.edges.memory.api import MemoryApi
-from mooring.model.kinds import BY_KIND, DEPLOYMENT, IP_ADDRESS, NAMESPACE, NODE, POD, SECRET, SERVICE, SERVICE_CIDR, Kind
+from mooring.model.kinds import (
+    BY_KIND,
+    DAEMON_SET,
+    DEPLOYMENT,
+    IP_ADDRESS,
+    NAMESPACE,
+    NODE,
+    POD,
+    SECRET,
+    SERVICE,
+    SERVICE_CIDR,
+    STATEFUL_SET,
+    STORAGE_CLASS,
+    Kind,
+)
 from mooring.ports.api import ApiError, Listing
 
 Document = dict[str, Any]
@@ -476,6 +490,34 @@ def test_headless_names_follow_their_pods() -> None:
     )  # fmt: skip
     gone = planned(held, deployment(0))
     assert (["lost"], True, "lost: the name db.default.svc") == ([each.change for each in gone.names], gone.lost, gone.summary)
+
+
+def test_pods_of_the_other_owners_are_foreseen_with_their_names() -> None:
+    labels = {"app": "db"}
+    template = deployment(name="db")["spec"]["template"]
+    headless = document(SERVICE, "peers", spec={"clusterIP": "None", "selector": labels, "ports": [{"port": 80}]})
+
+    def stateful(replicas: int) -> Document:
+        spec = {"serviceName": "peers", "selector": {"matchLabels": labels}, "template": template}
+        return document(STATEFUL_SET, "db", spec={**spec, "replicas": replicas})
+
+    held = cluster(headless, stateful(2))
+    assert ["db-0", "db-1"] == sorted(each["metadata"]["name"] for each in pods_of(held))
+    (gone,) = [each.name for each in planned(held, stateful(1)).names if each.change == "lost"]
+    assert "db-1.peers.default.svc" == gone
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    for mode in ("WaitForFirstConsumer", "Immediate"):
+        default = {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+        disks = document(STORAGE_CLASS, "disks", metadata=default, provisioner="disks.example.com", volumeBindingMode=mode)
+        kept = stateful(1)
+        kept["spec"]["volumeClaimTemplates"] = [claim]
+        (placed,) = pods_of(cluster(disks, headless, kept))
+        assert ("db-0", "Running") == (placed["metadata"]["name"], placed["status"]["phase"])
+    daemon = document(DAEMON_SET, "db", spec={"selector": {"matchLabels": labels}, "template": template})
+    assert {"a", "b"} == {each["spec"]["nodeName"] for each in pods_of(cluster(daemon))}
 
 
 def test_a_name_that_turns_into_an_alias_is_changed_and_not_lost() -> None:

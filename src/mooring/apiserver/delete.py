@@ -244,7 +244,7 @@ def delete_collection(call: Call) -> Outcome:
     if call.kind == NAMESPACE:
         raise errors.method_not_allowed(call.kind, "deletecollection")
     wish = options(call)
-    found: Sequence[Record] = list(read.records(call, read.selection(call)))
+    found: Sequence[Record] = list(call.resource.gathered(read.records(call, read.selection(call))))
     compares: dict[str, Compare] = {}
     operations: dict[str, Put | Delete] = {}
     for record in found:

@@ -17,6 +17,8 @@ from mooring.edges.netlink.topology import NodePlace, Topology, namespace_name, 
 NODE_NETWORK_PORT = 6443
 """The API server's port on the node network, which is ours alone."""
 SUPERVISOR = "supervisor"
+STORAGE_CLASS = "standard"
+"""The default one, of directories of the nodes."""
 
 
 def network(settings: Settings) -> Topology:
@@ -72,6 +74,7 @@ def followers(settings: Settings, files: Files, running: Running, group: Path, h
         *("--advertise-port", str(NODE_NETWORK_PORT)),
         *("--load-balancer-pool", settings.pool_ranges),
         *("--ingress-classes", ",".join(settings.ingress_class_names)),
+        *("--storage-class", STORAGE_CLASS),
     ]
     places = zip(network(settings).nodes, settings.node_zones, strict=True)
     return [

@@ -44,6 +44,7 @@ class Files:
         self.pki = root / "pki"
         self.logs = root / "logs"
         self.nodes = root / "nodes"
+        self.volumes = root / "volumes"
         self._lock = root / "lock"
         self._running = root / "supervisor.json"
 
@@ -62,6 +63,10 @@ class Files:
 
     def role_kubeconfig(self, role: str) -> Path:
         return self.pki / f"{role}.kubeconfig"
+
+    def node_volumes(self, name: str) -> Path:
+        """Where the directories of a node's PersistentVolumes are, which outlive the cluster's running."""
+        return self.volumes / name
 
     def node(self, name: str) -> Path:
         """Where a node's agent keeps its pods' files."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from mooring.app import cluster, readiness
+from mooring.app import cluster, identities, readiness
 from mooring.app.aside import aside
 from mooring.app.connection import Connection
 from mooring.app.files import Files, Running
@@ -18,11 +18,13 @@ from mooring.app.pod_routes import follow_routes
 from mooring.app.process import Role, keep_running, rotate
 from mooring.app.progress import Step, Tell
 from mooring.app.roles.node_names import default_workers
+from mooring.app.roles.serving_keys import RENEWAL_CHECK
 from mooring.app.settings import Settings
 from mooring.edges import cgroups
 from mooring.edges.dns.server import bind
 from mooring.edges.http import kubeconfig
 from mooring.edges.http.client import ApiClient
+from mooring.edges.http.renewal import again_and_again
 from mooring.edges.netlink import namespaces
 
 TRIES = 3
@@ -62,9 +64,13 @@ class Supervisor:
             if not self._stop.is_set():
                 self._ready = True
                 when_ready()
-            routes = tasks.create_task(self._keep_routes(), name="routes of the switch and of the outside")
+            keeping = [
+                tasks.create_task(self._keep_routes(), name="routes of the switch and of the outside"),
+                tasks.create_task(again_and_again(self._renew, RENEWAL_CHECK), name="renewal"),
+            ]
             await self._stop.wait()
-            routes.cancel()
+            for task in keeping:
+                task.cancel()
         if failure:
             raise failure
 
@@ -127,6 +133,10 @@ class Supervisor:
         ):
             tasks.create_task(follow_routes(api, "", network.namespace("switch")))
             tasks.create_task(OutsideRoutes(api, network.namespace("outside"), own).run())
+
+    def _renew(self) -> None:
+        """What nears its end, for the roles to find."""
+        identities.ensure(self._settings, self._files, self._running)
 
     def _keep(self, tasks: asyncio.TaskGroup, role: Role) -> None:
         tasks.create_task(keep_running(role, self._stop, partial(self._role_died, role.name)), name=role.name)

@@ -12,7 +12,7 @@ from mooring.edges.netlink import topology
 def sweep(cluster: str, files: Files) -> None:
     """Ends every process of the cluster and removes its mounts, namespaces, links, cgroups and pods' files. Harmless to repeat.
 
-    The API server's state, the keys and the logs stay: `up` resumes from them. Raises CgroupError, NetworkError.
+    The API server's state, the volumes, the keys and the logs stay: `up` resumes from them. Raises CgroupError, NetworkError.
     """
     cgroups.remove(cgroups.subtree(cluster))
     unmount_below(files.root)
@@ -45,7 +45,7 @@ def unmount_below(root: Path) -> None:
 
 def purge(files: Files) -> None:
     """Removes what we made in the data directory, and the directory itself if nothing else is in it."""
-    for path in (files.pki, files.logs, files.nodes):
+    for path in (files.pki, files.logs, files.nodes, files.volumes):
         shutil.rmtree(path, ignore_errors=True)
     for path in (files.kubeconfig, files.settings, *files.root.glob("state.db*"), *files.root.glob(".*.[0-9]*"), *files.own()):
         path.unlink(missing_ok=True)

@@ -4,8 +4,10 @@ import copy
 import json
 from functools import partial
 from typing import Annotated, Any, Protocol
+from urllib.parse import urlencode
 
 import typer
+from msgspec import Struct
 
 from mooring.apiserver import schema
 from mooring.app.connection import Refused
@@ -19,6 +21,10 @@ from mooring.model.kinds import BY_KIND, Kind
 
 Document = dict[str, Any]
 TRIES = 5
+_CONFLICT_ADVICE = (
+    "These fields have other managers. Leave them out of the manifest, or give them the values they have and share them, "
+    "or take them with --force-conflicts."
+)
 
 
 class Server(Protocol):
@@ -32,11 +38,17 @@ class Server(Protocol):
 def command(
     sources: Annotated[list[str], typer.Option("--filename", "-f", help="A file, a directory, or - for standard input.")],
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Directories below directories too.")] = False,
+    server_side: Annotated[bool, typer.Option("--server-side", help="Let the server merge and know who set what.")] = False,
+    force_conflicts: Annotated[bool, typer.Option("--force-conflicts", help="Take fields that others manage.")] = False,
+    field_manager: Annotated[str, typer.Option("--field-manager", help="Whose the fields become (server-side).")] = "kubectl",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Let the server say what would be, and change nothing.")] = False,
     namespace: Namespace = "",
     data_dir: DataDir = None,
     config: Kubeconfig = None,
 ) -> None:
     """Create or change objects as manifests say; what others set on them stays."""
+    if (force_conflicts or dry_run) and not server_side:
+        raise CommandError(f"{'--force-conflicts' if force_conflicts else '--dry-run'} only works with --server-side")
     documents = read(sources, recursive)
     if not documents:
         raise CommandError("no objects in " + ", ".join(sources))
@@ -44,7 +56,42 @@ def command(
     resources = Resources(server)
     for document in documents:
         kind = resources.of(document)
-        print(f"{name_of(document)} {apply(server, kind, document, namespace or server.access.namespace)}")
+        place = namespace or server.access.namespace
+        if server_side:
+            done = apply_on_server(server, kind, document, place, ServerSide(field_manager, force_conflicts, dry_run))
+        else:
+            done = apply(server, kind, document, place)
+        print(f"{name_of(document)} {done}")
+
+
+class ServerSide(Struct, frozen=True):
+    """How an object is applied on the server. The manager is kubectl's, so that both tools are one hand."""
+
+    manager: str = "kubectl"
+    force: bool = False
+    dry_run: bool = False
+
+
+def apply_on_server(server: Server, kind: Kind, document: Document, namespace: str, how: ServerSide) -> str:
+    """'serverside-applied', as kubectl says. Raises Refused, CommandError."""
+    wanted = copy.deepcopy(document)
+    metadata = wanted.get("metadata") or {}
+    if not metadata.get("name"):
+        raise CommandError(f"{document['kind']}: metadata.name is needed to apply")
+    if kind.namespaced:
+        metadata.setdefault("namespace", namespace)
+    query = {"fieldManager": how.manager, "fieldValidation": "Strict"}
+    query |= {"force": "true"} if how.force else {}
+    query |= {"dryRun": "All"} if how.dry_run else {}
+    path = kind.path(metadata.get("namespace", "") if kind.namespaced else "", metadata["name"])
+    try:
+        server.send("PATCH", f"{path}?{urlencode(query)}", wanted, content_type="application/apply-patch+yaml")
+    except Refused as error:
+        causes = (error.status.get("details") or {}).get("causes") or ()
+        if error.code == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in causes):
+            raise CommandError(f"{name_of(document)}: {error.message}\n{_CONFLICT_ADVICE}") from None
+        raise
+    return "serverside-applied" + (" (server dry run)" if how.dry_run else "")
 
 
 def apply(server: Server, kind: Kind, document: Document, namespace: str) -> str:

@@ -14,6 +14,13 @@ Classes = Annotated[
     str, typer.Option(help="IngressClasses to make where they are not there, joined by commas, the first as the default.")
 ]
 
+StorageClass = Annotated[
+    str, typer.Option(help="The default StorageClass, made where it is not there, of directories of nodes; '': none.")
+]
+LoadBalancerPool = Annotated[
+    str, typer.Option(help="CIDR or FIRST-LAST, joined by commas: addresses for Services of type LoadBalancer; '': none.")
+]
+
 
 def command(
     config: RoleKubeconfig = None,
@@ -26,10 +33,9 @@ def command(
     cluster_dns: Annotated[str, typer.Option(help="Addresses of Service kube-system/kube-dns.")] = "",
     advertise: Annotated[str, typer.Option(help="Addresses behind Service default/kubernetes; '': it is left alone.")] = "",
     advertise_port: Annotated[int, typer.Option(help="The API server's port there.")] = 6443,
-    load_balancer_pool: Annotated[
-        str, typer.Option(help="CIDR or FIRST-LAST, joined by commas: addresses for Services of type LoadBalancer; '': none.")
-    ] = "",
+    load_balancer_pool: LoadBalancerPool = "",
     ingress_classes: Classes = "",
+    storage_class: StorageClass = "",
     gateway_image: Annotated[str, typer.Option(help="Of the proxies that serve Ingresses.")] = IMAGE,
     chosen: Annotated[str, typer.Option("--controllers", help="'*' is all, 'name' one, '-name' all but it.")] = "*",
     log_format: LogFormat = "text",
@@ -47,6 +53,7 @@ def command(
         advertised_port=advertise_port,
         load_balancer_pool=_pool(load_balancer_pool),
         ingress_classes=tuple(name.strip() for name in ingress_classes.split(",") if name.strip()),
+        storage_class=storage_class,
         gateway_image=gateway_image,
         controllers=tuple(name.strip() for name in chosen.split(",")),
     )

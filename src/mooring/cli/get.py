@@ -25,6 +25,7 @@ def command(
     form: Annotated[str, typer.Option("--output", "-o", help=output.FORMS)] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Then show every change.")] = False,
     no_headers: Annotated[bool, typer.Option("--no-headers")] = False,
+    managed: Annotated[bool, typer.Option("--show-managed-fields", help="In JSON and YAML, who set which field.")] = False,
     data_dir: DataDir = None,
     config: Kubeconfig = None,
 ) -> None:
@@ -34,11 +35,11 @@ def command(
     place = "" if everywhere else namespace or server.access.namespace
     query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
     if watch:
-        _watch(server, wanted[0], place, query, form)
+        _watch(server, wanted[0], place, query, form, managed)
     elif form in ("", "wide"):
         _tables(server, wanted, place, query, wide=form == "wide", header=not no_headers)
     else:
-        _documents(server, wanted, place, query, form)
+        _documents(server, wanted, place, query, form, managed)
 
 
 def path(selection: Selection, namespace: str) -> str:
@@ -83,17 +84,29 @@ def _tables(
         print(f"No resources found{where}.", file=sys.stderr)
 
 
-def _documents(server: Connection, wanted: list[Selection], namespace: str, query: dict[str, str], form: str) -> None:
+def _documents(
+    server: Connection, wanted: list[Selection], namespace: str, query: dict[str, str], form: str, managed: bool
+) -> None:
     items: list[Document] = []
     for selection in wanted:
         for page in pages(server, selection, namespace, query, "application/json"):
             items += [page] if selection.name else [_typed(item, selection.kind) for item in page.get("items") or ()]
+    if not managed:
+        items = [_unmanaged(item, form) for item in items]
     if form == "name":
         print("\n".join(name_of(item) for item in items))
     elif len(wanted) == 1 and wanted[0].name:
         output.document(items[0], form)
     else:
         output.document({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}, form)
+
+
+def _unmanaged(document: Document, form: str) -> Document:
+    """For people: without metadata.managedFields, as kubectl shows JSON and YAML."""
+    metadata = document.get("metadata") or {}
+    if form not in ("json", "yaml") or "managedFields" not in metadata:
+        return document
+    return document | {"metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
 
 
 def name_of(document: Document) -> str:
@@ -107,7 +120,7 @@ def _typed(item: Document, kind: Kind) -> Document:
     return {"apiVersion": kind.api_version, "kind": kind.kind} | item
 
 
-def _watch(server: Connection, selection: Selection, namespace: str, query: dict[str, str], form: str) -> None:
+def _watch(server: Connection, selection: Selection, namespace: str, query: dict[str, str], form: str, managed: bool) -> None:
     """What is now, then every change, until interrupted. A watch the server ends goes on; an expired one begins anew."""
     tables = form in ("", "wide")
     accept = TABLE if tables else "application/json"
@@ -121,7 +134,7 @@ def _watch(server: Connection, selection: Selection, namespace: str, query: dict
         if not version:
             listing = server.get(path(where, namespace), query, accept)
             version = listing["metadata"]["resourceVersion"]
-            header = _show(listing, tables, wide, everywhere, header, form, selection.kind)
+            header = _show(listing, tables, wide, everywhere, header, form, selection.kind, managed)
         try:
             follow = query | {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
             for event in server.lines(path(where, namespace), follow, accept):
@@ -130,18 +143,20 @@ def _watch(server: Connection, selection: Selection, namespace: str, query: dict
                     break
                 version = _version(event["object"]) or version
                 if event["type"] != "BOOKMARK":
-                    header = _show(event["object"], tables, wide, everywhere, header, form, selection.kind)
+                    header = _show(event["object"], tables, wide, everywhere, header, form, selection.kind, managed)
         except Refused as error:
             if error.code != 410:
                 raise
             version = ""
 
 
-def _show(found: Document, tables: bool, wide: bool, everywhere: bool, header: bool, form: str, kind: Kind) -> bool:
+def _show(
+    found: Document, tables: bool, wide: bool, everywhere: bool, header: bool, form: str, kind: Kind, managed: bool
+) -> bool:
     """Prints what arrived; returns whether the table's header is still to come."""
     if not tables:
         for item in found.get("items", [found]):
-            item = _typed(item, kind)
+            item = _typed(item, kind) if managed else _unmanaged(_typed(item, kind), form)
             print(name_of(item)) if form == "name" else output.document(item, form)
         return False
     if not found.get("rows"):

@@ -19,6 +19,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "status": "What runs, where, and how it is",
         "doctor": "Can this machine run a cluster, and what is missing?",
         "images": "The images that pods can name",
+        "certs": "Show, renew or rotate its certificates, while it runs",
     },
     "Objects": {
         "get": "Show objects",

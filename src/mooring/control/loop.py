@@ -61,6 +61,12 @@ class Loop:
         """Hears of a kind's changes from now on, and of all objects that there are."""
         self._world.informers[kind].subscribe(partial(self._changed, kind))
 
+    def look_again(self) -> None:
+        """At every object: something that the reconciler goes by, and that is no object, has changed."""
+        for kind in self._reconciler.watches:
+            for document in tuple(self._world.list(kind)):
+                self._changed(kind, None, document)
+
     async def run(self) -> None:
         """Works until cancelled, beginning when every informer has its first list."""
         await self._world.wait_synced()

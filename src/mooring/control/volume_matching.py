@@ -62,6 +62,21 @@ def reference_to(claim: Document) -> Document:
     }
 
 
+def claimed_by(volume: Document, claim: Document) -> Document:
+    """The volume bound to this very claim; an annotation tells one chosen here from one that people kept for the claim."""
+    reference = volume["spec"].get("claimRef")
+    if reference and reference.get("uid"):
+        return volume
+    claimed = {**volume, "spec": {**volume["spec"], "claimRef": reference_to(claim)}}
+    return claimed if reference else annotated(claimed, BOUND_BY_CONTROLLER, "yes")
+
+
+def annotated(document: Document, name: str, value: str) -> Document:
+    """A copy with one annotation more."""
+    annotations = {**annotations_of(document), name: value}
+    return {**document, "metadata": {**document["metadata"], "annotations": annotations}}
+
+
 def refers_to(volume: Document, claim: Document) -> bool:
     """Whether the volume is claimed by, or kept for, this claim."""
     reference, metadata = volume["spec"].get("claimRef"), claim["metadata"]

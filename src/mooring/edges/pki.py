@@ -3,45 +3,46 @@
 One directory, files 0600. An identity is one PEM file, key and certificate together, so that replacing it is atomic: nobody
 ever loads a key with another's certificate. Every file is made once, used again, and renewed before it expires, when its
 names change or when its authority does. Names are upstream's (kubernetes.io/docs/setup/best-practices/certificates).
+
+The authority is exchanged in three steps, told by the files alone, so that each can be repeated and a rotation that was broken
+off goes on where it was: `introduce` makes `ca.next.pem`, which everybody trusts beside the old one (`ca.crt` holds all that
+are to be trusted); `change` puts it in the place of `ca.pem`, and what is signed from now on is by it; `retire` forgets the
+old one.
 """
 
 import base64
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from enum import Enum
 from pathlib import Path
 
 import yaml
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
+
+from mooring.edges.certificates import (
+    Subject,
+    bundle,
+    certificate,
+    key_pem,
+    lasts,
+    new_key,
+    private_key,
+    public_pem,
+    self_signed,
+    signed,
+    split,
+    subject_of,
+)
 
 AUTHORITY_LIFE = timedelta(days=3650)
 LEAF_LIFE = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
-_SKEW = timedelta(hours=1)
-"""Certificates hold from a little before they are made: clocks differ."""
-
-
-class Subject(Struct, frozen=True):
-    """Who a certificate is for. `names` are the DNS names and addresses it may serve as; without them it is a client's only."""
-
-    common_name: str
-    organization: str = ""
-    names: tuple[str, ...] = ()
-
 
 ADMIN = Subject("kubernetes-admin", "system:masters")
 CONTROLLERS = Subject("system:kube-controller-manager")
@@ -55,11 +56,11 @@ class Identity(Struct, frozen=True):
 
     @property
     def certificate(self) -> bytes:
-        return _split(self.path.read_bytes())[1]
+        return split(self.path.read_bytes())[1]
 
     @property
     def key(self) -> bytes:
-        return _split(self.path.read_bytes())[0]
+        return split(self.path.read_bytes())[0]
 
 
 class DamagedKey(Exception):
@@ -72,18 +73,38 @@ class DamagedKey(Exception):
         )
 
 
+class Stage(Enum):
+    """How far a rotation of the authority has come."""
+
+    SETTLED = "one authority"
+    INTRODUCED = "a new authority is trusted and signs nothing yet"
+    CHANGED = "the new authority signs, the old one is still trusted"
+
+
+class Found(Struct, frozen=True):
+    """One certificate of the directory. `subject` is None when the file is damaged."""
+
+    name: str
+    subject: Subject | None
+    expires: datetime | None = None
+    current: bool = False
+    """Whether it is by the authority that signs now."""
+
+
 class Pki:
     """The keys under one directory. Safe to use from several processes at once: who makes a file holds the directory's lock."""
 
     def __init__(self, directory: Path) -> None:
-        """Makes the directory (0700) and the authority when they are not there."""
+        """Makes the directory (0700) and the authority when they are not there. Raises DamagedKey."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
-        self._authority = self._made_authority()
+        self._next, self._previous = directory / "ca.next.pem", directory / "ca.previous.crt"
+        with self._lock():
+            self._authority()
 
     @property
     def authority(self) -> Path:
-        """The CA's certificate alone: what clients trust."""
+        """What clients and servers trust: the CA's certificate, and another one's beside it while they are exchanged."""
         return self._directory / "ca.crt"
 
     def server(self, names: Sequence[str]) -> Identity:
@@ -106,73 +127,158 @@ class Pki:
         names = tuple(sorted({name, *addresses}))
         return self._identity(f"node-{name}", Subject(f"system:node:{name}", "system:nodes", names))
 
+    def found(self) -> list[Found]:
+        """Every certificate there is, the authority's first."""
+        with self._lock():
+            authority = self._authority()
+            names = sorted(path.stem for path in self._directory.glob("*.pem") if path.name != self._next.name)
+            return sorted((self._read(name, authority) for name in names), key=lambda each: each.name != "ca")
+
+    def renew(self, name: str) -> None:
+        """A new key and certificate for the same subject and names. Raises KeyError when there is none, DamagedKey."""
+        path = self._directory / f"{name}.pem"
+        with self._lock():
+            authority = self._authority()
+            if name == "ca" or not path.exists():
+                raise KeyError(name)
+            known = self._read(name, authority)
+            if known.subject is None:
+                raise DamagedKey(path)
+            self._make(path, authority, known.subject)
+
+    # The service accounts' keys
+
     def service_account_key(self) -> Path:
-        """The key that signs service accounts' tokens (ES256), PEM. Never renewed: tokens die with it. Raises DamagedKey."""
+        """The key that signs service accounts' tokens (ES256), PEM. Raises DamagedKey."""
         path = self._directory / "sa.key"
         with self._lock():
             if not path.exists():
-                _write(path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
+                _write(path, key_pem(new_key()))
         try:
             load_pem_private_key(path.read_bytes(), None)
         except ValueError as error:
             raise DamagedKey(path) from error
         return path
 
+    @property
+    def retired_keys(self) -> Path:
+        """The public halves of the keys that signed before, PEM; perhaps no file. Read it after the key that signs."""
+        return self._directory / "sa.retired.pub"
+
+    def renew_service_account_key(self) -> None:
+        """Another key signs from now on. Tokens of the one before stay good: its public half is kept. Raises DamagedKey."""
+        path = self.service_account_key()
+        with self._lock():
+            retired = self.retired_keys.read_bytes() if self.retired_keys.exists() else b""
+            if (public := public_pem(path.read_bytes())) not in retired:
+                _write(self.retired_keys, public + retired)
+            _write(path, key_pem(new_key()))
+
+    def forget_retired_keys(self) -> None:
+        """All tokens that earlier keys have signed are void."""
+        self.retired_keys.unlink(missing_ok=True)
+
+    # The authority's exchange
+
+    @property
+    def stage(self) -> Stage:
+        if self._next.exists():
+            return Stage.INTRODUCED
+        return Stage.CHANGED if self._previous.exists() else Stage.SETTLED
+
+    def introduce(self) -> None:
+        """From SETTLED to INTRODUCED."""
+        with self._lock():
+            self._authority()
+            if self.stage is Stage.SETTLED:
+                key = new_key()
+                _write(self._next, key_pem(key) + self_signed(key, AUTHORITY_LIFE))
+            self._authority()
+
+    def change(self) -> None:
+        """From INTRODUCED to CHANGED. Certificates of the old authority stay as they are until they are renewed."""
+        with self._lock():
+            if self.stage is Stage.INTRODUCED:
+                _write(self._previous, split(self._authority())[1])
+                os.replace(self._next, self._directory / "ca.pem")
+            self._authority()
+
+    def retire(self) -> None:
+        """From CHANGED to SETTLED."""
+        with self._lock():
+            if self.stage is Stage.CHANGED:
+                self._previous.unlink()
+            self._authority()
+
+    # Everything below is called with the lock held
+
     def _identity(self, stem: str, subject: Subject) -> Identity:
         path = self._directory / f"{stem}.pem"
         with self._lock():
-            if not self._serves(path, subject):
-                key = ec.generate_private_key(ec.SECP256R1())
-                _write(path, _key_pem(key) + self._signed(key, subject).public_bytes(Encoding.PEM))
+            authority = self._authority()
+            if not self._serves(path, authority, subject):
+                self._make(path, authority, subject)
         return Identity(path)
 
-    def _serves(self, path: Path, subject: Subject) -> bool:
+    def _make(self, path: Path, authority: bytes, subject: Subject) -> None:
+        key = new_key()
+        _write(path, key_pem(key) + signed(authority, key, subject, LEAF_LIFE))
+
+    def _serves(self, path: Path, authority: bytes, subject: Subject) -> bool:
         """Whether the file holds a certificate for the subject, by our authority, that lives long enough."""
         try:
-            certificate = x509.load_pem_x509_certificate(_split(path.read_bytes())[1])
-            certificate.verify_directly_issued_by(_certificate(self._authority))
-        except (FileNotFoundError, ValueError, TypeError, InvalidSignature):
+            found = certificate(path.read_bytes())
+        except (FileNotFoundError, ValueError, TypeError):
             return False
-        return certificate.subject == _name(subject) and _names(certificate) == set(subject.names) and _lasts(certificate)
+        same = subject_of(found) == Subject(subject.common_name, subject.organization, tuple(sorted(set(subject.names))))
+        return same and _by(found, authority) and lasts(found, RENEW_BEFORE)
 
-    def _signed(self, key: ec.EllipticCurvePrivateKey, subject: Subject) -> x509.Certificate:
-        authority = _certificate(self._authority)
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if subject.names else [])]
-        builder = (
-            _builder(_name(subject), key.public_key(), LEAF_LIFE)
-            .issuer_name(authority.subject)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(_key(self._authority).public_key()), critical=False
-            )
-        )
-        if subject.names:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName([_general(name) for name in subject.names]), critical=False
-            )
-        return builder.sign(_key(self._authority), SHA256())
+    def _read(self, name: str, authority: bytes) -> Found:
+        try:
+            found = certificate((self._directory / f"{name}.pem").read_bytes())
+        except (ValueError, TypeError):
+            return Found(name, None)
+        return Found(name, subject_of(found), found.not_valid_after_utc, _by(found, authority))
 
-    def _made_authority(self) -> bytes:
-        """The CA's key and certificate, the latter made anew near its end for the same key: what it signed stays good."""
+    def _authority(self) -> bytes:
+        """The CA's key and certificate, the latter made anew near its end for the same key: what it signed stays good.
+
+        `ca.crt` is made to hold it, and whom else to trust.
+        """
         path = self._directory / "ca.pem"
-        with self._lock():
-            try:
-                found = path.read_bytes()
-                key = _key(found)
-                usable = _lasts(_certificate(found))
-            except FileNotFoundError:
-                key, usable = ec.generate_private_key(ec.SECP256R1()), False
-            except ValueError as error:
-                raise DamagedKey(path) from error
-            if not usable:
-                found = _key_pem(key) + _self_signed(key).public_bytes(Encoding.PEM)
-                _write(path, found)
-            certificate = _split(found)[1]
-            if not self.authority.exists() or self.authority.read_bytes() != certificate:
-                _write(self.authority, certificate)
+        try:
+            found = path.read_bytes()
+            key = private_key(found)
+            usable = lasts(certificate(found), RENEW_BEFORE)
+        except FileNotFoundError:
+            key, usable = new_key(), False
+        except ValueError as error:
+            raise DamagedKey(path) from error
+        if not usable:
+            found = key_pem(key) + self_signed(key, AUTHORITY_LIFE)
+            _write(path, found)
+        trusted = bundle([found, *self._others()])
+        if not self.authority.exists() or self.authority.read_bytes() != trusted:
+            _write(self.authority, trusted)
         return found
+
+    def _others(self) -> Iterator[bytes]:
+        """The authorities that come and go. A damaged one is forgotten, if it has signed nothing yet: the next one is new."""
+        try:
+            pem = self._next.read_bytes()
+            certificate(pem), private_key(pem)
+            yield pem
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            self._next.unlink()
+        with suppress(FileNotFoundError):
+            try:
+                pem = self._previous.read_bytes()
+                certificate(pem)
+            except ValueError as error:
+                raise DamagedKey(self._previous) from error
+            yield pem
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -182,6 +288,14 @@ class Pki:
             yield
         finally:
             os.close(descriptor)
+
+
+def _by(found: x509.Certificate, authority: bytes) -> bool:
+    try:
+        found.verify_directly_issued_by(certificate(authority))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def kubeconfig(server: str, authority: Path, identity: Identity, cluster: str = "mooring", user: str = "admin") -> str:
@@ -206,8 +320,9 @@ def kubeconfig(server: str, authority: Path, identity: Identity, cluster: str = 
 
 
 def write_private(path: Path, text: str) -> None:
-    """Puts a secret in its place, whole and 0600."""
-    _write(path, text.encode())
+    """Puts a secret in its place, whole and 0600. One that is there already is left: who follows the file is not woken."""
+    if not path.exists() or path.read_text() != text:
+        _write(path, text.encode())
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -218,85 +333,3 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
-
-
-def _builder(subject: x509.Name, key: ec.EllipticCurvePublicKey, life: timedelta) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + life)
-    )
-
-
-def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = _name(Subject("mooring-ca"))
-    return (
-        _builder(name, key.public_key(), AUTHORITY_LIFE)
-        .issuer_name(name)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
-
-
-def _usage(signs_certificates: bool = False) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(subject: Subject) -> x509.Name:
-    organization = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, subject.organization)] if subject.organization else []
-    return x509.Name([*organization, x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name)])
-
-
-def _general(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _names(certificate: x509.Certificate) -> set[str]:
-    try:
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set()
-    return {str(name.value) for name in alternatives}
-
-
-def _lasts(certificate: x509.Certificate) -> bool:
-    return certificate.not_valid_after_utc - RENEW_BEFORE > datetime.now(UTC)
-
-
-def _split(pem: bytes) -> tuple[bytes, bytes]:
-    """The key and the certificate of an identity's file."""
-    at = pem.index(b"-----BEGIN CERTIFICATE")
-    return pem[:at], pem[at:]
-
-
-def _certificate(pem: bytes) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(_split(pem)[1])
-
-
-def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    key = load_pem_private_key(_split(pem)[0], None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

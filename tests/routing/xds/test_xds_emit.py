@@ -305,3 +305,22 @@ def test_templates_that_envoy_could_fill_otherwise_keep_percent_signs() -> None:
 def test_no_file_is_written_by_the_emitter(tmp_path: Path) -> None:
     Emitter(Placement(str(tmp_path))).emit(table(route("/")))
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("door", "name", "by_routes"),
+    [
+        pytest.param(FrontDoor(), "http", True, id="nobody"),
+        pytest.param(FrontDoor(trusted_hops=1), "http trusting", False, id="hops"),
+        pytest.param(FrontDoor(trusted_proxies=("10.0.0.0/8",)), "http trusting", False, id="proxies"),
+    ],
+)
+def test_what_clients_may_not_say_is_dropped_by_one_of_two_that_change_together(
+    door: FrontDoor, name: str, by_routes: bool
+) -> None:
+    """A listener never meets routes that leave to it what it leaves to them: those have another name."""
+    made = emitted(table(route("/"), front_door=door))
+    (configuration,) = (RouteConfiguration.FromString(data) for data in made[ROUTES].values())
+    found = {each.rds.route_config_name for each in managers(made, "http").values()}
+    assert (name, {name}) == (configuration.name, found)
+    assert by_routes is ({"forwarded", "x-forwarded-for"} <= {*configuration.internal_only_headers})

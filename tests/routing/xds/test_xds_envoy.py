@@ -491,6 +491,17 @@ def test_what_the_backend_is_told_about_the_client(asked: Asked) -> None:
         wait_for(lambda expected=expected: told() == expected)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    "door", [FrontDoor(trusted_hops=1), FrontDoor(trusted_proxies=("127.0.0.0/8",))], ids=["hops", "proxies"]
+)
+def test_who_is_believed_about_an_address_is_still_no_part_of_the_proxy(asked: Asked, door: FrontDoor) -> None:
+    """To Envoy 255.255.255.255 is internal; only such requests may say x-envoy-* and who showed a certificate."""
+    asked.serve(route("/"), front_door=door)
+    claims = {"X-Forwarded-For": "255.255.255.255", "Ssl-Client-Verify": "SUCCESS", "X-Envoy-Upstream-Rq-Timeout-Ms": "1"}
+    wait_for(lambda: asked.ask("/", claims).status and asked.seen.headers["x-real-ip"] == "255.255.255.255")
+    assert [] == [name for name in asked.seen.headers if name.startswith(("ssl-client", "x-envoy"))]
+
+
 def test_the_client_comes_from_the_proxy_header(asked: Asked) -> None:
     asked.serve(route("/"))
     routes = table(route("/"), front_door=FrontDoor(proxy_protocol=True))
@@ -499,12 +510,14 @@ def test_the_client_comes_from_the_proxy_header(asked: Asked) -> None:
     asked.echo.seen.clear()
     wait_for(lambda: spoken(asked.proxy.ports[80]).startswith(b"HTTP/1.1 200"))
     assert "192.0.2.9" == asked.seen.headers["x-real-ip"]
+    # To Envoy this one would be internal, and believed about more than its address.
+    assert b"" == spoken(asked.proxy.ports[80], b"255.255.255.255")
 
 
-def spoken(port: int) -> bytes:
+def spoken(port: int, client: bytes = b"192.0.2.9") -> bytes:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
-        connection.sendall(b"PROXY TCP4 192.0.2.9 192.0.2.1 1234 80\r\n")
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"PROXY TCP4 %s 192.0.2.1 1234 80\r\nGET / HTTP/1.1\r\nHost: a.test\r\n" % client)
+        connection.sendall(b"Connection: close\r\n\r\n")
         with contextlib.suppress(OSError):
             return connection.recv(100)
     return b""

@@ -1,4 +1,4 @@
-"""How are the expressions of webhooks and policies compiled? Over documents as they are, whose types are known only at run time."""
+"""How are expressions of webhooks and policies compiled? Over documents as they are: types are known only at run time."""
 
 from functools import lru_cache
 

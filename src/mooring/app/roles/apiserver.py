@@ -10,32 +10,31 @@ import gc
 import ipaddress
 import signal
 import socket
-import ssl
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-import msgspec
 import structlog
 import uvloop
 from msgspec import Struct
 
+from mooring.apiserver.audit import Policy
 from mooring.apiserver.authorization import bootstrap
 from mooring.apiserver.contract import Env, Settings
 from mooring.apiserver.handle import handle
 from mooring.app.roles.housekeeping import delete_old_events, keep_history_short
-from mooring.edges.http.authn import ServiceAccountTokens
-from mooring.edges.http.kubelet import KubeletDialer
+from mooring.app.roles.serving_keys import ServingKeys
+from mooring.edges.http.audit import AuditLog
+from mooring.edges.http.auditing import Auditing
 from mooring.edges.http.server import ApiServer
 from mooring.edges.http.sockets import listener
-from mooring.edges.http.tls import client_context, server_context
-from mooring.edges.pki import Identity, Pki
+from mooring.edges.http.webhooks import Webhooks
+from mooring.edges.pki import Pki
 from mooring.edges.sqlite.store import SqliteStore
 
 log = structlog.get_logger(__name__)
 
-RENEWAL_CHECK = timedelta(hours=12)
 STOP_GRACE = 8.0
 """Seconds for requests in flight at SIGTERM; the supervisor kills after ten."""
 
@@ -48,10 +47,19 @@ class Listen(Struct, frozen=True):
     namespace: str = ""
 
 
+class Audit(Struct, frozen=True):
+    """What is written down, and where: upstream's --audit-log-path, -maxsize (megabytes) and -maxbackup."""
+
+    policy: Policy
+    path: Path
+    max_size: int = 100
+    backups: int = 10
+
+
 class Options(Struct, frozen=True):
     """`names` are DNS names and addresses to certify beyond the listeners' own and those every cluster has.
 
-    Kubelets are dialed from the namespace named `kubelet_namespace`. `settings.token_signer` is set by `serve`.
+    Kubelets are dialed from the namespace named `kubelet_namespace`. what `settings` says of tokens is set by `serve`.
     """
 
     data_dir: Path
@@ -59,6 +67,7 @@ class Options(Struct, frozen=True):
     settings: Settings = Settings()
     kubelet_namespace: str = ""
     names: tuple[str, ...] = ()
+    audit: Audit | None = None
 
 
 def run(options: Options) -> None:
@@ -73,25 +82,31 @@ async def serve(options: Options, ready: Callable[[Sequence[tuple[str, int]]], N
     namespace is missing), StorageError (the file is locked, damaged, or can no longer be written).
     """
     pki = Pki(options.data_dir / "pki")
-    identity = pki.server(certified_names(options))
-    tls = server_context(identity.path, pki.authority)
-    tokens = ServiceAccountTokens(pki.service_account_key().read_bytes(), options.settings.issuer)
-    settings = msgspec.structs.replace(options.settings, token_signer=tokens.sign, token_verifier=tokens.review)
-    dial = KubeletDialer(client_context(pki.authority, pki.kubelet_client().path), options.kubelet_namespace)
+    keys = ServingKeys(pki, certified_names(options), options.settings.issuer, options.kubelet_namespace)
+    settings, verify = keys.settings(options.settings), keys.tokens.verify
     async with contextlib.AsyncExitStack() as cleanup:
         sockets = [cleanup.enter_context(listener(place.host, place.port, place.namespace)) for place in options.listen]
         store = await SqliteStore.open(options.data_dir / "state.db")
         cleanup.push_async_callback(store.close)
         _spare_the_collector()
         await _bootstrap(store, settings)
-        server = ApiServer(handle, store, settings, tls=tls, verify=tokens.verify, dial=dial)
+        auditing = _auditing(options.audit, cleanup) if options.audit else None
+        ask = Webhooks(options.kubelet_namespace)
+        tls = keys.tls.context
+        server = ApiServer(handle, store, settings, tls=tls, verify=verify, dial=keys.dial, inquire=ask, auditing=auditing)
         cleanup.push_async_callback(server.stop, STOP_GRACE)
         await server.start(sockets)
         addresses = [_address(served) for served in sockets]
         log.info("serving", addresses=[f"{host}:{port}" for host, port in addresses], revision=store.snapshot.revision)
         ready(addresses)
-        await _until_stopped(store, lambda: _renew(tls, pki, identity, options))
+        await _until_stopped(store, keys)
         log.info("stopping")
+
+
+def _auditing(audit: Audit, cleanup: contextlib.AsyncExitStack) -> Auditing:
+    file = AuditLog(audit.path, audit.max_size, audit.backups)
+    cleanup.callback(file.close)
+    return Auditing(audit.policy, file, lambda: datetime.now(UTC))
 
 
 async def _bootstrap(store: SqliteStore, settings: Settings) -> None:
@@ -108,7 +123,7 @@ def certified_names(options: Options) -> tuple[str, ...]:
     return (*options.names, domain, *services, *hosts, socket.gethostname())
 
 
-async def _until_stopped(store: SqliteStore, renew: Callable[[], None]) -> None:
+async def _until_stopped(store: SqliteStore, keys: ServingKeys) -> None:
     """Keeps house until a signal comes. Raises the store's failure when it fails: only a new start can tell what is durable."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -117,7 +132,7 @@ async def _until_stopped(store: SqliteStore, renew: Callable[[], None]) -> None:
     chores = [
         asyncio.create_task(keep_history_short(store)),
         asyncio.create_task(delete_old_events(store)),
-        asyncio.create_task(_renew_again(renew)),
+        asyncio.create_task(keys.follow()),
         asyncio.create_task(store.failed()),
     ]
     waiting = asyncio.create_task(stopped.wait())
@@ -131,20 +146,6 @@ async def _until_stopped(store: SqliteStore, renew: Callable[[], None]) -> None:
         await asyncio.gather(waiting, *chores, return_exceptions=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-async def _renew_again(renew: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(RENEWAL_CHECK.total_seconds())
-        await asyncio.to_thread(renew)
-
-
-def _renew(tls: ssl.SSLContext, pki: Pki, identity: Identity, options: Options) -> None:
-    """Makes the certificate anew when it is near its end, and shows it to connections from now on."""
-    before = identity.certificate
-    if pki.server(certified_names(options)).certificate != before:
-        tls.load_cert_chain(identity.path)
-        log.info("server certificate renewed")
 
 
 def _address(listening: socket.socket) -> tuple[str, int]:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -53,7 +54,8 @@ from mooring.control.recorder import Recorder
 from mooring.control.world import InformerWorld
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
-from mooring.edges.http.kubeconfig import Access
+from mooring.edges.http.kubeconfig import Access, KubeconfigError
+from mooring.edges.http.renewal import LOOK_AGAIN
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, STORED, Kind
 from mooring.ports.api import Api
 
@@ -116,15 +118,29 @@ async def serve(options: Options, ready: Callable[[int], None] = lambda port: No
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     async with ApiClient(access, agent="mooring-controllers") as api:
-        controllers = Controllers(api, reconcilers(options, access, registry), registry)
+        chosen_ones = reconcilers(options, access, registry)
+        controllers = Controllers(api, chosen_ones, registry)
         place = health.Health(options.host, options.port, registry, {"informer-sync": controllers.missing})
         async with health.serve(place) as port, asyncio.TaskGroup() as tasks:
             running = tasks.create_task(controllers.run())
             announcing = tasks.create_task(controllers.announce(lambda: ready(port)))
+            publishers = [each for each in chosen_ones if isinstance(each, RootCa)]
+            following = [tasks.create_task(follow_authority(access, each, controllers.look_again)) for each in publishers]
             await stop_signal()
             log.info("stopping")
-            running.cancel()
-            announcing.cancel()
+            for task in (running, announcing, *following):
+                task.cancel()
+
+
+async def follow_authority(access: Access, publisher: RootCa, look_again: Callable[[str], None]) -> None:
+    """Whom pods are told to trust is whom we are told to trust, also when that changes. Until cancelled."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN)
+        with suppress(KubeconfigError):
+            access = access.renewed()
+        if access.authority and (bundle := access.authority.decode()) != publisher.ca:
+            publisher.ca = bundle
+            look_again(publisher.name)
 
 
 def reconcilers(options: Options, access: Access, registry: CollectorRegistry) -> tuple[Reconciler, ...]:
@@ -213,6 +229,12 @@ class Controllers:
         for loop in self._loops:
             if loop.customs:
                 loop.follow(kind)
+
+    def look_again(self, name: str) -> None:
+        """Has a reconciler look at every object."""
+        for loop in self._loops:
+            if loop.queue.name == name:
+                loop.look_again()
 
     def missing(self) -> str:
         """Which kinds have not been listed yet; '' when all have."""

@@ -25,10 +25,10 @@ from mooring.control.volume_matching import (
     STORAGE_PROVISIONER,
     annotations_of,
     best_match,
+    claimed_by,
     class_of,
     mismatch,
     provisionable,
-    reference_to,
     refers_to,
     storage_class,
     waits,
@@ -253,18 +253,8 @@ def _bound(volume: Document, claim: Document) -> _Step:
         "capacity": volume["spec"].get("capacity"),
     }
     spec = {**claim["spec"], "volumeName": volume["metadata"]["name"]}
-    return _Step({**_with(claim, annotations=annotations), "spec": spec, "status": status}, _bind_volume(volume, claim))
-
-
-def _bind_volume(volume: Document, claim: Document) -> tuple[Apply, ...]:
-    reference = volume["spec"].get("claimRef")
-    spec, annotations = volume["spec"], dict(annotations_of(volume))
-    if not reference:
-        annotations[BOUND_BY_CONTROLLER] = "yes"
-    if not reference or not reference.get("uid"):
-        spec = {**spec, "claimRef": reference_to(claim)}
-    wanted = _with(volume, annotations=annotations) if annotations else volume
-    return amend(PERSISTENT_VOLUME, volume, {**wanted, "spec": spec, "status": _phase(volume, "Bound")})
+    writes = amend(PERSISTENT_VOLUME, volume, {**claimed_by(volume, claim), "status": _phase(volume, "Bound")})
+    return _Step({**_with(claim, annotations=annotations), "spec": spec, "status": status}, writes)
 
 
 # Volumes ----------------------------------------------------------------------------------------------------------------

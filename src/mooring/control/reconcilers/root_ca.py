@@ -20,8 +20,8 @@ class RootCa:
     serial = False
 
     def __init__(self, ca: str) -> None:
-        """`ca` is the bundle, PEM."""
-        self._ca = ca
+        """`ca` is the bundle, PEM. Whoever changes it has the loop look at everything again."""
+        self.ca = ca
 
     def keys(self, change: Change, world: World) -> Iterable[Key]:
         either = change.after or change.before
@@ -35,7 +35,7 @@ class RootCa:
         if not active_namespace(world, key[0]):
             return NOTHING
         metadata = {"namespace": key[0], "name": key[1], "annotations": {"kubernetes.io/description": DESCRIPTION}}
-        wanted: Document = {"metadata": metadata, "data": {"ca.crt": self._ca}}
+        wanted: Document = {"metadata": metadata, "data": {"ca.crt": self.ca}}
         held = world.get(CONFIG_MAP, *key)
         if held is None:
             return Plan((create(CONFIG_MAP, wanted, "AlreadyExists"),))

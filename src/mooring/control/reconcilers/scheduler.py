@@ -18,16 +18,8 @@ from mooring.control.scheduling.scores import best
 from mooring.control.scheduling.situation import Situation
 from mooring.control.scheduling.together import refusals
 from mooring.control.selectors import labels_of
-from mooring.control.volume_matching import (
-    BOUND_BY_CONTROLLER,
-    SELECTED_NODE,
-    annotations_of,
-    choices,
-    claims_of,
-    pod_volumes,
-    reference_to,
-)
-from mooring.model.kinds import NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, SERVICE, STORAGE_CLASS, Kind
+from mooring.control.volume_matching import SELECTED_NODE, annotated, choices, claimed_by, claims_of, pod_volumes
+from mooring.model.kinds import NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, SERVICE, STORAGE_CLASS
 
 SCHEDULER_NAME = "default-scheduler"
 RETRY = 300.0
@@ -192,22 +184,10 @@ def _nominated(pod: Document, node: Document, situation: Situation) -> Plan:
     writes = list(amend(POD, pod, {**pod, "status": {**(pod.get("status") or {}), "nominatedNodeName": name}}))
     for waiting, volume in choices(situation.volumes, node) or ():
         if volume is None:
-            writes += _with_annotation(PERSISTENT_VOLUME_CLAIM, waiting.claim, SELECTED_NODE, name)
-        elif not (volume["spec"].get("claimRef") or {}).get("uid"):
-            kept = bool(volume["spec"].get("claimRef"))
-            claimed = {**volume, "spec": {**volume["spec"], "claimRef": reference_to(waiting.claim)}}
-            writes += amend(PERSISTENT_VOLUME, volume, claimed) if kept else _with_annotation(
-                PERSISTENT_VOLUME, volume, BOUND_BY_CONTROLLER, "yes", claimed
-            )  # fmt: skip
+            writes += amend(PERSISTENT_VOLUME_CLAIM, waiting.claim, annotated(waiting.claim, SELECTED_NODE, name))
+        else:
+            writes += amend(PERSISTENT_VOLUME, volume, claimed_by(volume, waiting.claim))
     return Plan(tuple(writes))
-
-
-def _with_annotation(
-    kind: Kind, have: Document, annotation: str, value: str, want: Document | None = None
-) -> tuple[Apply, ...]:
-    want = want or have
-    annotations = {**annotations_of(have), annotation: value}
-    return amend(kind, have, {**want, "metadata": {**want["metadata"], "annotations": annotations}})
 
 
 def _why(refused: Mapping[str, list[str]]) -> str:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import grpc
@@ -44,13 +45,19 @@ class AdsServer:
             wake.set()
 
     async def run(self) -> None:
-        """Serves until cancelled. Raises RuntimeError when the socket cannot be bound."""
+        """Serves until cancelled. Raises RuntimeError when the socket cannot be bound, OSError when it cannot be named.
+
+        gRPC takes the name that it has bound away when it ends, and that may be after its end has been told: the name would be
+        the next server's by then, which no client would find any more. So it binds a name that is only this server's.
+        """
         server = grpc.aio.server(options=UNLIMITED)
         methods = {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        server.add_insecure_port(f"unix:{self._socket}")
+        bound = self._socket.with_suffix(f".{token_hex(3)}")
+        server.add_insecure_port(f"unix:{bound}")
         await server.start()
         try:
+            bound.rename(self._socket)
             await server.wait_for_termination()
         finally:
             await server.stop(None)

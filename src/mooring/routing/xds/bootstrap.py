@@ -16,6 +16,8 @@ ADS_CLUSTER = "mooring.ads"
 NODE = "mooring"
 RUNTIME = {"re2.max_program_size.error_level": 2**31 - 1}
 """The size of regular expressions is judged before (patterns.py)."""
+UNCOUNTED = "vhost."
+"""A virtual cluster tells methods apart (retries.py); what each host had of them is nobody's question."""
 RETRY = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
 """A control process that is started again is found at once."""
 
@@ -53,6 +55,7 @@ def _document(placement: Placement, node: str, connections: int) -> Mapping[str,
         "static_resources": {"clusters": [_ads_cluster(placement)], "listeners": [_ready(placement)]},
         "cluster_manager": {"enable_deferred_cluster_creation": True},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "stats_config": {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": UNCOUNTED}]}}},
         "overload_manager": _overload(connections),
         "layered_runtime": {"layers": [{"name": "static", "static_layer": RUNTIME}]},
     }

@@ -108,7 +108,7 @@ class Emitter:
         listening: dict[str, bytes] = {}
         routed: dict[str, bytes] = {}
         for listener in table.listeners:
-            names = _names(listener, own)
+            names = _names(listener, table.front_door, own)
             routed.update(self._routed(listener, names, table))
             listening.update(self._listening(listener, names, table))
         self._routes = {of: known for of, known in self._routes.items() if of in self._hosts_named}
@@ -188,12 +188,13 @@ def _speaks(wish: VirtualHost, reached: Mapping[str, Cluster]) -> tuple[Speaks |
     return tuple(cluster.speaks if cluster is not None else None for cluster in found)
 
 
-def _names(listener: Listener, certificates: Mapping[str, bytes]) -> dict[int, str]:
+def _names(listener: Listener, front: FrontDoor, certificates: Mapping[str, bytes]) -> dict[int, str]:
     """The route configuration of each chain that can be served, by its place; chains with the same virtual hosts share one.
 
     The one of all others is named as the listener; the rest by their first server name: such names stay when chains come and
-    go.
+    go. Where somebody is trusted, others: listeners and routes share what is dropped of a request, so they change at once.
     """
+    trusting = " trusting" if http.trusts(front) else ""
     shared: dict[int, str] = {}
     out: dict[int, str] = {}
     for place, chain in sorted(
@@ -205,7 +206,7 @@ def _names(listener: Listener, certificates: Mapping[str, bytes]) -> dict[int, s
                 if "*" in chain.server_names or chain.tls is None
                 else f"{listener.name}/{min(chain.server_names)}"
             )
-            out[place] = shared.setdefault(id(chain.virtual_hosts), own)
+            out[place] = shared.setdefault(id(chain.virtual_hosts), own + trusting)
     return dict(sorted(out.items()))
 
 
@@ -221,9 +222,13 @@ def _head(name: str, listener: Listener, front: FrontDoor) -> bytes:
     out.max_direct_response_body_size_bytes.value = ANSWER_OCTETS
     for filter_, config in filters.usual().items():
         out.typed_per_filter_config[filter_].CopyFrom(config)
+    out.internal_only_headers.extend(http.claims(front))
     out.request_headers_to_remove.append("x-envoy-external-address")
+    if http.trusts(front):
+        # One may name the internal address.
+        out.request_headers_to_remove.append("x-envoy-internal")
     out.request_headers_to_add.extend(http.about_client(front))
-    told = http.option(retries.HEADER, retries.FOR_IDEMPOTENT, HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+    told = http.option(retries.HEADER, retries.VALUE, HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
     out.request_headers_to_add.append(told)
     if has_quic(listener, front):
         out.response_headers_to_add.append(

@@ -81,7 +81,7 @@ def emitted(host: Host, emit: Emit) -> bytes:
         own.extend(emit(route, "") for route in host.otherwise.routes)
     places = matcher.leaves(own)
     head = field(1, host.name.encode()) + repeated(2, [domain.encode() for domain in host.domains])
-    head += field(16, encoded(retries.usual()))
+    head += field(16, encoded(retries.usual())) + field(5, retries.idempotent())
     if host.wish.hsts:
         head += field(10, _hsts(host.wish.hsts))
     if places is None:

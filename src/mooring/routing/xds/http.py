@@ -15,6 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import HeaderMutation as EarlyMutation
 from envoy.extensions.http.original_ip_detection.xff.v3.xff_pb2 import XffConfig
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from msgspec import Struct
 
 from mooring.routing.slashes import CLIMBS
@@ -31,21 +32,23 @@ CLIENT_CERTIFICATES = "mooring.client_certificates"
 CLIMBING = "mooring.climbing"
 
 _CLAIMS = (
-    "x-original-forwarded-for",
     "ssl-client-verify",
     "ssl-client-subject-dn",
     "ssl-client-issuer-dn",
     "ssl-client-cert",
-    "x-forwarded-client-cert",
     "x-envoy-attempt-count",
     "x-envoy-is-timeout-retry",
     "proxy",
 )
-"""Only this proxy may say them; `Proxy` nobody (CGI programs take it for the address of a proxy). Envoy itself drops the rest
-of x-envoy-*."""
+"""Only this proxy may say them; `Proxy` nobody (CGI programs take it for the address of a proxy). They are dropped as those
+that only come from within, where nobody is, before anything looks at the request. Envoy itself drops the rest of x-envoy-* and
+x-forwarded-client-cert."""
 
 _OWN_WORDS = 'response.code_details != "direct_response" && response.code_details != "lua_response"'
 """Answers that Envoy makes, but for those that a route or its authentication server wrote."""
+
+_ABOUT_CLIENT = ("x-forwarded-for", "forwarded")
+"""Only a proxy that is trusted may say these."""
 
 LONGEST_ID = 128
 """Octets of a client's request id that are handed on."""
@@ -187,6 +190,17 @@ def believes_all(front: FrontDoor) -> bool:
     return front.trusted_hops > 0 and not front.trusted_proxies
 
 
+def trusts(front: FrontDoor) -> bool:
+    """Whether there can be a proxy whose word counts. Doors then drop what others may not say; else their routes do it for all,
+    which costs a third."""
+    return front.trusted_hops > 0 or bool(front.trusted_proxies)
+
+
+def claims(front: FrontDoor) -> tuple[str, ...]:
+    """What a route configuration drops of each request."""
+    return _CLAIMS if trusts(front) else (*_CLAIMS, *_ABOUT_CLIENT)
+
+
 def about_client(front: FrontDoor) -> list[HeaderValueOption]:
     """What the backend is told about the client's address; it is known once the route is. The peer of a connection with a PROXY
     header is whom that names."""
@@ -208,11 +222,12 @@ def option(name: str, value: str, action: HeaderValueOption.HeaderAppendAction) 
 def _forwarded(door: Door, front: FrontDoor) -> list[HeaderMutation]:
     believed = door.believes or believes_all(front)
     scheme = "https" if door.is_tls else "http"
-    out = [HeaderMutation(remove=name) for name in _CLAIMS]
     # As it came, whoever said so.
-    out.append(_set("x-original-forwarded-for", "%REQ(X-FORWARDED-FOR)%"))
-    if not believed:
-        out += [HeaderMutation(remove=name) for name in ("x-forwarded-for", "forwarded")]
+    out = [HeaderMutation(remove="x-original-forwarded-for"), _set("x-original-forwarded-for", "%REQ(X-FORWARDED-FOR)%")]
+    if trusts(front):
+        # Whoever is believed may say any address, the internal one too (a PROXY header may not: only unicast is taken).
+        out += [HeaderMutation(remove=name) for name in (*_CLAIMS, *(() if believed else _ABOUT_CLIENT))]
+        out.append(HeaderMutation(remove_on_match=_begins("x-envoy-")))
     if believed:
         out.append(_set("x-forwarded-proto", scheme, if_absent=True))
         scheme = "%REQ(X-FORWARDED-PROTO)%"
@@ -225,6 +240,10 @@ def _forwarded(door: Door, front: FrontDoor) -> list[HeaderMutation]:
         _set("x-scheme", scheme),
     ]
     return out
+
+
+def _begins(prefix: str) -> HeaderMutation.RemoveOnMatch:
+    return HeaderMutation.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix))
 
 
 def _set(name: str, value: str, if_absent: bool = False) -> HeaderMutation:

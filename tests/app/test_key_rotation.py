@@ -1,0 +1,273 @@
+"""Is everything exchanged on a real API server, under clients that go on asking and watching, without one refusal?"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from mooring.apiserver.contract import Settings
+from mooring.app import key_rotation
+from mooring.app.connection import Connection
+from mooring.app.files import Files
+from mooring.edges import certificates
+from mooring.edges.http import kubeconfig, renewal
+from mooring.edges.http.client import ApiClient
+from mooring.edges.pki import ADMIN, Identity, Pki, Stage, write_private
+from mooring.edges.pki import kubeconfig as kubeconfig_text
+from mooring.model.kinds import CONFIG_MAP, SERVICE_ACCOUNT, TOKEN_REVIEW
+from mooring.testing.api_server import real_server
+
+DEADLINE = 20.0
+ISSUER = Settings().issuer
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are looked at often; how often makes no other difference."""
+    monkeypatch.setattr("mooring.edges.http.client.LOOK_AGAIN", 0.02)
+    monkeypatch.setattr(renewal, "LOOK_AGAIN", 0.02)
+
+
+class Cluster:
+    """A server, its directory, and the kubeconfigs that `mooring up` would write."""
+
+    def __init__(self, root: Path, server: str, api: ApiClient) -> None:
+        self.files, self.server, self.api = Files(root), server, api
+        self.pki = Pki(self.files.pki)
+        self.write_kubeconfigs()
+
+    def write_kubeconfigs(self) -> None:
+        for identity, path in ((self.pki.admin(), self.files.kubeconfig), (self.pki.controllers(), self.controllers)):
+            write_private(path, kubeconfig_text(self.server, self.pki.authority, identity))
+
+    @property
+    def controllers(self) -> Path:
+        return self.files.role_kubeconfig("controllers")
+
+    def shown(self) -> bytes:
+        """The certificate that the server shows to who connects now."""
+        host, port = self.server.removeprefix("https://").rsplit(":", 1)
+        return ssl.get_server_certificate((host, int(port)), timeout=5).encode()
+
+    async def shows(self, wanted: Callable[[bytes], bool]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not wanted(await asyncio.to_thread(self.shown)):
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+    async with real_server(tmp_path) as api:
+        made = Cluster(tmp_path, api.access.server, api)
+        monkeypatch.setattr(key_rotation, "_write_kubeconfigs", lambda files: made.write_kubeconfigs())
+        yield made
+
+
+class Busy:
+    """A client that asks and watches all the time. `failures` stays empty or the test fails."""
+
+    def __init__(self, api: ApiClient, name: str) -> None:
+        self.api, self.name = api, name
+        self.failures: list[str] = []
+        self.written, self.seen = 0, 0
+
+    async def run(self) -> None:
+        watching = asyncio.create_task(self.watch())
+        try:
+            while True:
+                try:
+                    await self.api.write(
+                        "patch", CONFIG_MAP, "default", self.name, {"data": {"n": str(self.written + 1)}},
+                        patch_type="application/merge-patch+json",
+                    )  # fmt: skip
+                    self.written += 1
+                except Exception as error:
+                    self.failures.append(repr(error))
+                await asyncio.sleep(0.005)
+        finally:
+            watching.cancel()
+
+    async def watch(self) -> None:
+        listed = await self.api.list(CONFIG_MAP, "default")
+        revision = listed.resource_version
+        async for event in self.api.watch(CONFIG_MAP, revision, "default"):
+            if event.object["metadata"]["name"] == self.name:
+                self.seen = int(event.object["data"]["n"])
+        self.failures.append("the watch ended")
+
+    async def goes_on(self, more: int = 20) -> None:
+        """Waits until it has written some more, and seen that."""
+        goal = self.written + more
+        async with asyncio.timeout(DEADLINE):
+            while self.seen < goal and not self.failures:
+                await asyncio.sleep(0.01)
+        assert self.failures == []
+
+
+@asynccontextmanager
+async def busy(cluster: Cluster) -> AsyncIterator[list[Busy]]:
+    """An administrator and the controllers, each by its kubeconfig."""
+    async with (
+        ApiClient(kubeconfig.load(cluster.files.kubeconfig)) as admin,
+        ApiClient(kubeconfig.load(cluster.controllers)) as controllers,
+    ):
+        clients = [Busy(admin, "admin"), Busy(controllers, "controllers")]
+        for each in clients:
+            document = {"metadata": {"name": each.name, "namespace": "default"}, "data": {"n": "0"}}
+            await cluster.api.write("create", CONFIG_MAP, "default", each.name, document)
+        running = [asyncio.create_task(each.run()) for each in clients]
+        try:
+            for each in clients:
+                await each.goes_on()
+            yield clients
+        finally:
+            for task in running:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def all_go_on(clients: list[Busy]) -> None:
+    await asyncio.gather(*(each.goes_on() for each in clients))
+
+
+async def all_follow(clients: list[Busy], cluster: Cluster) -> None:
+    """Waits until everybody goes by the files that are there now: the pause of `mooring certs rotate-authority`."""
+    served = Identity(cluster.files.pki / "apiserver.pem").certificate
+    await cluster.shows(lambda now: now.strip() == served.strip())
+    if cluster.pki.stage is Stage.INTRODUCED:
+        await answers(cluster, signed_by_the_next(cluster))
+    async with asyncio.timeout(DEADLINE):
+        for client in clients:
+            while client.api.access.renewed() is not client.api.access:
+                await asyncio.sleep(0.01)
+
+
+def signed_by_the_next(cluster: Cluster) -> kubeconfig.Access:
+    """An administrator by the authority that is trusted, but signs nothing yet."""
+    key = certificates.new_key()
+    pem = certificates.signed((cluster.files.pki / "ca.next.pem").read_bytes(), key, ADMIN, timedelta(days=1))
+    return kubeconfig.Access(cluster.server, b"", pem, certificates.key_pem(key))
+
+
+async def answers(cluster: Cluster, access: kubeconfig.Access, good: bool = True) -> None:
+    """Waits until the server lets the holder of a certificate in; or no more."""
+    context = ssl.create_default_context(cafile=cluster.pki.authority)
+    kubeconfig.load_pair(context, access.certificate, access.key)
+
+    def let_in() -> bool:
+        with suppress(OSError):
+            return knock(cluster.server, context).startswith(b"HTTP/1.1 200")
+        return False
+
+    async with asyncio.timeout(DEADLINE):
+        while await asyncio.to_thread(let_in) is not good:
+            await asyncio.sleep(0.02)
+
+
+async def test_everything_is_exchanged_while_clients_ask_and_watch(cluster: Cluster) -> None:
+    first, old = cluster.pki.authority.read_bytes(), kubeconfig.load(cluster.files.kubeconfig)
+    admin, server = cluster.pki.admin().certificate, await asyncio.to_thread(cluster.shown)
+    async with busy(cluster) as clients:
+        # leaves
+        assert await asyncio.to_thread(key_rotation.renew, cluster.files, ()) == [
+            "admin", "apiserver", "apiserver-kubelet-client", "controllers"
+        ]  # fmt: skip
+        await cluster.shows(lambda now: now != server)
+        await all_go_on(clients)
+        assert cluster.pki.admin().certificate != admin
+        # the authority, step by step
+        for stage in (Stage.INTRODUCED, Stage.CHANGED, Stage.SETTLED):
+            await asyncio.to_thread(key_rotation.rotate_authority, cluster.files, 0.0, True, lambda text: None)
+            assert cluster.pki.stage is stage
+            await all_follow(clients, cluster)
+            await all_go_on(clients)
+        # the key of tokens
+        await asyncio.to_thread(key_rotation.renew_service_account_key, cluster.files, False)
+        await all_go_on(clients)
+    # The old authority is nobody's any more: who trusts it alone does not believe the server, whom it signed is not let in.
+    assert first not in cluster.pki.authority.read_bytes()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await asyncio.to_thread(knock, cluster.server, old.tls())
+    await answers(cluster, old, good=False)
+    await answers(cluster, kubeconfig.load(cluster.files.kubeconfig))
+
+
+def knock(server: str, context: ssl.SSLContext) -> bytes:
+    """One request over a connection of its own."""
+    host, port = server.removeprefix("https://").rsplit(":", 1)
+    with (
+        socket.create_connection((host, int(port)), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=host) as connection,
+    ):
+        connection.sendall(b"GET /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return connection.recv(65536)
+
+
+async def test_tokens_of_the_key_before_stay_good_until_they_are_to_end(cluster: Cluster) -> None:
+    await cluster.api.write("create", SERVICE_ACCOUNT, "default", "web", {"metadata": {"name": "web"}})
+    old = await token(cluster)
+    await asyncio.to_thread(key_rotation.renew_service_account_key, cluster.files, False)
+    async with asyncio.timeout(DEADLINE):
+        while kid(new := await token(cluster)) == kid(old):
+            await asyncio.sleep(0.02)
+    assert await who(cluster, old) == await who(cluster, new) == "system:serviceaccount:default:web"
+    keys = await key_set(cluster)
+    assert [key["kid"] for key in keys["keys"]] == [kid(new), kid(old)]
+    for each in (old, new):
+        verified(each, keys)
+    await asyncio.to_thread(key_rotation.renew_service_account_key, cluster.files, True)
+    async with asyncio.timeout(DEADLINE):
+        while await who(cluster, old):
+            await asyncio.sleep(0.02)
+    assert await who(cluster, new) == "system:serviceaccount:default:web"
+    assert [key["kid"] for key in (await key_set(cluster))["keys"]] == [kid(new)]
+
+
+def kid(token: str) -> str:
+    found: str = jwt.get_unverified_header(token)["kid"]
+    return found
+
+
+def verified(token: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """By the key set alone, as somebody outside of the cluster does it. Raises jwt.InvalidTokenError."""
+    key = jwt.PyJWKSet.from_dict(keys)[kid(token)]
+    claims: dict[str, Any] = jwt.decode(token, key, [key.algorithm_name], audience=ISSUER, issuer=ISSUER)
+    return claims
+
+
+async def token(cluster: Cluster, account: str = "web", **spec: Any) -> str:
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": spec}
+    made = await cluster.api.write("create", SERVICE_ACCOUNT, "default", account, body, subresource="token")
+    text: str = made["status"]["token"]
+    return text
+
+
+async def review(cluster: Cluster, token: str, *audiences: str) -> dict[str, Any]:
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token, "audiences": audiences}}
+    status: dict[str, Any] = (await cluster.api.write("create", TOKEN_REVIEW, "", "", body))["status"]
+    return status
+
+
+async def who(cluster: Cluster, token: str) -> str:
+    status = await review(cluster, token)
+    return status["user"]["username"] if status.get("authenticated") else ""
+
+
+async def get(cluster: Cluster, path: str) -> dict[str, Any]:
+    connection = Connection(kubeconfig.load(cluster.files.kubeconfig))
+    try:
+        return await asyncio.to_thread(connection.get, path)
+    finally:
+        connection.close()
+
+
+async def key_set(cluster: Cluster) -> dict[str, Any]:
+    return await get(cluster, "/openid/v1/jwks")
