@@ -54,6 +54,7 @@ class Server:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.settings = Settings(token_signer=lambda claims: json.dumps(claims))
         self.asked: list[Question] = []
+        self.rounds = 0
         self.webhook: Callable[[Question], WebhookAnswer] = lambda question: WebhookAnswer(error="nobody listens")
         assert self.create("/api/v1/namespaces", {"metadata": {"name": "default"}}).status == 201
 
@@ -84,6 +85,7 @@ class Server:
         env = Env(self.now, draws, self.settings, lambda: self.now, answers, REQUEST_ID)
         while isinstance(outcome := handle(request, self.state, env), Ask):
             self.asked += outcome.questions
+            self.rounds += 1
             answers |= {question: self.webhook(question) for question in outcome.questions}
             draws.rewind()
         return outcome

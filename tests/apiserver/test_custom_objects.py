@@ -38,14 +38,13 @@ def test_unknown_fields_are_dropped_with_a_warning_or_refused(server):
         [{"name": "a", "protocol": "TCP"}],
         {"known": {}, "more": {"c": 1}},
     )
-    assert [
-        f'299 - "unknown field \\"spec.{path}\\""' for path in ("ports[0].odd", "nested.known.b", "nope")
-    ] == server.warnings
+    paths = ("ports[0].odd", "nested.known.b", "nope")
+    assert {f'299 - "unknown field \\"spec.{path}\\""' for path in paths} == set(server.warnings)
     with pytest.raises(Refused) as refusal:
         server.make(spec, name="two", fieldValidation="Strict")
     assert (400, True) == (
         refusal.value.code,
-        'strict decoding error: unknown field "spec.ports[0].odd"' in refusal.value.message,
+        all(f'unknown field "spec.{path}"' in refusal.value.message for path in paths),
     )
     server.make(spec, name="three", fieldValidation="Ignore")
     assert [] == server.warnings

@@ -141,6 +141,12 @@ def test_a_document_may_not_cost_more_than_its_budget():
     ]
 
 
+def test_with_very_much_wrong_the_answer_is_short():
+    item = INTEGER | {"x-kubernetes-validations": [{"rule": "self >= 0", "messageExpression": "'no %d'.format([self])"}]}
+    server = Defined(definition(version(spec=object_of(list={"type": "array", "maxItems": 10_000, "items": item}))))
+    assert 100 == len(server.refused({"list": [-1] * 5000}))
+
+
 def test_a_loop_may_not_take_more_steps_than_its_limit():
     spec = object_of(list={"type": "array", "maxItems": 900, "items": INTEGER})
     server = ruled(spec, "self.list.all(a, self.list.exists(b, a == b))")

@@ -30,9 +30,12 @@ SLOPPY = {
         '{%s,"spec":{"type":"NodePort","type":"ClusterIP","type":"ClusterIP","ports":[{"port":80}]}}' % (HEAD % ""),
         ('duplicate field "spec.type"',),
     ),
-    "several": (
+    "several, told in the order of the document": (
         '{%s,"foo":1,"spec":{"bar":{"deep":1},"type":"NodePort","type":"ClusterIP","ports":[{"port":80,"baz":2}]}}' % (HEAD % ""),
-        ('unknown field "foo"', 'unknown field "spec.bar"', 'unknown field "spec.ports[0].baz"', 'duplicate field "spec.type"'),
+        ('unknown field "foo"', 'unknown field "spec.bar"', 'duplicate field "spec.type"', 'unknown field "spec.ports[0].baz"'),
+    ),
+    "unknown and repeated, which is unknown": (
+        '{%s,"spec":{"bar":1,"bar":{"a":1,"a":2},"ports":[{"port":80}]}}' % (HEAD % ""), ('unknown field "spec.bar"',),
     ),
     "a label twice": (
         '{%s,"spec":{"ports":[{"port":80}]}}' % (HEAD % ',"labels":{"a":"b","a":"c"}'), ('duplicate field "metadata.labels.a"',),
@@ -92,22 +95,29 @@ def test_bodies(server, how, body, found):
 
 def test_yaml_is_held_to_the_same(server):
     body = b"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  foo: 1\n  type: NodePort\n  type: ClusterIP\n  ports: [{port: 80}]\n"
-    found = ('unknown field "spec.foo"', 'duplicate field "spec.type"')
     strict = server.create(f"{SERVICES}?fieldValidation=Strict", body, content_type="application/yaml")
-    assert 400 == strict.status and strict.message.endswith(f"strict decoding error: {', '.join(found)}")
+    told = 'strict decoding error: yaml: unmarshal errors:\n  line 7: key "type" already set in map, unknown field "spec.foo"'
+    assert 400 == strict.status and strict.message.endswith(told)
+    found = ('line 7: key "type" already set in map', 'unknown field "spec.foo"')
     assert warnings(*found) == server.create(SERVICES, body, content_type="application/yaml").warnings
+
+
+def test_what_yaml_merges_in_may_be_overridden(server):
+    body = b"x: &base {type: NodePort, ports: [{port: 80}]}\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {<<: *base, type: ClusterIP}\n"
+    made = server.create(SERVICES, body, content_type="application/yaml")
+    assert ("ClusterIP", warnings('unknown field "x"')) == (made.body["spec"]["type"], made.warnings)
 
 
 PATCHES = {
     "a JSON patch": (JSON_PATCH, b'[{"op":"add","path":"/spec/foo","value":1}]', ('unknown field "spec.foo"',)),
-    "a JSON patch that repeats a field": (
+    "a JSON patch with odd operations": (
         JSON_PATCH,
-        b'[{"op":"replace","path":"/spec/foo","path":"/spec/type","value":"ClusterIP"}]',
-        ('json patch duplicate field "[0].path"',),
+        b'[{"op":"add","path":"/spec/foo","path":"/spec/type","value":"ClusterIP","odd":1},{"op":"add","path":"/spec/foo","value":1}]',
+        ('json patch unknown field "[0].odd"', 'json patch duplicate field "[0].path"', 'unknown field "spec.foo"'),
     ),
     "a merge patch": (MERGE, b'{"spec":{"foo":1}}', ('unknown field "spec.foo"',)),
     "a merge patch that repeats a field": (
-        MERGE, b'{"spec":{"foo":1,"type":"NodePort","type":"ClusterIP"}}', ('unknown field "spec.foo"', 'duplicate field "spec.type"'),
+        MERGE, b'{"spec":{"foo":1,"type":"NodePort","type":"ClusterIP"}}', ('duplicate field "spec.type"', 'unknown field "spec.foo"'),
     ),
     "a strategic patch": (STRATEGIC, b'{"spec":{"ports":[{"port":80,"foo":1}]}}', ('unknown field "spec.ports[0].foo"',)),
     "a strategic patch that repeats a field": (
@@ -121,12 +131,22 @@ def test_patches(server, media, body, found):
     assert server.create(SERVICES, SLOPPY["nothing"][0].encode()).status == 201
     strict = server.patch(f"{SERVICES}/a?fieldValidation=Strict", body, media)
     assert (422, "Invalid") == (strict.status, strict.body["reason"])
+    assert strict.message.startswith(' "" is invalid: patch: Invalid value: ')  # which kubectl tells as "The request is invalid"
     assert strict.message.endswith(f"strict decoding error: {', '.join(found)}"), strict.message
     assert ("patch", "FieldValueInvalid") == (strict.body["details"]["causes"][0]["field"], strict.body["details"]["causes"][0]["reason"])
     ignored = server.patch(f"{SERVICES}/a?fieldValidation=Ignore", body, media)
     assert (200, []) == (ignored.status, ignored.warnings)
     warned = server.patch(f"{SERVICES}/a", body, media)
     assert (200, warnings(*found)) == (warned.status, warned.warnings)
+
+
+def test_a_patch_to_a_wrong_type_is_invalid(server):
+    assert server.create(SERVICES, SLOPPY["nothing"][0].encode()).status == 201
+    refused = server.patch(f"{SERVICES}/a", {"spec": {"ports": [{"port": "http"}], "externalIPs": None}}, STRATEGIC)
+    assert (422, "patch") == (refused.status, refused.body["details"]["causes"][0]["field"])
+    assert 'Invalid value: "map[spec:map[externalIPs:<nil> ports:[map[port:http]]]]": json: cannot unmarshal' in refused.message
+    refused = server.patch(f"{SERVICES}/a", {"spec": {"ports": "none"}}, MERGE)
+    assert (422, True) == (refused.status, "Go struct field ServiceSpec.spec.ports of type" in refused.message)
 
 
 def test_applying_refuses_unknown_fields_whatever_is_asked(server):
@@ -140,9 +160,11 @@ def test_applying_refuses_unknown_fields_whatever_is_asked(server):
 def test_applying_knows_repeated_fields(server):
     body = ('{%s,"spec":{"type":"NodePort","type":"ClusterIP","ports":[{"port":80}]}}' % (HEAD % "")).encode()
     strict = server.patch(f"{SERVICES}/a?fieldManager=me&fieldValidation=Strict", body, APPLY)
-    assert (400, True) == (strict.status, 'duplicate field "spec.type"' in strict.message)
+    line = 'line 1: key "type" already set in map'
+    told = f"error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {line}"
+    assert (400, told) == (strict.status, strict.message)
     warned = server.patch(f"{SERVICES}/a?fieldManager=me", body, APPLY)
-    assert (201, warnings('duplicate field "spec.type"')) == (warned.status, warned.warnings)
+    assert (201, warnings(line)) == (warned.status, warned.warnings)
 
 
 CUSTOM_BODIES = {
@@ -218,7 +240,7 @@ def test_subresources_and_reviews(server, method, url, kind):
 
 def test_a_dry_run_says_the_same_and_writes_nothing(server):
     before = server.state.revision
-    body, found = SLOPPY["several"]
+    body, found = SLOPPY["several, told in the order of the document"]
     answer = server.create(f"{SERVICES}?dryRun=All", body.encode())
     assert (201, warnings(*found)) == (answer.status, answer.warnings)
     assert 400 == server.create(f"{SERVICES}?dryRun=All&fieldValidation=Strict", body.encode()).status

@@ -102,7 +102,7 @@ class Busy:
                 self.seen = int(event.object["data"]["n"])
         self.failures.append("the watch ended")
 
-    async def goes_on(self, more: int = 20) -> None:
+    async def goes_on(self, more: int = 5) -> None:
         """Waits until it has written some more, and seen that."""
         goal = self.written + more
         async with asyncio.timeout(DEADLINE):

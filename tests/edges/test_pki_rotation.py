@@ -4,7 +4,9 @@ import asyncio
 import itertools
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,34 +28,27 @@ def trusted(pki: Pki) -> int:
     return len(x509.load_pem_x509_certificates(pki.authority.read_bytes()))
 
 
-def meet(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = "localhost") -> str:
-    """A handshake in memory, and one byte after it: TLS 1.3's server speaks last. Whom the server sees."""
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """One in memory; TLS 1.3's server speaks last. Raises ssl.SSLError."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client.check_hostname = name is not None
     near = client.wrap_bio(to_client, to_server, server_hostname=name)
     far = server.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for side in (near, far):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-    seen = far.getpeercert() or {}
+    for side in (near, far) * 4:
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return near, far
+
+
+def meet(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = "localhost") -> str:
+    """Whom the server sees."""
+    seen = handshake(server, client, name)[1].getpeercert() or {}
     return next((value for group in seen.get("subject", ()) for key, value in group if key == "commonName"), "")
 
 
 def shown(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = "localhost") -> bytes:
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client.check_hostname = name is not None
-    near = client.wrap_bio(to_client, to_server, server_hostname=name)
-    far = server.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for side in (near, far):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-    return near.getpeercert(binary_form=True) or b""
+    """What the client sees."""
+    return handshake(server, client, name)[0].getpeercert(binary_form=True) or b""
 
 
 def der(identity: Identity) -> bytes:
@@ -111,55 +106,46 @@ def test_steps_out_of_order_do_nothing(pki: Pki) -> None:
     assert pki.stage is Stage.INTRODUCED
 
 
-@pytest.mark.parametrize("step", ["introduce", "change", "retire"])
-def test_a_step_that_is_broken_off_anywhere_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """At each of its writes in turn: what is trusted always includes who signs, and the next run comes to the end."""
+STEPS = ("introduce", "change", "retire")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_is_broken_off_at_any_of_its_writes_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     for at in itertools.count():
         pki = Pki(tmp_path / f"{step}{at}")
-        for earlier in ("introduce", "change")[: ("introduce", "change", "retire").index(step)]:
+        for earlier in STEPS[: STEPS.index(step)]:
             getattr(pki, earlier)()
-        with monkeypatch.context() as failing, break_off(failing, at) as whole:
-            try:
-                getattr(pki, step)()
-            except KeyboardInterrupt:
-                whole.append(False)
-        signer = Identity(pki.authority.with_name("ca.pem")).certificate
-        assert signer.strip() in pki.authority.read_bytes() or at == 0 or Pki(pki.authority.parent)
+        stage, came_to_the_end = pki.stage, False
+        with monkeypatch.context() as failing, suppress(KeyboardInterrupt):
+            allow_changes(failing, at)
+            getattr(pki, step)()
+            came_to_the_end = True
         again = Pki(pki.authority.parent)
-        for left in ("introduce", "change", "retire"):
-            if again.stage is not Stage.SETTLED or left == "introduce":
-                getattr(again, left)()
         assert Identity(again.authority.with_name("ca.pem")).certificate.strip() in again.authority.read_bytes()
-        if all(whole):
+        if again.stage is stage:
+            getattr(again, step)()
+        for left in STEPS[STEPS.index(step) + 1 :]:
+            getattr(again, left)()
+        assert (again.stage, trusted(again)) == (Stage.SETTLED, 1)
+        assert Identity(again.authority.with_name("ca.pem")).certificate.strip() == again.authority.read_bytes().strip()
+        if came_to_the_end:
             return
 
 
-class _Break:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-        self.left, self.replace, self.unlink = at, os.replace, os.unlink
-        monkeypatch.setattr(os, "replace", self.replaced)
-        monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: self.counted(lambda: self.unlink(path)))
-        self.whole: list[bool] = []
+def allow_changes(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """So many files may be replaced or removed; the next one is what a kill leaves undone."""
+    left = iter(range(count))
+    replace, unlink = os.replace, os.unlink
 
-    def counted(self, act: Callable[[], None]) -> None:
-        if self.left == 0:
+    def counted(act: Callable[..., None], *arguments: str | Path) -> None:
+        if next(left, None) is None:
             raise KeyboardInterrupt
-        self.left -= 1
-        act()
+        act(*arguments)
 
-    def replaced(self, source: str, target: str) -> None:
-        self.counted(lambda: self.replace(source, target))
-
-    def __enter__(self) -> list[bool]:
-        return self.whole
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-def break_off(monkeypatch: pytest.MonkeyPatch, at: int) -> _Break:
-    """The `at`-th change of a file does not come about."""
-    return _Break(monkeypatch, at)
+    monkeypatch.setattr(os, "replace", partial(counted, replace))
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: counted(unlink, path))
 
 
 def test_a_damaged_next_authority_is_made_anew_and_a_damaged_old_one_is_named(pki: Pki) -> None:
@@ -218,15 +204,13 @@ def test_a_socket_that_listens_shows_what_was_made_last_and_forgets_an_authority
     live.renew()
     both = client_context(pki.authority, pki.admin().path)
     assert meet(live.context, both, name) == "kubernetes-admin"
-    stale = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     pki.retire()
     live.renew()
     new = client_context(pki.authority, pki.admin().path)
     assert meet(live.context, new, name) == "kubernetes-admin"
-    stale = old
-    stale.check_hostname, stale.verify_mode = False, ssl.CERT_NONE
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     with pytest.raises(ssl.SSLError):  # whom the old authority signed
-        meet(live.context, stale, name)
+        meet(live.context, old, name)
 
 
 def test_what_cannot_be_loaded_leaves_what_is(pki: Pki) -> None:
@@ -240,9 +224,8 @@ def test_what_cannot_be_loaded_leaves_what_is(pki: Pki) -> None:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "LOOK_AGAIN", 0.005)
-    yield
 
 
 async def test_files_are_followed_and_a_failure_is_tried_again(quick: None, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ that something may have been lost.
 """
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from mooring.apiserver import protobuf
 from mooring.apiserver.errors import StatusError, bad_request, quote
-from mooring.apiserver.negotiate import PROTOBUF, YAML, body_media
+from mooring.apiserver.negotiate import JSON, PROTOBUF, YAML, body_media
 from mooring.apiserver.shape import Shape
 from mooring.model import codec
 from mooring.model.kinds import Kind
@@ -43,7 +43,8 @@ def receive(data: bytes, content_type: str, kind: Kind, shape: Shape, validation
     if not isinstance(document, dict):
         raise _unrecognized(kind.kind, data, f"json: cannot unmarshal {json_word(document)} into Go value of type v1.TypeMeta")
     check_type(document, kind)
-    return checked(document, kind, shape, validation, duplicates, lambda why: bad_request(mismatch(kind, why)))
+    as_sent = shape.patch_meta is not None and body_media(content_type) == JSON
+    return checked(document, kind, shape, validation, duplicates, lambda why: bad_request(mismatch(kind, why)), as_sent)
 
 
 def mismatch(kind: Kind, why: str) -> str:
@@ -57,8 +58,10 @@ def checked(
     validation: str,
     duplicates: tuple[str, ...],
     refusal: Callable[[str], StatusError],
+    as_sent: bool = False,
 ) -> Received:
-    """Checks the structure and drops unknown fields. `refusal` words what is wrong. Raises StatusError."""
+    """Checks the structure and drops unknown fields. `refusal` words what is wrong. Upstream tells of unknown and repeated fields
+    in the order of the document where it decodes JSON straight into a type (`as_sent`). Raises StatusError."""
     try:
         structure = shape.check(document)
     except RecursionError:
@@ -68,12 +71,49 @@ def checked(
     if not isinstance(document.setdefault("metadata", {}), dict):
         raise refusal("json: cannot unmarshal metadata into Go value of type v1.ObjectMeta")
     unknown = structure.unknown_fields
-    found = () if validation == "Ignore" else (*(f"unknown field {quote(field)}" for field in unknown), *duplicates)
+    found = () if validation == "Ignore" or not (unknown or duplicates) else _told(document, unknown, duplicates, as_sent)
     if found and validation == "Strict":
-        raise refusal(f"strict decoding error: {', '.join(found)}")
+        raise refusal(f"strict decoding error: {', '.join(_strictly(found))}")
     if unknown:
         shape.drop_unknown(document)
     return Received(document, found)
+
+
+def _told(document: Document, unknown: Sequence[str], duplicates: Sequence[str], as_sent: bool) -> tuple[str, ...]:
+    texts = {field: f"unknown field {quote(field)}" for field in unknown}
+    if not as_sent:
+        return (*duplicates, *(texts[field] for field in sorted(texts)))
+    if not duplicates:
+        return tuple(texts.values())
+    repeated, found = set(duplicates), []
+    for path in _paths(document, texts):
+        text = texts.get(path, f"duplicate field {quote(path)}")
+        if path in texts or text in repeated:
+            found.append(text)
+    return tuple(found)
+
+
+def _paths(value: Any, ends: Container[str], path: str = "") -> Iterator[str]:
+    """Of every field, as complaints name it, in the order of the document; of none below `ends`."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _paths(item, ends, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            below = f"{path}.{name}" if path else name
+            yield below
+            if below not in ends:
+                yield from _paths(item, ends, below)
+
+
+def _strictly(found: Sequence[str]) -> list[str]:
+    """As strict decoding tells of it: what YAML complains of is one error."""
+    lines = [text for text in found if text.startswith("line ")]
+    return [*([yaml_errors(lines)] if lines else []), *(text for text in found if text not in lines)]
+
+
+def yaml_errors(lines: Sequence[str]) -> str:
+    return "\n  ".join(("yaml: unmarshal errors:", *lines))
 
 
 def check_type(document: Document, kind: Kind) -> None:
@@ -103,14 +143,14 @@ def parse(data: bytes, media: str, expected: str, *, find_duplicates: bool = Fal
     try:
         if media == PROTOBUF:
             return protobuf.document(data), ()
-        value, duplicates = (_yaml(data), ()) if media == YAML else _json(data, find_duplicates)
+        value, duplicates = _yaml(data) if media == YAML else _json(data, find_duplicates)
     except RecursionError:
         raise bad_request("exceeded max depth") from None
     except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         what = {YAML: "yaml", PROTOBUF: "protobuf"}.get(media, "json")
         raise _unrecognized(expected, data, f"couldn't get version/kind; {what} parse error: {error}") from None
     check_depth(value, data)
-    return value, tuple(_complaints(value)) if media == YAML else duplicates
+    return value, duplicates
 
 
 def _unrecognized(expected: str, data: bytes, why: str) -> StatusError:
@@ -163,9 +203,12 @@ def _complaints(value: Any, path: str = "") -> list[str]:
         return [text for index, item in enumerate(value) for text in _complaints(item, f"{path}[{index}]")]
     if not isinstance(value, dict):
         return []
-    repeated = value.repeated if isinstance(value, _Repeating) else ()
-    found = [f"duplicate field {quote(f'{path}.{name}'.removeprefix('.'))}" for name in repeated]
-    return found + [text for name, item in value.items() for text in _complaints(item, f"{path}.{name}")]
+    repeated, found = value.repeated if isinstance(value, _Repeating) else (), []
+    for name, item in value.items():
+        below = f"{path}.{name}" if path else name
+        found += [f"duplicate field {quote(below)}"] if name in repeated else []
+        found += _complaints(item, below)
+    return found
 
 
 def _json(data: bytes, find_duplicates: bool) -> tuple[Any, tuple[str, ...]]:
@@ -187,6 +230,9 @@ def _json(data: bytes, find_duplicates: bool) -> tuple[Any, tuple[str, ...]]:
 class _Loader(yaml.CSafeLoader):
     """JSON's types only: no timestamps (they stay strings), and string keys."""
 
+    repeated: set[tuple[int, str]]
+    """The lines of keys that were there before."""
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -195,25 +241,33 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Document:
+    own = {id(key_node) for key_node, _ in node.value}  # what is merged in may be overridden
     loader.flatten_mapping(node)
-    pairs: list[tuple[str, Any]] = []
+    found: Document = {}
+    seen: set[str] = set()
     for key_node, value_node in node.value:
         key: Hashable = loader.construct_object(key_node, deep=True)
         name = key if isinstance(key, str) else json.dumps(key)
-        pairs.append((name, loader.construct_object(value_node, deep=True)))
-    return _object(pairs)
+        if id(key_node) in own:
+            if name in seen:
+                loader.repeated.add((key_node.start_mark.line + 1, name))
+            seen.add(name)
+        found[name] = loader.construct_object(value_node, deep=True)
+    return found
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def _yaml(data: bytes) -> Any:
+def _yaml(data: bytes) -> tuple[Any, tuple[str, ...]]:
     _check_yaml_depth(data)
     loader = _Loader(data)
+    loader.repeated = set()
     try:
-        return loader.get_single_data()
+        value = loader.get_single_data()
     finally:
         loader.dispose()
+    return value, tuple(f"line {line}: key {quote(name)} already set in map" for line, name in sorted(loader.repeated))
 
 
 def _check_yaml_depth(data: bytes) -> None:

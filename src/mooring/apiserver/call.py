@@ -1,13 +1,13 @@
 """What is one request, once its path, options and accepted form are understood?"""
 
 from collections.abc import Mapping
-from functools import cached_property
 
 from msgspec import structs
 
 from mooring.apiserver import body, errors
 from mooring.apiserver.apply.managers import name_faults, name_of_agent
 from mooring.apiserver.contract import Answer, Env, Question, Request
+from mooring.apiserver.kept import kept
 from mooring.apiserver.negotiate import Accepted, accepted
 from mooring.apiserver.paths import Target
 from mooring.apiserver.resources import Resource
@@ -28,6 +28,8 @@ class Call:
         self.kind, self.namespace, self.name = target.kind, target.namespace, target.name
         self.told: list[str] = []
         """Warnings that admission has for the client."""
+        self.complaints: tuple[str, ...] = ()
+        """About fields of the body that are unknown or repeated."""
         self.managers_decided = False
         """Whether the document to be written has its managedFields already, as a server-side apply's has."""
 
@@ -35,7 +37,7 @@ class Call:
         """The same request with other answers, for what is decided later than itself."""
         return Call(self.request, self.target, self.verb, self.snapshot, structs.replace(self.env, answers=answers))
 
-    @cached_property
+    @kept
     def accepted(self) -> Accepted:
         """Raises StatusError 406."""
         return accepted(self.request.headers.get("accept", ""), watching=self.verb == "watch")
@@ -43,9 +45,11 @@ class Call:
     def receive(self, kind: Kind, shape: Shape) -> body.Received:
         """The request's body as a document of `kind`. Raises StatusError 400, 413, 415."""
         request = self.request
-        return body.receive(request.body, request.headers.get("content-type", ""), kind, shape, self.validation)
+        received = body.receive(request.body, request.headers.get("content-type", ""), kind, shape, self.validation)
+        self.complaints = received.warnings
+        return received
 
-    @cached_property
+    @kept
     def _query(self) -> dict[str, str]:
         return dict(reversed(self.request.query))
 
@@ -70,7 +74,7 @@ class Call:
         except ValueError:
             raise errors.bad_request(f"strconv.ParseInt: parsing {errors.quote(text)}: invalid syntax") from None
 
-    @cached_property
+    @kept
     def dry_run(self) -> bool:
         """Raises StatusError 422 for anything but All."""
         values = [value for name, value in self.request.query if name == "dryRun"]
@@ -83,7 +87,7 @@ class Call:
                 message = f'Unsupported value: {errors.quote(value)}: supported values: "All"'
                 raise self.bad_options([FieldError("FieldValueNotSupported", "dryRun", message)])
 
-    @cached_property
+    @kept
     def field_manager(self) -> str:
         """Who the fields that this request sets belong to: fieldManager, else the client's own name. Raises StatusError 422."""
         name = self.query("fieldManager") if self.request.query else ""
@@ -93,7 +97,7 @@ class Call:
             raise self.bad_options(found)
         return name
 
-    @cached_property
+    @kept
     def validation(self) -> str:
         """fieldValidation: Ignore, Warn (the default) or Strict. Raises StatusError 422."""
         value = self.query("fieldValidation")

@@ -17,6 +17,8 @@ class StatusError(Exception):
     ) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.details, self.meta = code, reason, message, details, meta or {}
+        self.warnings: Sequence[str] = ()
+        """What the client is to be told beside."""
 
     def document(self) -> dict[str, Any]:
         """The v1 Status."""

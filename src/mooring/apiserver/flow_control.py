@@ -10,7 +10,7 @@ from msgspec import Struct
 from mooring.apiserver.contract import User
 
 
-class Level(Struct, frozen=True):
+class Level(Struct, frozen=True, cache_hash=True):
     """`shares` is the weight of each of its flows beside the others that wait."""
 
     name: str

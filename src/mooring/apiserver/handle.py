@@ -115,9 +115,13 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
     if verb == "create" and not target.name and target.kind.namespaced and not target.namespace:
         raise errors.method_not_allowed(target.kind, verb)
     call = Call(request, target, verb, snapshot, env)
-    if target.subresource in connecting.CONNECTED:
-        connecting.admit(call)
-    outcome = handler(call)
+    try:
+        if target.subresource in connecting.CONNECTED:
+            connecting.admit(call)
+        outcome = handler(call)
+    except StatusError as error:
+        error.warnings = (*call.complaints, *call.told)
+        raise
     if target.resource.deprecation and isinstance(outcome, Response) and verb in ("get", "list", "watch"):
         headers = (*outcome.headers, *render.warning_headers([target.resource.deprecation]))
         return structs.replace(outcome, headers=headers)

@@ -8,6 +8,8 @@ from mooring.model.kinds import Kind
 
 PROXY = "proxy"
 """The subresource below which any path may follow."""
+_REMEMBERED = 1024
+"""Paths: the same few are asked for again and again."""
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -31,6 +33,16 @@ class Target(Struct, frozen=True):
 
 def resource_target(path: str, registry: Registry) -> Target | None:
     """The target of /api/v1/... and /apis/<group>/<version>/...; None when no kind of the registry is named there."""
+    known = registry.targets
+    if path in known:
+        return known[path]
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    found = known[path] = _target(path, registry)
+    return found
+
+
+def _target(path: str, registry: Registry) -> Target | None:
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from mooring.apiserver.custom.definition import read
 from mooring.apiserver.custom.serving import resource_of as custom_resource
@@ -18,6 +19,8 @@ class Registry:
         self.resources = tuple(resources)
         self.kinds = tuple(resource.kind for resource in self.resources)
         self._by_plural = {(one.kind.group, one.kind.version, one.kind.plural): one for one in self.resources}
+        self.targets: dict[str, Any] = {}
+        """What paths mean here, as far as paths.py has found out."""
         self._by_kind = {(one.kind.api_version, one.kind.kind): one for one in self.resources}
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:

@@ -20,6 +20,8 @@ from mooring.model import codec
 from mooring.store.records import Record
 
 _META_API = "meta.k8s.io"
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_BY_HAND = ("curl/", "Wget/", "Mozilla/5.0")
 
 
 def plain(request: Request, document: Document, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
@@ -37,7 +39,7 @@ def failure(request: Request, error: StatusError) -> Response:
         media = accepted(request.headers.get("accept", "")).media
     except StatusError:
         media = JSON
-    return _response(request, media, codec.encode(error.document()), error.code, headers)
+    return _response(request, media, codec.encode(error.document()), error.code, headers + warning_headers(error.warnings))
 
 
 def one(call: Call, value: bytes, revision: int, status: int = 200, warnings: Sequence[str] = ()) -> Response:
@@ -99,9 +101,18 @@ def _response(
 ) -> Response:
     if media == YAML:
         return Response(status, to_yaml(codec.decode(body)), YAML, headers)
-    if request.query and ("pretty", "true") in request.query:
+    if _pretty(request):
         body = msgspec.json.format(body, indent=2) + b"\n"
     return Response(status, body, JSON, headers)
+
+
+def _pretty(request: Request) -> bool:
+    """When asked for, and for people who ask by hand, unless they say no."""
+    if request.query:
+        for name, value in request.query:
+            if name == "pretty" and value:
+                return value in _TRUE
+    return request.headers.get("user-agent", "").startswith(_BY_HAND)
 
 
 def to_yaml(value: Any) -> bytes:

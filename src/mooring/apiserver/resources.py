@@ -25,7 +25,7 @@ def _same(document: Document) -> Document:
     return document
 
 
-class Resource(Struct, frozen=True):
+class Resource(Struct, frozen=True, cache_hash=True):
     """A served kind: where its records live, and how documents turn into the served form and back."""
 
     kind: Kind

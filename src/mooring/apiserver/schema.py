@@ -303,8 +303,11 @@ def _check_value(field: Field, depth: int, value: Any, path: Path, owner: str, f
             found.type_error(_mismatch(value, path, owner, _go_type(field, depth)))
             return
         innermost = depth + 1 == len(field.wrappers)
+        texts = innermost and field.base == "string"
         pairs: Iterable[tuple[Any, Any]] = enumerate(value) if isinstance(value, list) else value.items()
         for key, item in pairs:
+            if texts and item.__class__ is str:
+                continue
             if item is None:
                 value[key] = (_ZERO.get(field.base, {}) if innermost else []) if field.base != "any" else None
             else:
@@ -317,18 +320,25 @@ def _check_value(field: Field, depth: int, value: Any, path: Path, owner: str, f
         found.type_error(_mismatch(value, path, owner, _go_type(field, depth)))
 
 
-def _check_struct(type_name: str, value: dict[str, Any], path: Path, found: _Found) -> None:
+@cache
+def _fields(type_name: str) -> tuple[Fields, Mapping[str, type]]:
+    """The fields of a type, and those of which a value's class says all, which are most by far."""
     fields = types()[type_name]
+    plain = {"string": str, "bool": bool}
+    return fields, {name: plain[f.base] for name, f in fields.items() if f.base in plain and not f.wrappers}
+
+
+def _check_struct(type_name: str, value: dict[str, Any], path: Path, found: _Found) -> None:
+    fields, exact = _fields(type_name)
     nulls = []
     for name, item in value.items():
+        if item.__class__ is exact.get(name):
+            continue
         field = fields.get(name)
         if field is None:
             found.unknown_fields.append(_dotted((path, name)))
         elif item is None:
             nulls.append(name)
-        elif field.base == "string" and not field.wrappers:  # most fields by far
-            if type(item) is not str:
-                found.type_error(_mismatch(item, (path, name), type_name, "string"))
         else:
             _check_value(field, 0, item, (path, name), type_name, found)
     for name in nulls:

@@ -223,10 +223,10 @@ def _check_preconditions(call: Call, record: Record, old: Document, meta: Docume
     version = meta.get("resourceVersion")
     if version in (None, "", "0"):
         return
-    if not version.isdigit():
+    if not (version.isascii() and version.isdigit()):
         why = f"Invalid value: {quote(version)}: must be a resource version this server gave out"
         raise errors.invalid(call.kind, call.name, [FieldError("FieldValueInvalid", "metadata.resourceVersion", why)])
-    if int(version) != record.mod_revision:
+    if version.lstrip("0") != str(record.mod_revision):
         raise errors.conflict(call.kind, call.name)
 
 

@@ -108,8 +108,8 @@ def rotate_authority(files: Files, pause: float, only_next: bool, tell: Tell) ->
 
 
 def _in_use(files: Files) -> bool:
-    """Whether a supervisor lives, or the directory is that of an API server by itself, which may."""
-    return files.locked() or not files.settings.exists()
+    """Whether roles may run: those of a supervisor, even if that was killed, or an API server by itself."""
+    return files.running() is not None or not files.settings.exists()
 
 
 def _renew_old(pki: Pki) -> None:
@@ -133,7 +133,7 @@ class NotPublished(Exception):
 
 def _await_published(files: Files, bundle: Path) -> None:
     """Until every namespace of a running cluster has the bundle for its pods. Raises NotPublished."""
-    if not files.locked():
+    if files.running() is None:
         return
     wanted, deadline, missing = bundle.read_text(), time.monotonic() + PUBLISHED_WITHIN, ["the API server does not answer"]
     while time.monotonic() < deadline:

@@ -5,7 +5,7 @@ from msgspec import Struct
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-class Kind(Struct, frozen=True, gc=False):
+class Kind(Struct, frozen=True, gc=False, cache_hash=True):
     """One API kind. `group` is '' for core; `plural` is the resource name in URLs."""
 
     group: str

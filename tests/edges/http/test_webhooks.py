@@ -13,7 +13,7 @@ from http_lab import until
 
 from mooring.apiserver.contract import Answer, Question, Settings
 from mooring.apiserver.handle import handle
-from mooring.edges.http import webhooks
+from mooring.edges.http import server_watch, webhooks
 from mooring.edges.http.server import ApiServer
 from mooring.edges.http.sockets import listener
 from mooring.edges.http.tls import client_context, server_context
@@ -248,3 +248,18 @@ async def test_a_watch_ends_when_its_kind_is_defined_otherwise(keys: Pki) -> Non
                 assert response.status == 200, await response.text()
             async with asyncio.timeout(20):
                 assert b"" == await stream.content.read()
+
+
+async def test_who_waits_for_too_much_is_cut_off(keys: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_watch, "MAX_WAITING", 3)
+    converter = Converter()
+    async with hook(keys, converter) as port, served(keys) as (session, url):
+        await made(session, f"{url}/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition(keys, port))
+        async with session.get(f"{url}/apis/example.com/v2/doors?watch=1") as stream:
+            converter.open.clear()
+            for number in range(8):
+                await made(session, f"{url}/apis/example.com/v1/doors", door(f"d{number}", "x"))
+            with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)):
+                async with asyncio.timeout(20):
+                    await stream.content.read()
+        converter.open.set()

@@ -5,7 +5,7 @@ Order as upstream's recommended plugin order (pkg/kubeapiserver/options/plugins.
 
 from collections.abc import Callable
 
-from mooring.apiserver.admission import built_in, policies, webhooks
+from mooring.apiserver.admission import built_in, node_restriction, policies, webhooks
 from mooring.apiserver.admission.operation import CONNECT, Operation, operation
 from mooring.apiserver.authorization.node import node_name
 from mooring.apiserver.call import Call
@@ -22,9 +22,7 @@ from mooring.store.snapshot import Snapshot
 
 Check = Callable[[Operation], None]
 
-REFUSING: tuple[Check, ...] = (built_in.node_restriction, built_in.service_account, built_in.deny_external_ips)
-_CHECKED = frozenset({POD, SERVICE})
-"""Of which kinds REFUSING may have something to say about everybody; of others only about nodes."""
+REFUSING: tuple[Check, ...] = (node_restriction.node_restriction, built_in.service_account, built_in.deny_external_ips)
 _ASKED = (
     MUTATING_WEBHOOK_CONFIGURATION.prefix, VALIDATING_WEBHOOK_CONFIGURATION.prefix, VALIDATING_ADMISSION_POLICY_BINDING.prefix,
 )  # fmt: skip
@@ -39,6 +37,12 @@ def others_are_asked(call: Call) -> bool:
     return call.snapshot.derived(_anybody, *_ASKED)
 
 
+def _checked(call: Call) -> bool:
+    """Whether REFUSING may have something to say about everybody, not only about nodes."""
+    kind = call.kind
+    return kind is POD or (kind is SERVICE and built_in.DENY_EXTERNAL_IPS in call.env.settings.enable_admission_plugins)
+
+
 def mutate(call: Call, verb: str, document: Document, old: Document | None, kind: Kind | None = None) -> Document:
     """The document as it may go on; warnings go to `call.told`. Raises StatusError, Unanswered."""
     if not others_are_asked(call):
@@ -51,7 +55,7 @@ def mutate(call: Call, verb: str, document: Document, old: Document | None, kind
 def validate(call: Call, verb: str, document: Document | None, old: Document | None, kind: Kind | None = None) -> None:
     """Warnings go to `call.told`. Raises StatusError, Unanswered."""
     asked = others_are_asked(call)
-    if not asked and call.kind not in _CHECKED and not node_name(call.request.user):
+    if not asked and not _checked(call) and not node_name(call.request.user):
         return
     seen = operation(call, verb, document, old, kind)
     for check in REFUSING:

@@ -1,10 +1,13 @@
 """What is asked for when somebody connects to a Pod, a Service or a node? The options object that admission sees (CONNECT)."""
 
+import re
+
 from mooring.apiserver.admission import chain
 from mooring.apiserver.call import Call
 from mooring.apiserver.strategy import Document
 from mooring.model.kinds import NODE, POD, SERVICE, Kind
 
+_PORT = re.compile(r"[0-9]{1,5}")
 _FLAGS = ("stdin", "stdout", "stderr", "tty")
 
 
@@ -31,7 +34,7 @@ def admit(call: Call) -> None:
     if subresource == "proxy":
         document["path"] = call.target.path
     elif subresource == "portforward":
-        document["ports"] = [int(value) for name, value in call.request.query if name == "ports" and value.isdigit()]
+        document["ports"] = [int(value) for name, value in call.request.query if name == "ports" and _PORT.fullmatch(value)]
     else:
         document |= {name: True for name in _FLAGS if call.flag(name)}
         document |= {"container": call.query("container")} if call.query("container") else {}

@@ -114,8 +114,9 @@ def sent(call: Call, kind: Kind, wanted: MergeType) -> tuple[Document, tuple[str
         where = f"{call.namespace}/{call.name}; {kind.group}/{kind.version}, Kind={kind.kind}"
         raise bad_request(f"failed to create typed patch object ({where}): {told(found)}")
     if duplicates and call.validation == "Strict":
-        raise bad_request(f"error strict decoding YAML: {', '.join(duplicates)}")
-    return document, duplicates if call.validation == "Warn" else ()
+        raise bad_request(f"error strict decoding YAML: error converting YAML to JSON: {body.yaml_errors(duplicates)}")
+    call.complaints = duplicates if call.validation == "Warn" else ()
+    return document, call.complaints
 
 
 def _parsed(call: Call, kind: Kind) -> tuple[Any, tuple[str, ...]]:
@@ -123,9 +124,11 @@ def _parsed(call: Call, kind: Kind) -> tuple[Any, tuple[str, ...]]:
     looking = call.validation != "Ignore"
     if data.lstrip()[:1] == b"{":
         try:
-            return body.parse(data, JSON, kind.kind, find_duplicates=looking)
+            found, duplicates = body.parse(data, JSON, kind.kind, find_duplicates=looking)
+            if not duplicates:
+                return found, ()
         except StatusError:
-            pass  # YAML may begin so as well
+            pass  # YAML may begin so as well, and tells the lines of repeated keys
     try:
         return body.parse(data, YAML, kind.kind, find_duplicates=looking)
     except StatusError as error:

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from mooring.apiserver.contract import Request, User
+from mooring.apiserver.errors import StatusError
 from mooring.apiserver.paths import Target
 from mooring.apiserver.selectors import field_terms
 
@@ -41,7 +42,11 @@ def of_request(request: Request, target: Target | None, verb: str) -> Attributes
 
 
 def _selected_name(request: Request) -> str:
-    for key, value in request.query:
-        if key == "fieldSelector" and "metadata.name" in value:
-            return next((wanted for label, wanted, equal in field_terms(value) if label == "metadata.name" and equal), "")
-    return ""
+    """That of the first selector, which is the one that selects; '' when it is none, as the handler will say."""
+    selector = next((value for key, value in request.query if key == "fieldSelector"), "")
+    if "metadata.name" not in selector:
+        return ""
+    try:
+        return next((wanted for label, wanted, equal in field_terms(selector) if label == "metadata.name" and equal), "")
+    except StatusError:
+        return ""

@@ -14,6 +14,7 @@ from mooring.model.kinds import SERVICE_ACCOUNT, Kind
 from mooring.store.snapshot import Snapshot
 
 _USER, _GROUP, _UID, _EXTRA = "impersonate-user", "impersonate-group", "impersonate-uid", "impersonate-extra-"
+_ANY = "impersonate-"
 _AUTHENTICATION = "authentication.k8s.io"
 _ACCOUNT = "system:serviceaccount:"
 
@@ -21,7 +22,7 @@ _ACCOUNT = "system:serviceaccount:"
 def effective(request: Request, snapshot: Snapshot) -> Request:
     """The request as that of the user whom it acts as. Raises StatusError 403, and 500 as upstream."""
     headers = request.headers
-    if _USER not in headers and _GROUP not in headers and _UID not in headers:
+    if not any(key.startswith(_ANY) for key in headers):
         return request
     name = headers.get(_USER, "")
     groups = tuple(filter(None, headers.get(_GROUP, "").split("\n")))
@@ -46,10 +47,9 @@ def effective(request: Request, snapshot: Snapshot) -> Request:
 def _all_groups(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
     if name.startswith(_ACCOUNT) and name.count(":") == 3 and not groups:
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{name.split(':')[2]}")
-    if name == ANONYMOUS.name:
-        return groups or ANONYMOUS.groups
-    more = () if {"system:authenticated", "system:unauthenticated"} & set(groups) else ("system:authenticated",)
-    return (*groups, *more)
+    if {"system:authenticated", "system:unauthenticated"} & set(groups):
+        return groups
+    return (*groups, "system:unauthenticated" if name == ANONYMOUS.name else "system:authenticated")
 
 
 def _check_user(user: User, name: str, snapshot: Snapshot) -> None:

@@ -57,7 +57,8 @@ class Index:
 
     def decide(self, asked: Attributes) -> Verdict:
         user, path = asked.user, "" if asked.resource else asked.path
-        key = (user.name, user.groups, asked.verb, asked.group, asked.combined, asked.namespace, asked.name, path)
+        resource = asked.group, asked.resource, asked.subresource
+        key = (user.name, user.groups, asked.verb, resource, asked.namespace, asked.name, path)
         answer = self._answers.get(key)
         if answer is None:
             answer = self._decide(asked)

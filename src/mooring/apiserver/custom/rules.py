@@ -16,7 +16,7 @@ from mooring.apiserver.cel.values import size_of, to_cel
 from mooring.apiserver.custom import list_types
 from mooring.apiserver.custom.rule_types import declared_type
 from mooring.apiserver.custom.structural import Rule, Schema
-from mooring.apiserver.custom.validation import ABSENT
+from mooring.apiserver.custom.validation import ABSENT, MOST_ERRORS
 from mooring.apiserver.kinds.problems import duplicate, forbidden, invalid, required
 from mooring.apiserver.strategy import FieldError
 
@@ -148,6 +148,8 @@ class _Walk:
                     self.found.append(self._refusal(each, activation, node.schema.type, path))
             except CelError as error:
                 self._failed(str(error), each.rule, node.schema.type, path)
+            if len(self.found) >= MOST_ERRORS:
+                raise _Spent
 
     def _spend(self, cost: int, value: Any, node: Node, path: str) -> None:
         self._budget -= cost

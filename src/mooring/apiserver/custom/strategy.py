@@ -19,6 +19,8 @@ from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 from mooring.store.records import Compare
 from mooring.store.snapshot import Snapshot
 
+_TOLD = 2 * validation.MOST_ERRORS
+"""Errors in one answer, whoever found them."""
 _BLOCKING = frozenset(
     ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
 )
@@ -91,7 +93,7 @@ class Custom:
         found += self._check_scale(document)
         if self._rules is not None:
             found += [_UNCHECKED] if any(error.type in _BLOCKING for error in found) else self._ask(document, before)
-        return [error if error.field else FieldError(error.type, NOWHERE, error.message) for error in found]
+        return [error if error.field else FieldError(error.type, NOWHERE, error.message) for error in found[:_TOLD]]
 
     def _ask(self, document: Document, before: Any) -> list[FieldError]:
         try:

@@ -27,7 +27,8 @@ from mooring.model.kinds import KINDS, Kind
 
 _ALL: tuple[Strategy, ...] = (
     Namespace(), Node(), Pod(), Service(), Endpoints(), ConfigMap(), Secret(), ServiceAccount(), CoreEvent(), Event(),
-    EndpointSlice(), Deployment(), ReplicaSet(), Lease(), ServiceCIDR(), IPAddress(), CustomResourceDefinition(), Ingress(), IngressClass(),
+    EndpointSlice(), Deployment(), ReplicaSet(), Lease(), ServiceCIDR(), IPAddress(), Ingress(), IngressClass(),
+    CustomResourceDefinition(),
     PersistentVolume(), PersistentVolumeClaim(), StorageClass(), PodDisruptionBudget(),
     StatefulSet(), DaemonSet(), ControllerRevision(), Job(),
     *rbac.STRATEGIES, *admission.STRATEGIES,

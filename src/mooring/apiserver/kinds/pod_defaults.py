@@ -18,6 +18,8 @@ TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 UNREACHABLE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 TOLERATION_SECONDS = 300
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+MIRROR = "kubernetes.io/config.mirror"
+"""The annotation of mirror pods."""
 _MODED_VOLUMES = ("secret", "configMap", "downwardAPI", "projected")
 
 
@@ -124,14 +126,20 @@ def _default_field_reference(item: Spec) -> None:
 def admit_pod(document: Document, rng: Rng) -> None:
     """What the admission plugins that always run add to a new Pod, in place."""
     spec: Spec = document["spec"]
-    if not spec.get("serviceAccountName"):
+    mirror = is_mirror(document)
+    if not mirror and not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = spec["serviceAccount"] = "default"
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("priority", 0)
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    if spec.get("automountServiceAccountToken", True):
+    if not mirror and spec.get("automountServiceAccountToken", True):
         _mount_token(spec, rng)
     _tolerate_unreachable(spec)
+
+
+def is_mirror(pod: Document) -> bool:
+    """Whether a node tells by it of a Pod that it runs without having been told to, and which therefore has no account."""
+    return MIRROR in (pod["metadata"].get("annotations") or {})
 
 
 def _mount_token(spec: Spec, rng: Rng) -> None:

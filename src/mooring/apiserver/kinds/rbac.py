@@ -6,6 +6,7 @@ from typing import Any
 from mooring.apiserver.contract import Env
 from mooring.apiserver.errors import quote
 from mooring.apiserver.kinds import formats
+from mooring.apiserver.kinds.label_selectors import check_label_selector
 from mooring.apiserver.kinds.plain import AGE, NAME, Plain
 from mooring.apiserver.kinds.printing import age
 from mooring.apiserver.kinds.problems import required, unsupported
@@ -44,6 +45,8 @@ class Role(Plain):
         if document.get("aggregationRule") is not None and not selectors:
             why = "at least one clusterRoleSelector required if aggregationRule is non-nil"
             found.append(required("aggregationRule.clusterRoleSelectors", why))
+        for index, selector in enumerate(selectors or ()):
+            found += check_label_selector(selector, f"aggregationRule.clusterRoleSelectors[{index}]")
         return found
 
     def _check_rule(self, rule: Document, field: str) -> list[FieldError]:

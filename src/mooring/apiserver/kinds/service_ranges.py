@@ -45,8 +45,13 @@ def _ranges(configured: tuple[Network, ...], ready: tuple[Network, ...]) -> Rang
     return Ranges(families, by_family, configured[0])
 
 
+def _stored(snapshot: Snapshot) -> tuple[Network, ...] | None:
+    """Those of all ServiceCIDRs; None when there is no ServiceCIDR."""
+    stored = [_networks(record.value) for record in snapshot.scan(SERVICE_CIDR.prefix)]
+    return tuple(network for networks in stored for network in networks) if stored else None
+
+
 def ranges(snapshot: Snapshot, settings: Settings) -> Ranges:
     configured = _configured(settings.service_cidrs)
-    stored = [_networks(record.value) for record in snapshot.scan(SERVICE_CIDR.prefix)]
-    ready = tuple(network for networks in stored for network in networks) if stored else configured
-    return _ranges(configured, ready)
+    stored = snapshot.derived(_stored, SERVICE_CIDR.prefix)
+    return _ranges(configured, configured if stored is None else stored)

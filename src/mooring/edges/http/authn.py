@@ -180,13 +180,14 @@ def _json_web_key(kid: str, key: PublicKey) -> dict[str, Any]:
 
 def _must_live(snapshot: Snapshot, kind: Kind, namespace: str, reference: _Reference, now: datetime) -> None:
     record = snapshot.get(kind.key(namespace, reference.name))
+    named = f"{kind.singular} {namespace}/{reference.name}" if namespace else f"{kind.singular} {reference.name}"
     if record is None:
-        raise Rejected(f"{kind.singular} {namespace}/{reference.name} is gone")
+        raise Rejected(f"{named} is gone")
     metadata = _stored.decode(record.value).metadata
     if metadata.uid != reference.uid:
-        raise Rejected(f"{kind.singular} {namespace}/{reference.name} is another of the same name")
+        raise Rejected(f"{named} is another of the same name")
     if metadata.deletion_timestamp and now > metadata.deletion_timestamp + DELETED_POD_LEEWAY:
-        raise Rejected(f"{kind.singular} {namespace}/{reference.name} has been deleted")
+        raise Rejected(f"{named} has been deleted")
 
 
 def _user(claims: _Claims) -> User:

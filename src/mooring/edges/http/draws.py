@@ -4,8 +4,6 @@ A request that must ask a webhook is decided twice: once to learn the question, 
 about must be the one that is written, with its uid, its generated name and the addresses chosen for it.
 """
 
-from collections.abc import Callable
-
 from mooring.alloc.rng import Rng
 
 
@@ -18,14 +16,14 @@ class Draws:
         self._next = 0
 
     def randrange(self, stop: int, /) -> int:
-        return int(self._draw(lambda: self._source.randrange(stop)))
+        if self._next == len(self._drawn):
+            self._drawn.append(self._source.randrange(stop))
+        self._next += 1
+        return int(self._drawn[self._next - 1])
 
     def random(self) -> float:
-        return self._draw(self._source.random)
-
-    def _draw(self, fresh: Callable[[], int | float]) -> int | float:
         if self._next == len(self._drawn):
-            self._drawn.append(fresh())
+            self._drawn.append(self._source.random())
         self._next += 1
         return self._drawn[self._next - 1]
 

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -166,8 +167,7 @@ class Connection(asyncio.Protocol):
     async def respond(self, message: Message | None, response: Response) -> None:
         """Writes a whole response, as fast as the peer reads it. To HEAD, and with 204 and 304, without its body."""
         body = response.body
-        headers = (("Content-Type", response.content_type), ("Content-Length", str(len(body))), *response.headers)
-        head = self._head(message, response.status, headers)
+        head = self._whole_head(message, response)
         if (message and message.method == "HEAD") or response.status in (204, 304):
             self.write(head)
         elif len(body) <= _SLICE:
@@ -179,7 +179,8 @@ class Connection(asyncio.Protocol):
             for start in range(0, len(body), _SLICE):
                 await self.drained()
                 self.write(view[start : start + _SLICE])
-        await self.drained()
+        if self.paused:
+            await self.drained()
 
     def start(self, message: Message, status: int, headers: tuple[tuple[str, str], ...]) -> None:
         """Writes the head of a response whose body follows in `chunk`s and ends with LAST_CHUNK."""
@@ -303,6 +304,13 @@ class Connection(asyncio.Protocol):
             wait = patience.body if phase is Phase.BODY else math.inf
         self._read_deadline = self._loop.time() + wait
 
+    def _whole_head(self, message: Message | None, response: Response) -> bytes:
+        """The head of a response whose body has a length."""
+        first = _first_lines(response.status, response.content_type, int(time.time()))
+        more = "".join([f"{name}: {_one_line(value)}\r\n" for name, value in response.headers])
+        close = "" if self.keeps_alive(message) else "Connection: close\r\n"
+        return f"{first}Content-Length: {len(response.body)}\r\n{more}{close}\r\n".encode("latin-1", "replace")
+
     def _head(self, message: Message | None, status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
         fields = "".join([f"{name}: {_one_line(value)}\r\n" for name, value in headers])
         close = "" if self.keeps_alive(message) else "Connection: close\r\n"
@@ -318,6 +326,12 @@ def chunk(data: bytes) -> bytes:
 def _one_line(value: str) -> str:
     """A header's value that cannot begin another header: a warning may quote what a client sent."""
     return value if value.isprintable() else "".join(character if character.isprintable() else " " for character in value)
+
+
+@lru_cache(64)
+def _first_lines(status: int, content_type: str, second: int) -> str:
+    always = f"Date: {_date(second)}\r\nCache-Control: no-cache, private\r\n"
+    return f"{_status_line(status)}\r\n{always}Content-Type: {_one_line(content_type)}\r\n"
 
 
 def _status_line(status: int) -> str:

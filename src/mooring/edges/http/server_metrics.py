@@ -1,7 +1,9 @@
 """What does the API server count? Upstream's names, so that existing dashboards work (k8s.io/apiserver endpoints/metrics)."""
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
+from itertools import accumulate
 
 from msgspec import Struct
 from prometheus_client import (
@@ -9,11 +11,13 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from mooring.apiserver.contract import Response
 
@@ -25,7 +29,7 @@ MAX_SERIES = 4096
 _LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "component")
 
 
-class Labels(Struct, frozen=True):
+class Labels(Struct, frozen=True, cache_hash=True):
     """What a request is about, as upstream labels it."""
 
     verb: str
@@ -66,19 +70,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
-        self._requests = Counter(
-            "apiserver_request_total",
-            "Requests answered, by what they asked and their HTTP code.",
-            (*_LABELS, "code"),
-            registry=self._registry,
-        )
-        self._durations = Histogram(
-            "apiserver_request_duration_seconds",
-            "From a whole request received to its response written; long-running requests are not in it.",
-            _LABELS,
-            buckets=_DURATIONS,
-            registry=self._registry,
-        )
+        self._answered = _Answered()
+        self._registry.register(self._answered)
         self._longrunning = Gauge(
             "apiserver_longrunning_requests",
             "Watches, log streams, exec and attach in progress.",
@@ -100,17 +93,10 @@ class Metrics:
         )
         Gauge("apiserver_storage_revision", "The newest committed revision.", registry=self._registry).set_function(revision)
         Gauge("apiserver_registered_watchers", "Watches being served.", registry=self._registry).set_function(watchers)
-        self._answered: dict[tuple[Labels, int], Callable[[float], None]] = {}
-        self._told: set[tuple[Labels, int]] = set()
 
     def answered(self, about: Labels, code: int, seconds: float) -> None:
         """Counts a short request."""
-        count = self._answered.get((about, code))
-        if count is None:
-            if len(self._answered) > 4096:
-                self._answered.clear()
-            count = self._answered[about, code] = self._counting(about, code)
-        count(seconds)
+        self._answered.add(about, code, seconds)
 
     def longrunning(self, about: Labels, verb: str) -> Gauge:
         """The gauge to raise while a request of this verb ('WATCH', 'CONNECT') is in progress."""
@@ -120,15 +106,38 @@ class Metrics:
     def response(self) -> Response:
         return Response(200, generate_latest(self._registry), CONTENT_TYPE)
 
-    def _counting(self, about: Labels, code: int) -> Callable[[float], None]:
-        if (about, code) not in self._told and len(self._told) >= MAX_SERIES:
-            about = Labels(about.verb)
-        self._told.add((about, code))
-        total = self._requests.labels(*about.values(), str(code)).inc
-        observe = self._durations.labels(*about.values()).observe
 
-        def count(seconds: float) -> None:
-            total()
-            observe(seconds)
+class _Answered(Collector):
+    """How many requests were answered, with which codes, and how long they took. Plain numbers, in one thread: every request
+    is counted, and who reads them comes every few seconds."""
 
-        return count
+    def __init__(self) -> None:
+        self._counts: dict[tuple[Labels, int], int] = {}
+        self._seconds: dict[Labels, float] = {}
+        self._buckets: dict[Labels, list[int]] = {}
+
+    def add(self, about: Labels, code: int, seconds: float) -> None:
+        counts = self._counts
+        if (about, code) not in counts:
+            if len(counts) >= MAX_SERIES:
+                about = Labels(about.verb)
+            counts.setdefault((about, code), 0)
+        if about not in self._seconds:
+            self._seconds[about], self._buckets[about] = 0.0, [0] * (len(_DURATIONS) + 1)
+        counts[about, code] += 1
+        self._seconds[about] += seconds
+        self._buckets[about][bisect_left(_DURATIONS, seconds)] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        told = "Requests answered, by what they asked and their HTTP code."
+        requests = CounterMetricFamily("apiserver_request", told, labels=(*_LABELS, "code"))
+        for (about, code), count in self._counts.items():
+            requests.add_metric((*about.values(), str(code)), count)
+        yield requests
+        told = "From a whole request received to its response written; long-running requests are not in it."
+        durations = HistogramMetricFamily("apiserver_request_duration_seconds", told, labels=_LABELS)
+        bounds = [*map(floatToGoString, _DURATIONS), "+Inf"]
+        for about, buckets in self._buckets.items():
+            so_far = zip(bounds, map(float, accumulate(buckets)), strict=True)
+            durations.add_metric(about.values(), list(so_far), self._seconds[about])
+        yield durations

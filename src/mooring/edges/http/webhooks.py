@@ -52,6 +52,9 @@ class Webhooks:
             return Answer(error="context deadline exceeded")
         except ssl.SSLCertVerificationError as error:
             return Answer(error=f"tls: failed to verify certificate: {error.verify_message}")
+        except ConnectionRefusedError:
+            host, port = question.address
+            return Answer(error=f"dial tcp {host}:{port}: connect: connection refused")
         except (OSError, EOFError, ValueError, httptools.HttpParserError) as error:
             return Answer(error=str(error) or type(error).__name__)
 

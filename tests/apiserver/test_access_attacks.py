@@ -1,0 +1,252 @@
+"""Ways around authorization that were open once, or look as if they might be."""
+
+import pytest
+from core_server import ADMIN, CONFIG_MAPS, PODS, Server
+
+from mooring.apiserver.contract import User
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ADA = User("ada", ("system:authenticated",))
+NODE = User("system:node:a", ("system:nodes", "system:authenticated"))
+SECRETS = "/api/v1/namespaces/default/secrets"
+MIRROR = {"kubernetes.io/config.mirror": "x"}
+OWNER = {"apiVersion": "v1", "kind": "Node", "name": "a", "controller": True}
+
+
+@pytest.fixture
+def server() -> Server:
+    server = Server()
+    server.add_default_roles()
+    return server
+
+
+def grant(server: Server, *rules: dict, namespace: str = "default") -> None:
+    """To Ada, in a namespace or ('') everywhere."""
+    below = f"namespaces/{namespace}/" if namespace else ""
+    kind, plural, bindings = ("Role", "roles", "rolebindings") if namespace else ("ClusterRole", "clusterroles", "clusterrolebindings")
+    name = f"r{server.state.revision}"
+    assert server.create(f"{RBAC}/{below}{plural}", {"metadata": {"name": name}, "rules": list(rules)}).status == 201
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+    body = {"metadata": {"name": name}, "roleRef": reference, "subjects": [{"kind": "User", "name": "ada"}]}
+    assert server.create(f"{RBAC}/{below}{bindings}", body).status == 201
+
+
+def rule(verbs: str, resources: str, groups: str = "", **more: list[str]) -> dict:
+    return {"verbs": verbs.split(","), "resources": resources.split(","), "apiGroups": groups.split(","), **more}
+
+
+# Selectors --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["", "metadata.namespace%3Ddefault", "metadata.name!%3Dnone", "type%3DOpaque"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_only_the_selector_that_is_used_counts(server, before, method):
+    """A right to one name is not widened by a second selector that nobody reads."""
+    grant(server, rule("list,watch,deletecollection", "secrets", resourceNames=["mine"]))
+    query = f"fieldSelector={before}&fieldSelector=metadata.name%3Dmine"
+    assert 403 == server.decide(method, f"{SECRETS}?{query}", user=ADA).status
+    assert 403 == server.decide(method, f"{SECRETS}?watch=1&{query}", user=ADA).status
+
+
+@pytest.mark.parametrize("selector", ["metadata.name", "metadata.name%3D%5Cx", "metadata.name%3Da%3Db"])
+def test_a_selector_that_is_none_names_nothing(server, selector):
+    grant(server, rule("list", "secrets", resourceNames=["mine"]))
+    assert 403 == server.get(f"{SECRETS}?fieldSelector={selector}", user=ADA).status
+    assert 400 == server.get(f"{SECRETS}?fieldSelector={selector}").status
+
+
+# Remembered answers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_question_about_a_name_with_a_slash_is_another_question(server):
+    grant(server, rule("get", "*/status"))
+    asked = {"namespace": "default", "verb": "get", "resource": "pods/status", "name": "p"}
+    answer = server.create(
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {"resourceAttributes": asked}}, user=ADA
+    )
+    assert answer.body["status"]["allowed"] is False
+    assert 404 == server.get(f"{PODS}/p/status", user=ADA).status
+
+
+# Escalation -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_role_of_a_million_permissions_is_refused_quickly(server):
+    """Three lists of a thousand words are a billion permissions, and a small request."""
+    grant(server, rule("create", "roles", "rbac.authorization.k8s.io"))
+    words = [f"w{number}" for number in range(1000)]
+    huge = {"verbs": words, "resources": words, "apiGroups": words}
+    answer = server.create(f"{RBAC}/namespaces/default/roles", {"metadata": {"name": "x"}, "rules": [huge]}, user=ADA)
+    assert (403, True) == (answer.status, "attempting to grant RBAC permissions" in answer.message)
+    assert len(answer.message) < 100_000
+
+
+def test_whoever_has_it_all_may_give_as_much(server):
+    grant(server, rule("*", "*", "*"))
+    words = [f"w{number}" for number in range(200)]
+    huge = {"verbs": words, "resources": words, "apiGroups": words}
+    answer = server.create(f"{RBAC}/namespaces/default/roles", {"metadata": {"name": "x"}, "rules": [huge]}, user=ADA)
+    assert 201 == answer.status
+
+
+def test_the_selectors_of_an_aggregated_role_are_checked(server):
+    bad = {"matchExpressions": [{"key": "a", "operator": "Near", "values": ["b"]}]}
+    body = {"metadata": {"name": "x"}, "aggregationRule": {"clusterRoleSelectors": [bad]}}
+    answer = server.create(f"{RBAC}/clusterroles", body)
+    field = "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].operator"
+    assert (422, field) == (answer.status, answer.body["details"]["causes"][0]["field"])
+
+
+@pytest.mark.parametrize("body", [
+    {"rules": [None]}, {"rules": "all"}, {"rules": [{"verbs": "get"}]}, {"rules": [{"verbs": [None]}]}, {"aggregationRule": []},
+])  # fmt: skip
+def test_roles_of_another_form_are_refused(server, body):
+    answer = server.create(f"{RBAC}/clusterroles", {"metadata": {"name": "x"}, **body})
+    assert answer.status in (400, 422)
+
+
+@pytest.mark.parametrize("body", [
+    {}, {"roleRef": None}, {"roleRef": {}, "subjects": [None]}, {"roleRef": {"kind": "ClusterRole"}, "subjects": {}},
+])  # fmt: skip
+@pytest.mark.parametrize("user", [ADMIN, ADA])
+def test_bindings_of_another_form_are_refused(server, body, user):
+    grant(server, rule("create", "clusterrolebindings", "rbac.authorization.k8s.io"), namespace="")
+    answer = server.create(f"{RBAC}/clusterrolebindings", {"metadata": {"name": "x"}, **body}, user=user)
+    assert answer.status in (400, 403, 404, 422)
+
+
+# Impersonation ----------------------------------------------------------------------------------------------------------
+
+
+def test_extra_values_without_a_user_are_an_error(server):
+    assert 500 == server.get(CONFIG_MAPS, headers={"impersonate-extra-scopes": "all"}).status
+
+
+@pytest.mark.parametrize(("given", "groups"), [
+    ("", ["system:unauthenticated"]), ("devs", ["devs", "system:unauthenticated"]),
+    ("system:authenticated", ["system:authenticated"]),
+])  # fmt: skip
+def test_the_anonymous_user_stays_unauthenticated(server, given, groups):
+    headers = {"impersonate-user": "system:anonymous"} | ({"impersonate-group": given} if given else {})
+    grant(server, rule("impersonate", "users,groups"), namespace="")
+    body = {"rules": [rule("create", "selfsubjectreviews", "authentication.k8s.io")], "metadata": {"name": "me"}}
+    server.create(f"{RBAC}/clusterroles", body)
+    subjects = [{"kind": "Group", "name": name} for name in ("system:unauthenticated", "devs")]
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "me"}
+    server.create(f"{RBAC}/clusterrolebindings", {"metadata": {"name": "me"}, "roleRef": reference, "subjects": subjects})
+    answer = server.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, user=ADA, headers=headers)
+    assert groups == answer.body["status"]["userInfo"]["groups"]
+
+
+# Nodes ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nodes(server) -> Server:
+    for name in ("a", "b"):
+        server.node(name)
+    server.create(SECRETS, {"metadata": {"name": "others"}})
+    server.pod("theirs")
+    server.bind("theirs", "b")
+    return server
+
+
+def mirror(owners: tuple[dict, ...] = (OWNER,), **spec: object) -> dict:
+    meta = {"name": "mirror", "annotations": MIRROR, "ownerReferences": list(owners)}
+    return {"metadata": meta, "spec": {"nodeName": "a", "containers": [{"name": "c", "image": "i"}], **spec}}
+
+
+def owned(server: Server, pod: dict) -> dict:
+    """With the uid of node a."""
+    uid = server.get("/api/v1/nodes/a").body["metadata"]["uid"]
+    owners = [{"uid": uid, **owner} for owner in pod["metadata"]["ownerReferences"]]
+    return {**pod, "metadata": {**pod["metadata"], "ownerReferences": owners}}
+
+
+SECRET_VOLUME = [{"name": "v", "secret": {"secretName": "others"}}]
+
+
+@pytest.mark.parametrize(("more", "why"), [
+    ({"volumes": SECRET_VOLUME}, "secrets"),
+    ({"imagePullSecrets": [{"name": "others"}]}, "secrets"),
+    ({"volumes": [{"name": "v", "configMap": {"name": "others"}}]}, "configmaps"),
+    ({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "others"}}]}}]}, "secrets"),
+    ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "others"}}]}, "persistentvolumeclaims"),
+    ({"containers": [{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "others"}}]}]}, "secrets"),
+    ({"initContainers": [{"name": "d", "image": "i",
+                          "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "others", "key": "k"}}}]}]}, "secrets"),
+    ({"serviceAccountName": "default"}, "service account"),
+    ({"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}}}}}]}, "persistentvolumeclaims"),
+    ({"nodeName": "b"}, "spec.nodeName set to itself"),
+    ({"nodeName": ""}, "spec.nodeName set to itself"),
+    ({"owners": ()}, "owner reference set to itself"),
+    ({"owners": (OWNER, {**OWNER, "uid": "v", "controller": False})}, "single owner reference"),
+    ({"owners": ({**OWNER, "name": "b"},)}, "owner reference set to itself"),
+    ({"owners": ({**OWNER, "controller": False},)}, "controller owner reference"),
+])  # fmt: skip
+def test_a_node_gets_no_secret_by_a_pod_of_its_own_making(nodes, more, why):
+    answer = nodes.create(PODS, owned(nodes, mirror(**more)), user=NODE)
+    assert (403, True) == (answer.status, why in answer.message), answer.message
+    assert 403 == nodes.get(f"{SECRETS}/others", user=NODE).status
+
+
+def test_a_node_may_tell_of_a_static_pod(nodes):
+    another = mirror(owners=({**OWNER, "uid": "another"},))
+    assert "UID mismatch" in nodes.create(PODS, another, user=NODE).message
+    assert 201 == nodes.create(PODS, owned(nodes, mirror()), user=NODE).status
+    assert not nodes.get(f"{PODS}/mirror").body["spec"].get("volumes")
+
+
+def test_a_node_evicts_its_own_pods_only(nodes):
+    nodes.pod("mine")
+    nodes.bind("mine", "a")
+    body = {"apiVersion": "policy/v1", "kind": "Eviction"}
+    for name, status in (("theirs", 403), ("mine", 201), ("missing", 404)):
+        answer = nodes.create(f"{PODS}/{name}/eviction", {**body, "metadata": {"name": name}}, user=NODE)
+        assert status == answer.status, answer.message
+
+
+@pytest.mark.parametrize(("labels", "status"), [
+    ({"node-role.kubernetes.io/control-plane": ""}, 403), ({"x.node-restriction.kubernetes.io/a": "b"}, 403),
+    ({"node-restriction.kubernetes.io/a": "b"}, 403), ({"kubernetes.io/anything": "b"}, 403), ({"a.k8s.io/b": "c"}, 403),
+    ({"kubernetes.io/hostname": "h", "kubernetes.io/os": "linux", "topology.kubernetes.io/zone": "z"}, 200),
+    ({"node.kubernetes.io/x": "y", "kubelet.kubernetes.io/x": "y", "example.com/x": "y", "plain": "y"}, 200),
+])  # fmt: skip
+@pytest.mark.parametrize("below", ["", "/status"])
+def test_a_node_gives_itself_no_role(nodes, labels, status, below):
+    answer = nodes.patch(f"/api/v1/nodes/a{below}", {"metadata": {"labels": labels}}, user=NODE)
+    now = nodes.get("/api/v1/nodes/a").body["metadata"].get("labels") or {}
+    assert status == answer.status, answer.message
+    assert (status == 200) or not set(labels) & set(now)
+
+
+def test_a_node_registers_without_a_role(nodes):
+    other = User("system:node:c", ("system:nodes",))
+    body = {"metadata": {"name": "c", "labels": {"node-role.kubernetes.io/control-plane": ""}}}
+    assert 403 == nodes.create("/api/v1/nodes", body, user=other).status
+    assert 201 == nodes.create("/api/v1/nodes", {"metadata": {"name": "c"}}, user=other).status
+
+
+def test_a_node_does_not_get_rid_of_itself_by_an_owner(nodes):
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"}
+    assert 403 == nodes.patch("/api/v1/nodes/a", {"metadata": {"ownerReferences": [owner]}}, user=NODE).status
+
+
+def test_a_node_does_not_change_the_labels_of_a_pod(nodes):
+    nodes.pod("mine")
+    nodes.bind("mine", "a")
+    answer = nodes.patch(f"{PODS}/mine/status", {"metadata": {"labels": {"app": "web"}}}, user=NODE)
+    assert 403 == answer.status or not nodes.get(f"{PODS}/mine").body["metadata"].get("labels")
+
+
+# Odd numbers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "1" * 5000])
+def test_a_number_that_is_none_is_no_fault_of_the_server(server, text):
+    server.config_map("x")
+    assert server.put(f"{CONFIG_MAPS}/x", {"metadata": {"name": "x", "resourceVersion": text}}).status in (409, 422)
+    server.pod("p")
+    assert server.decide("GET", f"{PODS}/p/portforward?ports={text}").status in (400, 409, 404, 502, 503)
+    assert server.get(f"{CONFIG_MAPS}?limit={text}").status in (200, 400)

@@ -1,0 +1,200 @@
+"""What does the server make of anything that its own OpenAPI documents allow? Never a failure of its own; always a declared answer.
+
+Bodies, paths and parameters come from schemathesis. Half of them are made to fit: a name that is there, the right kind.
+MOORING_API_CASES=n asks every operation n times, MOORING_SEED says with what; otherwise a few operations of each sort are asked.
+"""
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+
+from mooring.apiserver import openapi
+from mooring.apiserver.contract import Env, Outcome, Request, Settings, User
+from mooring.apiserver.handle import handle
+from mooring.edges.http.server import ApiServer
+from mooring.edges.http.sockets import listener
+from mooring.edges.memory.store import MemoryStore
+from mooring.model.kinds import KINDS
+from mooring.store.snapshot import Snapshot
+
+CASES = int(os.environ.get("MOORING_API_CASES", "0"))
+SEED = int(os.environ.get("MOORING_SEED", "7"))
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+ADMIN = User("tester", ("system:masters", "system:authenticated"))
+GROUP_VERSIONS = sorted({f"apis/{each.group}/{each.version}" if each.group else "api/v1" for each in KINDS})
+CORE = "/api/v1/namespaces/{namespace}"
+SAMPLE = {
+    "api/v1": [
+        ("get", f"{CORE}/services"), ("post", f"{CORE}/services"), ("put", f"{CORE}/services/{{name}}"),
+        ("patch", f"{CORE}/services/{{name}}"), ("delete", f"{CORE}/services/{{name}}"), ("delete", f"{CORE}/configmaps"),
+        ("post", f"{CORE}/pods"), ("post", f"{CORE}/pods/{{name}}/binding"), ("post", f"{CORE}/pods/{{name}}/eviction"),
+        ("get", f"{CORE}/pods/{{name}}/log"), ("get", f"{CORE}/pods/{{name}}/exec"), ("put", "/api/v1/namespaces/{name}/finalize"),
+        ("post", f"{CORE}/serviceaccounts/{{name}}/token"), ("get", "/api/v1/nodes/{name}"),
+    ],
+    "apis/apps/v1": [
+        ("patch", "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"),
+        ("put", "/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}/status"),
+        ("post", "/apis/apps/v1/namespaces/{namespace}/daemonsets"),
+    ],
+    "apis/batch/v1": [("post", "/apis/batch/v1/namespaces/{namespace}/jobs")],
+    "apis/authorization.k8s.io/v1": [("post", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")],
+    "apis/apiextensions.k8s.io/v1": [("post", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")],
+}  # fmt: skip
+"""Of each sort of operation one or a few."""
+NOT_ASKED = frozenset({"watch", "follow"})
+"""Streams do not end; what they say is tested where watches and logs are."""
+SEEDS: dict[str, dict[str, Any]] = {
+    f"{CORE}/configmaps": {"data": {"a": "b"}},
+    f"{CORE}/services": {"spec": {"ports": [{"port": 80}]}},
+    f"{CORE}/serviceaccounts": {},
+    f"{CORE}/pods": {"spec": {"containers": [{"name": "a", "image": "a"}]}},
+    "/api/v1/nodes": {},
+    "/apis/networking.k8s.io/v1/ingressclasses": {"spec": {"controller": "example.com/a"}},
+    **{
+        f"/apis/apps/v1/namespaces/{{namespace}}/{plural}": {
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}},
+            }
+        }
+        for plural in ("deployments", "replicasets", "statefulsets", "daemonsets")
+    },
+}
+
+
+def as_admin(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
+    return handle(structs.replace(request, user=ADMIN), snapshot, env)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server in a loop and thread of its own, for schemathesis asks as threads do."""
+    loop = asyncio.new_event_loop()
+    listening = listener("127.0.0.1", 0)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def begin() -> ApiServer:
+        server = ApiServer(as_admin, MemoryStore(), Settings(token_signer=lambda claims: "signed"), tls=None)
+        await server.start([listening])
+        return server
+
+    try:
+        server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        asyncio.run_coroutine_threadsafe(server.stop(grace=0), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def session(url: str) -> Iterator[requests.Session]:
+    with requests.Session() as made:
+        made.trust_env = False
+        yield made
+
+
+def plant(session: requests.Session, url: str) -> None:
+    """An object called `a` of each of a few kinds, as far as it is not there."""
+    for path, body in {"/api/v1/namespaces": {}, **SEEDS}.items():
+        name = "default" if path.endswith("/namespaces") else "a"
+        answer = session.post(url + path.format(namespace="default"), json={"metadata": {"name": name}, **body}, timeout=30)
+        assert answer.status_code in (201, 409), answer.text
+
+
+@cache
+def schema(group_version: str) -> Any:
+    document = openapi.openapi_v3(group_version)
+    assert document is not None
+    return schemathesis.openapi.from_dict(json.loads(document))
+
+
+def chosen() -> list[Any]:
+    if not CASES:
+        return [pytest.param(each, found, id=each) for each, found in SAMPLE.items()]
+    found = []
+    for each in GROUP_VERSIONS:
+        known = [(one.ok().method, one.ok().path) for one in schema(each).get_all_operations()]
+        found.append(pytest.param(each, [(method, path) for method, path in known if "/watch/" not in path], id=each))
+    return found
+
+
+def fitted(case: Any, operation: Any) -> None:
+    """As a client would ask that knows what is there."""
+    definition = operation.definition.raw
+    of = definition.get("x-kubernetes-group-version-kind", {})
+    if case.path_parameters and "name" in case.path_parameters:
+        case.path_parameters["name"] = "a"
+    if isinstance(case.body, dict) and operation.method in ("post", "put"):
+        group = f"{of['group']}/" if of["group"] else ""
+        metadata = case.body.get("metadata")
+        kept = {name: value for name, value in metadata.items() if name in ("annotations", "labels", "finalizers")} if metadata else {}
+        case.body |= {"apiVersion": group + of["version"], "kind": of["kind"], "metadata": {**kept, "name": "a"}}
+
+
+def patched(case: Any, body: Any, place: int) -> None:
+    """A patch's own schema says nothing: what would be PUT is merged in, or put at a place."""
+    if case.media_type != "application/json-patch+json":
+        case.body = body
+        return
+    name = sorted(body)[place % len(body)] if body else "spec"
+    operations = ("add", "replace", "remove", "test")
+    case.body = [{"op": operations[place % 4], "path": f"/{name}", "value": body.get(name)}]
+
+
+def status_is_right(answer: Any, path: str) -> None:
+    if answer.status_code < 400 or "/proxy" in path:
+        return
+    if answer.headers["content-type"][0].startswith("application/json"):
+        status = answer.json()
+        assert (status["kind"], status["status"], status["code"]) == ("Status", "Failure", answer.status_code)
+        assert status["message"]
+
+
+@pytest.mark.parametrize(("group_version", "operations"), chosen())
+def test_no_request_of_the_schema_breaks_the_server(
+    url: str, session: requests.Session, group_version: str, operations: list[tuple[str, str]]
+) -> None:
+    described = schema(group_version)
+    described.config.update(base_url=url)
+    for method, path in operations:
+        plant(session, url)
+        ask(described, session, method, path)
+
+
+def ask(described: Any, session: requests.Session, method: str, path: str) -> None:
+    operation = described[path][method]
+    body = described[path]["put"].as_strategy().map(lambda case: case.body) if method == "patch" else st.none()
+
+    @seed(SEED)
+    @settings(max_examples=CASES or 2, deadline=None, database=None, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(case=operation.as_strategy(), fit=st.booleans(), body=body, place=st.integers(0, 30))
+    def once(case: Any, fit: bool, body: Any, place: int) -> None:
+        case.query = {name: value for name, value in (case.query or {}).items() if name not in NOT_ASKED}
+        if case.path_parameters and "namespace" in case.path_parameters:
+            case.path_parameters["namespace"] = "default"
+        if method == "patch" and isinstance(body, dict):
+            patched(case, body, place)
+        if fit:
+            fitted(case, operation)
+        answer = case.call(session=session, timeout=30)
+        case.validate_response(answer, checks=CHECKS)
+        status_is_right(answer, path)
+
+    once()
