@@ -28,6 +28,7 @@ bench:  ## benchmarks with their peers in the same run
 soak: setup  ## 100,000 random packets on the kernel; 200 kills and 200 power cuts of the store; kill -9 of each role in turn
 	MOORING_KERNEL_PACKETS=100000 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/dataplane/test_agreement.py
 	MOORING_CRASHES=200 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/edges/sqlite/test_crashes.py
+	MOORING_API_CASES=5 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/edges/http/test_schemathesis.py
 	.venv/bin/python -m bench.soak --minutes 10
 
 lock: setup  ## requirements.in -> requirements.lock (needs pip-tools)

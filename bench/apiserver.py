@@ -5,7 +5,7 @@ same cores. Bare SQLite in the same run is the peer for creates: the same rows, 
 the number of clients.
 
 Options: --seconds S (of creates, 4) --clients N (32) --services N (10000) --watchers N (100) --events N (200)
---objects N (100000; those of the restart).
+--many N (1000 watchers under 500 events a second) --watching S (12) --objects N (100000; those of the restart).
 """
 
 import argparse
@@ -27,6 +27,7 @@ from pathlib import Path
 import uvloop
 from msgspec import Struct
 
+from bench import _watchers
 from bench._restart import restarted
 from mooring.edges.http.tls import client_context
 
@@ -59,10 +60,10 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
 
-    async def ask(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int, bytes]:
-        """Status and body. Raises ConnectionError."""
+    async def ask(self, method: str, path: str, body: bytes = b"", headers: str = "", form: str = "json") -> tuple[int, bytes]:
+        """Status and body; `form` is that of the body, application/... Raises ConnectionError."""
         self._answer = asyncio.get_running_loop().create_future()
-        length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        length = f"Content-Type: application/{form}\r\nContent-Length: {len(body)}\r\n" if body else ""
         self.transport.write(f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{length}{headers}\r\n".encode() + body)
         return await self._answer
 
@@ -126,6 +127,8 @@ def run(options: list[str]) -> dict[str, float | str]:
             uvloop.run(mixed_creates(place, chosen))
             process.send_signal(signal.SIGTERM)
             costs: dict[str, float] = json.loads(process.communicate(timeout=60)[0])
+        with server(Path(directory) / "watched") as (place, _):
+            many = uvloop.run(_watchers.measured(place, Path(directory) / "watched", chosen.many, chosen.watching))
         again = restarted(server, Path(directory) / "restart", chosen.objects)
     total = sum(costs.values())
     largest = sorted(costs.items(), key=lambda item: -item[1])[:3]
@@ -140,6 +143,7 @@ def run(options: list[str]) -> dict[str, float | str]:
         f"event_to_{chosen.watchers}_watchers_p50_ms": figures.event_p50_ms,
         f"event_to_{chosen.watchers}_watchers_p99_ms": figures.event_p99_ms,
         "rss_mb": figures.rss_mb,
+        **many,
         **again,
         "sqlite_single_commits_per_s": single,
         "sqlite_batched_rows_per_s": batched,
@@ -154,6 +158,8 @@ def parsed(options: list[str]) -> argparse.Namespace:
     parser.add_argument("--services", type=int, default=10_000)
     parser.add_argument("--watchers", type=int, default=100)
     parser.add_argument("--events", type=int, default=200)
+    parser.add_argument("--many", type=int, default=1000)
+    parser.add_argument("--watching", type=float, default=12)
     parser.add_argument("--objects", type=int, default=100_000)
     return parser.parse_args(options)
 

@@ -23,7 +23,9 @@ def server() -> Server:
 def grant(server: Server, *rules: dict, namespace: str = "default") -> None:
     """To Ada, in a namespace or ('') everywhere."""
     below = f"namespaces/{namespace}/" if namespace else ""
-    kind, plural, bindings = ("Role", "roles", "rolebindings") if namespace else ("ClusterRole", "clusterroles", "clusterrolebindings")
+    kind, plural, bindings = (
+        ("Role", "roles", "rolebindings") if namespace else ("ClusterRole", "clusterroles", "clusterrolebindings")
+    )
     name = f"r{server.state.revision}"
     assert server.create(f"{RBAC}/{below}{plural}", {"metadata": {"name": name}, "rules": list(rules)}).status == 201
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}

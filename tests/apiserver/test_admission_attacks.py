@@ -32,8 +32,8 @@ def hooks(server) -> Hooks:
     {"op": "remove", "path": "/kind"}, {"op": "replace", "path": "/metadata/namespace", "value": "other"},
     {"op": "replace", "path": "/metadata/name", "value": "../x"}, {"op": "replace", "path": "", "value": 1},
     {"op": "replace", "path": "", "value": {}}, {"op": "add", "path": "/data", "value": {"a": 1}},
-    {"op": "add", "path": "/metadata/labels", "value": {"a b": "c"}}, {"op": "add", "path": "/metadata/finalizers", "value": [1]},
-    {"op": "none"}, None, 3,
+    {"op": "add", "path": "/metadata/labels", "value": {"a b": "c"}},
+    {"op": "add", "path": "/metadata/finalizers", "value": [1]}, {"op": "none"}, None, 3,
 ])  # fmt: skip
 @pytest.mark.parametrize("there", [False, True])
 def test_a_patch_makes_no_other_object(server, hooks, patch, there):

@@ -1,11 +1,12 @@
 """ValidatingAdmissionPolicy: what its expressions deny, warn of, or note; parameters; what is refused when it is written."""
 
+import json
 from typing import Any
 
 import pytest
 from core_server import CONFIG_MAPS, Server
 
-from mooring.apiserver.contract import Env, Request, User
+from mooring.apiserver.contract import Env, Request, User, Write
 from mooring.apiserver.handle import handle
 
 GROUP = "/apis/admissionregistration.k8s.io/v1"
@@ -58,6 +59,16 @@ def test_a_binding_may_warn_instead(server):
     answer = server.config_map("x")
     assert 201 == answer.status
     assert ["299 - \"Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': careful\""] == answer.warnings
+
+
+def test_a_binding_may_have_failures_written_down_only(server):
+    policy(server, "true", {"expression": "false", "message": "careful"}, actions=("Audit",))
+    notes: dict[str, str] = {}
+    body = b'{"metadata": {"name": "x"}}'
+    request = Request("POST", CONFIG_MAPS, (), {"content-type": "application/json"}, body, User("a", ("system:masters",)))
+    assert isinstance(handle(request, server.state, Env(server.now, server.rng, server.settings, notes=notes)), Write)
+    told = {"message": "careful", "policy": "p", "binding": "b", "expressionIndex": 1, "validationActions": ["Audit"]}
+    assert [told] == json.loads(notes["validation.policy.admission.k8s.io/validation_failure"])
 
 
 def test_notes_reach_the_audit_log(server):

@@ -7,40 +7,36 @@ from custom_definitions import definition, object_of, version
 APPLY = "application/apply-patch+yaml"
 SERVICES, DEPLOYMENTS = "/api/v1/namespaces/default/services", "/apis/apps/v1/namespaces/default/deployments"
 CRON_TABS = "/apis/stable.example.com/v1/namespaces/default/crontabs"
-HEAD = '"apiVersion":"v1","kind":"Service","metadata":{"name":"a"%s}'
-CUSTOM = '"apiVersion":"stable.example.com/v1","kind":"CronTab","metadata":{"name":"a"}'
+PORTS = '"ports":[{"port":80}]'
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def service(spec=PORTS, meta="", root=""):
+    return f'{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"a"{meta}}}{root},"spec":{{{spec}}}}}'
+
+
+def cron_tab(rest=""):
+    return f'{{"apiVersion":"stable.example.com/v1","kind":"CronTab","metadata":{{"name":"a"}}{rest}}}'
+
 
 SLOPPY = {
-    "an unknown field": ('{%s,"spec":{"foo":1,"ports":[{"port":80}]}}' % (HEAD % ""), ('unknown field "spec.foo"',)),
-    "at the root": ('{%s,"foo":1,"spec":{"ports":[{"port":80}]}}' % (HEAD % ""), ('unknown field "foo"',)),
-    "in metadata": ('{%s,"spec":{"ports":[{"port":80}]}}' % (HEAD % ',"foo":1'), ('unknown field "metadata.foo"',)),
+    "an unknown field": (service(f'"foo":1,{PORTS}'), ('unknown field "spec.foo"',)),
+    "at the root": (service(root=',"foo":1'), ('unknown field "foo"',)),
+    "in metadata": (service(meta=',"foo":1'), ('unknown field "metadata.foo"',)),
     "in a list": (
-        '{%s,"spec":{"ports":[{"port":80,"name":"a"},{"port":81,"name":"b","foo":1}]}}' % (HEAD % ""),
-        ('unknown field "spec.ports[1].foo"',),
+        service('"ports":[{"port":80,"name":"a"},{"port":81,"name":"b","foo":1}]'), ('unknown field "spec.ports[1].foo"',),
     ),
-    "in another spelling": ('{%s,"spec":{"clusterip":"","ports":[{"port":80}]}}' % (HEAD % ""), ('unknown field "spec.clusterip"',)),
-    "a repeated field": (
-        '{%s,"spec":{"type":"NodePort","type":"ClusterIP","ports":[{"port":80}]}}' % (HEAD % ""),
-        ('duplicate field "spec.type"',),
-    ),
-    "repeated in a list": (
-        '{%s,"spec":{"ports":[{"port":79,"port":80}]}}' % (HEAD % ""), ('duplicate field "spec.ports[0].port"',),
-    ),
-    "thrice": (
-        '{%s,"spec":{"type":"NodePort","type":"ClusterIP","type":"ClusterIP","ports":[{"port":80}]}}' % (HEAD % ""),
-        ('duplicate field "spec.type"',),
-    ),
+    "in another spelling": (service(f'"clusterip":"",{PORTS}'), ('unknown field "spec.clusterip"',)),
+    "a repeated field": (service(f'"type":"NodePort","type":"ClusterIP",{PORTS}'), ('duplicate field "spec.type"',)),
+    "repeated in a list": (service('"ports":[{"port":79,"port":80}]'), ('duplicate field "spec.ports[0].port"',)),
+    "thrice": (service(f'"type":"NodePort","type":"NodePort","type":"ClusterIP",{PORTS}'), ('duplicate field "spec.type"',)),
     "several, told in the order of the document": (
-        '{%s,"foo":1,"spec":{"bar":{"deep":1},"type":"NodePort","type":"ClusterIP","ports":[{"port":80,"baz":2}]}}' % (HEAD % ""),
+        service('"bar":{"deep":1},"type":"NodePort","type":"ClusterIP","ports":[{"port":80,"baz":2}]', root=',"foo":1'),
         ('unknown field "foo"', 'unknown field "spec.bar"', 'duplicate field "spec.type"', 'unknown field "spec.ports[0].baz"'),
     ),
-    "unknown and repeated, which is unknown": (
-        '{%s,"spec":{"bar":1,"bar":{"a":1,"a":2},"ports":[{"port":80}]}}' % (HEAD % ""), ('unknown field "spec.bar"',),
-    ),
-    "a label twice": (
-        '{%s,"spec":{"ports":[{"port":80}]}}' % (HEAD % ',"labels":{"a":"b","a":"c"}'), ('duplicate field "metadata.labels.a"',),
-    ),
-    "nothing": ('{%s,"spec":{"ports":[{"port":80}]}}' % (HEAD % ""), ()),
+    "unknown and repeated: unknown": (service(f'"bar":1,"bar":{{"a":1,"a":2}},{PORTS}'), ('unknown field "spec.bar"',)),
+    "a label twice": (service(meta=',"labels":{"a":"b","a":"c"}'), ('duplicate field "metadata.labels.a"',)),
+    "nothing": (service(), ()),
 }  # fmt: skip
 
 
@@ -52,22 +48,8 @@ def warnings(*found: str) -> list[str]:
 def server():
     made = Server()
     schema = object_of(known={"type": "string"}, inner=object_of(size={"type": "integer"}))
-    assert made.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition(version(spec=schema))).status == 201
-    establish(made)
+    assert made.create(DEFINITIONS, definition(version(spec=schema))).status == 201
     return made
-
-
-def establish(server):
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/crontabs.stable.example.com"
-    held = server.get(path).body
-    conditions = [
-        {"type": name, "status": "True", "reason": "x", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        for name in ("NamesAccepted", "Established")
-    ]
-    if not any(one["type"] == "Established" and one["status"] == "True" for one in held["status"].get("conditions") or ()):
-        names = held["spec"]["names"]
-        status = {"conditions": conditions, "acceptedNames": names, "storedVersions": ["v1"]}
-        assert server.patch(f"{path}/status", {"status": status}).status == 200
 
 
 @pytest.mark.parametrize("how", ["create", "update"])
@@ -94,7 +76,8 @@ def test_bodies(server, how, body, found):
 
 
 def test_yaml_is_held_to_the_same(server):
-    body = b"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  foo: 1\n  type: NodePort\n  type: ClusterIP\n  ports: [{port: 80}]\n"
+    head = b"apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
+    body = head + b"spec:\n  foo: 1\n  type: NodePort\n  type: ClusterIP\n  ports: [{port: 80}]\n"
     strict = server.create(f"{SERVICES}?fieldValidation=Strict", body, content_type="application/yaml")
     told = 'strict decoding error: yaml: unmarshal errors:\n  line 7: key "type" already set in map, unknown field "spec.foo"'
     assert 400 == strict.status and strict.message.endswith(told)
@@ -103,7 +86,8 @@ def test_yaml_is_held_to_the_same(server):
 
 
 def test_what_yaml_merges_in_may_be_overridden(server):
-    body = b"x: &base {type: NodePort, ports: [{port: 80}]}\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {<<: *base, type: ClusterIP}\n"
+    head = b"x: &base {type: NodePort, ports: [{port: 80}]}\napiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
+    body = head + b"spec: {<<: *base, type: ClusterIP}\n"
     made = server.create(SERVICES, body, content_type="application/yaml")
     assert ("ClusterIP", warnings('unknown field "x"')) == (made.body["spec"]["type"], made.warnings)
 
@@ -117,7 +101,9 @@ PATCHES = {
     ),
     "a merge patch": (MERGE, b'{"spec":{"foo":1}}', ('unknown field "spec.foo"',)),
     "a merge patch that repeats a field": (
-        MERGE, b'{"spec":{"foo":1,"type":"NodePort","type":"ClusterIP"}}', ('duplicate field "spec.type"', 'unknown field "spec.foo"'),
+        MERGE,
+        b'{"spec":{"foo":1,"type":"NodePort","type":"ClusterIP"}}',
+        ('duplicate field "spec.type"', 'unknown field "spec.foo"'),
     ),
     "a strategic patch": (STRATEGIC, b'{"spec":{"ports":[{"port":80,"foo":1}]}}', ('unknown field "spec.ports[0].foo"',)),
     "a strategic patch that repeats a field": (
@@ -131,9 +117,10 @@ def test_patches(server, media, body, found):
     assert server.create(SERVICES, SLOPPY["nothing"][0].encode()).status == 201
     strict = server.patch(f"{SERVICES}/a?fieldValidation=Strict", body, media)
     assert (422, "Invalid") == (strict.status, strict.body["reason"])
-    assert strict.message.startswith(' "" is invalid: patch: Invalid value: ')  # which kubectl tells as "The request is invalid"
+    assert strict.message.startswith(' "" is invalid: patch: Invalid value: ')  # to kubectl, "The request is invalid"
     assert strict.message.endswith(f"strict decoding error: {', '.join(found)}"), strict.message
-    assert ("patch", "FieldValueInvalid") == (strict.body["details"]["causes"][0]["field"], strict.body["details"]["causes"][0]["reason"])
+    cause = strict.body["details"]["causes"][0]
+    assert ("patch", "FieldValueInvalid") == (cause["field"], cause["reason"])
     ignored = server.patch(f"{SERVICES}/a?fieldValidation=Ignore", body, media)
     assert (200, []) == (ignored.status, ignored.warnings)
     warned = server.patch(f"{SERVICES}/a", body, media)
@@ -151,14 +138,14 @@ def test_a_patch_to_a_wrong_type_is_invalid(server):
 
 def test_applying_refuses_unknown_fields_whatever_is_asked(server):
     """Server-side apply must know a field's owner; upstream, too, takes no unknown field of a built-in type."""
-    body = ('{%s,"spec":{"foo":1,"ports":[{"port":80}]}}' % (HEAD % "")).encode()
+    body = service(f'"foo":1,{PORTS}').encode()
     for validation in ("Ignore", "Warn", "Strict"):
         refused = server.patch(f"{SERVICES}/a?fieldManager=me&fieldValidation={validation}", body, APPLY)
         assert (400, True) == (refused.status, ".spec.foo: field not declared in schema" in refused.message)
 
 
 def test_applying_knows_repeated_fields(server):
-    body = ('{%s,"spec":{"type":"NodePort","type":"ClusterIP","ports":[{"port":80}]}}' % (HEAD % "")).encode()
+    body = service(f'"type":"NodePort","type":"ClusterIP",{PORTS}').encode()
     strict = server.patch(f"{SERVICES}/a?fieldManager=me&fieldValidation=Strict", body, APPLY)
     line = 'line 1: key "type" already set in map'
     told = f"error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {line}"
@@ -168,10 +155,10 @@ def test_applying_knows_repeated_fields(server):
 
 
 CUSTOM_BODIES = {
-    "an unknown field": ('{%s,"spec":{"foo":1}}' % CUSTOM, ('unknown field "spec.foo"',)),
-    "inside": ('{%s,"spec":{"inner":{"size":1,"foo":2}}}' % CUSTOM, ('unknown field "spec.inner.foo"',)),
-    "at the root": ('{%s,"foo":1}' % CUSTOM, ('unknown field "foo"',)),
-    "a repeated field": ('{%s,"spec":{"known":"a","known":"b"}}' % CUSTOM, ('duplicate field "spec.known"',)),
+    "an unknown field": (cron_tab(',"spec":{"foo":1}'), ('unknown field "spec.foo"',)),
+    "inside": (cron_tab(',"spec":{"inner":{"size":1,"foo":2}}'), ('unknown field "spec.inner.foo"',)),
+    "at the root": (cron_tab(',"foo":1'), ('unknown field "foo"',)),
+    "a repeated field": (cron_tab(',"spec":{"known":"a","known":"b"}'), ('duplicate field "spec.known"',)),
 }
 
 
@@ -187,7 +174,7 @@ def test_custom_resources(server, body, found):
 
 def _with_version(body, made):
     version = made.body["metadata"]["resourceVersion"]
-    return body.replace('"metadata":{', '"metadata":{"resourceVersion":"%s",' % version, 1).encode()
+    return body.replace('"metadata":{', f'"metadata":{{"resourceVersion":"{version}",', 1).encode()
 
 
 CUSTOM_PATCHES = {
@@ -199,7 +186,7 @@ CUSTOM_PATCHES = {
 
 @pytest.mark.parametrize(("media", "body", "found"), CUSTOM_PATCHES.values(), ids=CUSTOM_PATCHES)
 def test_patches_of_custom_resources(server, media, body, found):
-    assert server.create(CRON_TABS, ("{%s}" % CUSTOM).encode()).status == 201
+    assert server.create(CRON_TABS, cron_tab().encode()).status == 201
     strict = server.patch(f"{CRON_TABS}/a?fieldValidation=Strict", body, media)
     assert (422, True) == (strict.status, strict.message.endswith(f"strict decoding error: {', '.join(found)}"))
     warned = server.patch(f"{CRON_TABS}/a", body, media)
@@ -233,7 +220,8 @@ def test_subresources_and_reviews(server, method, url, kind):
         body["spec"] = {"nonResourceAttributes": {"path": "/", "verb": "get"}}
     media = {"content_type": MERGE} if method == "PATCH" else {}
     strict = server.send(method, f"{url}?fieldValidation=Strict", body, **media)
-    assert (422 if method == "PATCH" else 400, True) == (strict.status, 'strict decoding error: unknown field "foo"' in strict.message)
+    assert strict.status == (422 if method == "PATCH" else 400)
+    assert 'strict decoding error: unknown field "foo"' in strict.message
     warned = server.send(method, url, body, **media)
     assert warnings('unknown field "foo"') == warned.warnings and warned.status < 300, warned.message
 
@@ -245,6 +233,14 @@ def test_a_dry_run_says_the_same_and_writes_nothing(server):
     assert (201, warnings(*found)) == (answer.status, answer.warnings)
     assert 400 == server.create(f"{SERVICES}?dryRun=All&fieldValidation=Strict", body.encode()).status
     assert before == server.state.revision
+
+
+def test_very_much_to_say_is_cut_short(server):
+    body = {"metadata": {"name": "a"}, **{f"odd{'x' * 300}{index}": 1 for index in range(200)}}
+    warned = server.create(CONFIG_MAPS, body)
+    assert 201 == warned.status and 0 < len(warned.warnings) < 100 and sum(map(len, warned.warnings)) < 6000
+    strict = server.create(f"{CONFIG_MAPS}?fieldValidation=Strict", body)
+    assert (400, 100) == (strict.status, strict.message.count("unknown field"))
 
 
 def test_a_refusal_for_another_reason_warns_as_well(server):

@@ -109,5 +109,6 @@ def test_every_operation_of_the_client_is_answered(server, operation):
     outcome = server.decide(operation.method.upper(), f"{url}?{query}", body, **media)
     if isinstance(outcome, (Write, Proxy, Watch)):
         return
-    assert outcome.status not in (405, 415) and outcome.status < 500 or "endpoints" in outcome.body.decode(), outcome
+    if "endpoints" not in outcome.body.decode():  # a Service without any is 503 to its proxy
+        assert outcome.status not in (405, 415) and outcome.status < 500, outcome
     assert b"the server could not find the requested resource" not in outcome.body

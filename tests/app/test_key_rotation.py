@@ -1,6 +1,7 @@
 """Is everything exchanged on a real API server, under clients that go on asking and watching, without one refusal?"""
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -16,12 +17,15 @@ from mooring.apiserver.contract import Settings
 from mooring.app import key_rotation
 from mooring.app.connection import Connection
 from mooring.app.files import Files
+from mooring.app.roles.controllers import follow_authority
+from mooring.cli.main import run
+from mooring.control.reconcilers.root_ca import RootCa
 from mooring.edges import certificates
 from mooring.edges.http import kubeconfig, renewal
 from mooring.edges.http.client import ApiClient
 from mooring.edges.pki import ADMIN, Identity, Pki, Stage, write_private
 from mooring.edges.pki import kubeconfig as kubeconfig_text
-from mooring.model.kinds import CONFIG_MAP, SERVICE_ACCOUNT, TOKEN_REVIEW
+from mooring.model.kinds import CONFIG_MAP, NAMESPACE, SERVICE_ACCOUNT, TOKEN_REVIEW
 from mooring.testing.api_server import real_server
 
 DEADLINE = 20.0
@@ -271,3 +275,125 @@ async def get(cluster: Cluster, path: str) -> dict[str, Any]:
 
 async def key_set(cluster: Cluster) -> dict[str, Any]:
     return await get(cluster, "/openid/v1/jwks")
+
+
+# Whom pods are told to trust, and the command
+
+
+async def test_the_config_maps_follow_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mooring.app.roles.controllers.LOOK_AGAIN", 0.01)
+    pki, file, told = Pki(tmp_path / "pki"), tmp_path / "kubeconfig", asyncio.Event()
+
+    def write() -> None:
+        write_private(file, kubeconfig_text("https://127.0.0.1", pki.authority, pki.controllers()))
+
+    write()
+    publisher, names = RootCa(pki.authority.read_text()), []
+
+    def look_again(name: str) -> None:
+        names.append(name)
+        told.set()
+
+    following = asyncio.create_task(follow_authority(kubeconfig.load(file), publisher, look_again))
+    pki.renew("controllers")
+    write()  # another certificate, the same bundle: nothing to tell
+    pki.introduce()
+    write()
+    async with asyncio.timeout(DEADLINE):
+        await told.wait()
+    following.cancel()
+    assert (publisher.ca, names) == (pki.authority.read_text(), [publisher.name])
+
+
+async def test_who_is_not_told_yet_is_named_unless_it_is_going(cluster: Cluster) -> None:
+    bundle = {"metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": "old"}}
+    going = {"metadata": {"name": "going"}}
+    await cluster.api.write("create", NAMESPACE, "", "going", going)
+    for namespace in ("default", "going"):
+        await cluster.api.write("create", CONFIG_MAP, namespace, "kube-root-ca.crt", bundle)
+    await cluster.api.write("delete", NAMESPACE, "", "going")
+
+    def missing(wanted: str) -> list[str]:
+        return list(key_rotation.lacking(Connection(kubeconfig.load(cluster.files.kubeconfig)), wanted))
+
+    said = "ConfigMap kube-root-ca.crt of namespace default is an older one"
+    assert await asyncio.to_thread(missing, "new") == [said]
+    assert await asyncio.to_thread(missing, "old") == []
+
+
+def certs(capsys: pytest.CaptureFixture[str], root: Path, *words: str) -> tuple[int, str]:
+    """`mooring certs ...`: its exit code, and what it wrote."""
+    code = run(["certs", *words, "--data-dir", str(root)])
+    written = capsys.readouterr()
+    return code, written.out + written.err
+
+
+def test_certificates_are_shown_and_renewed_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pki = Pki(tmp_path / "pki")
+    pki.server(["10.96.0.1"])
+    node = pki.node("node-1", ["172.30.0.11"])
+    before = node.certificate
+    code, shown = certs(capsys, tmp_path, "check")
+    rows = [line.split() for line in shown.splitlines()]
+    assert (code, [row[0] for row in rows[:4]]) == (0, ["NAME", "ca", "apiserver", "node-node-1"])
+    assert rows[3][1:2] + rows[3][3:5] == ["CN=system:node:node-1,O=system:nodes", "364", "current"]
+    assert certs(capsys, tmp_path, "renew", "node-node-1") == (0, "node-node-1 renewed\n")
+    assert node.certificate != before
+    code, said = certs(capsys, tmp_path, "renew", "nobody", "node-node-1")
+    assert (code, said) == (1, "mooring: there is no certificate 'nobody'; there are apiserver, node-node-1\n")
+    node.path.write_bytes(b"half a file")
+    code, shown = certs(capsys, tmp_path)
+    assert (code, "damaged" in shown) == (1, True)
+
+
+def test_a_certificate_near_its_end_is_told_by_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as soon:
+        soon.setattr("mooring.edges.pki.LEAF_LIFE", timedelta(days=29, minutes=5))
+        Pki(tmp_path / "pki").admin()
+    code, shown = certs(capsys, tmp_path, "check", "-o", "json")
+    assert (code, [each["name"] for each in json.loads(shown)]) == (1, ["ca", "admin"])
+
+
+def test_an_authority_is_rotated_at_once_where_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pki, admin = Pki(tmp_path / "pki"), Pki(tmp_path / "pki").admin()
+    (tmp_path / "settings.yaml").write_text("{}")
+    old = pki.authority.read_bytes()
+    code, said = certs(capsys, tmp_path, "rotate-authority")  # a pause of 30 s would be noticed
+    assert (code, [line[:3] for line in said.splitlines()]) == (0, ["1/3", "2/3", "3/3"])
+    assert pki.authority.read_bytes() != old
+    assert [each.current for each in pki.found()] == [True, True]
+    assert pki.admin().certificate == admin.certificate
+
+
+def test_a_rotation_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Pki(tmp_path / "pki").admin()
+    for step in ("1/3", "2/3", "3/3", "1/3"):
+        code, said = certs(capsys, tmp_path, "rotate-authority", "--next-step")
+        assert (code, said[:3], len(said.splitlines())) == (0, step, 1)
+    code, said = certs(capsys, tmp_path, "rotate-authority", "--pause", "0")
+    assert (code, [line[:3] for line in said.splitlines()]) == (0, ["2/3", "3/3"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("check", "admin"), 2, "`certs check` takes no names"),
+        (("polish",), 2, "'polish' is not one of"),
+        (("rotate-authority", "--pause", "-1"), 2, "--pause"),
+    ],
+)
+def test_what_makes_no_sense_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, said: str
+) -> None:
+    Pki(tmp_path / "pki")
+    answered = certs(capsys, tmp_path, *words)
+    assert answered[0] == code
+    assert said in answered[1]
+
+
+def test_a_directory_without_keys_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = certs(capsys, tmp_path, "check")
+    assert (code, said) == (1, f"mooring: no keys in {tmp_path / 'pki'}; `mooring up` makes them\n")
+    assert list(tmp_path.iterdir()) == []

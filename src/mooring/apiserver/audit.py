@@ -216,7 +216,7 @@ def _status(code: int, body: bytes) -> Document:
     if code >= 400:
         try:
             said = codec.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return status
         if isinstance(said, dict):
             status |= {name: said[name] for name in ("status", "message", "reason") if isinstance(said.get(name), str)}
@@ -227,7 +227,7 @@ def _object(body: bytes, rule: Rule) -> Any:
     """The document, or that it is none. Secrets stay out of the log by the policy's level alone, as upstream."""
     try:
         document = codec.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {"kind": "Unknown", "apiVersion": "", "metadata": {}}
     if rule.omits_managed_fields and isinstance(document, dict):
         for each in (document, *(one for one in document.get("items") or () if isinstance(one, dict))):

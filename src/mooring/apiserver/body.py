@@ -24,6 +24,9 @@ Document = dict[str, Any]
 MAX_DEPTH = 256
 """Upstream's decoder stops at 10,000 levels; no API type nests deeper than some 30."""
 
+MAX_COMPLAINTS = 100
+"""As upstream's decoder, which counts no further."""
+
 MISMATCH = '{kind} in version "{version}" cannot be handled as a {expected}: {why}'
 
 
@@ -60,8 +63,10 @@ def checked(
     refusal: Callable[[str], StatusError],
     as_sent: bool = False,
 ) -> Received:
-    """Checks the structure and drops unknown fields. `refusal` words what is wrong. Upstream tells of unknown and repeated fields
-    in the order of the document where it decodes JSON straight into a type (`as_sent`). Raises StatusError."""
+    """Checks the structure and drops unknown fields. `refusal` words what is wrong. Raises StatusError.
+
+    `as_sent`: JSON that upstream decodes straight into a type, so that it tells of fields in the order of the document.
+    """
     try:
         structure = shape.check(document)
     except RecursionError:
@@ -80,12 +85,12 @@ def checked(
 
 
 def _told(document: Document, unknown: Sequence[str], duplicates: Sequence[str], as_sent: bool) -> tuple[str, ...]:
-    texts = {field: f"unknown field {quote(field)}" for field in unknown}
+    texts = {field: f"unknown field {quote(field)}" for field in unknown[:MAX_COMPLAINTS]}
     if not as_sent:
-        return (*duplicates, *(texts[field] for field in sorted(texts)))
+        return (*duplicates[:MAX_COMPLAINTS], *(texts[field] for field in sorted(texts)))
     if not duplicates:
         return tuple(texts.values())
-    repeated, found = set(duplicates), []
+    repeated, found = set(duplicates[:MAX_COMPLAINTS]), []
     for path in _paths(document, texts):
         text = texts.get(path, f"duplicate field {quote(path)}")
         if path in texts or text in repeated:
@@ -213,7 +218,7 @@ def _complaints(value: Any, path: str = "") -> list[str]:
 
 def _json(data: bytes, find_duplicates: bool) -> tuple[Any, tuple[str, ...]]:
     value = codec.decode(data)
-    if not find_duplicates or len(codec.encode(value)) == len(data):
+    if not find_duplicates or len(codec.encode(value)) in (len(data), len(msgspec.json.format(data, indent=-1))):
         return value, ()
     marked: list[Document] = []
 

@@ -56,7 +56,8 @@ class Write(Struct, frozen=True):
 
 
 class Watch(Struct, frozen=True):
-    """Stream frames: first `initial` (lines, encoded as they are asked for, once), then `encode(event)` for each event under `prefix` after `revision`.
+    """Stream frames: first `initial` (lines, encoded as they are asked for, once), then `encode(event)` for each event under
+    `prefix` after `revision`.
 
     `encode` returns the line to send, or None when the watcher's selectors do not see the event. `bookmark(revision)` makes a
     bookmark line, or None when the client did not ask for them. `share` is equal for watchers whose lines are identical, so the

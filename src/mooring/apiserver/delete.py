@@ -13,7 +13,7 @@ from msgspec import Struct
 from mooring.apiserver import body, errors, metadata, namespaces, read, render, write
 from mooring.apiserver.admission import chain
 from mooring.apiserver.call import Call
-from mooring.apiserver.contract import Outcome, Response, Write
+from mooring.apiserver.contract import Outcome, Question, Response, Unanswered, Write
 from mooring.apiserver.errors import bad_request, quote
 from mooring.apiserver.kinds.custom_resource_definition import marked_for_deletion
 from mooring.apiserver.metadata import FOREGROUND, ORPHAN
@@ -42,6 +42,7 @@ _PRESERVED = (
 )
 _POLICIES = ("Background", "Foreground", "Orphan")
 _DEFAULT_GRACE = 30
+_ASKED_AT_ONCE = 256
 
 
 class Options(Struct, frozen=True):
@@ -239,18 +240,32 @@ def _removed(call: Call, record: Record, going: Going, wish: Options) -> Outcome
 # A collection -----------------------------------------------------------------------------------------------------------
 
 
+def _admit(call: Call, records: Sequence[Record]) -> None:
+    """Asks about many objects at once, not about one after the other. Raises StatusError, Unanswered."""
+    questions: list[Question] = []
+    for record in records:
+        try:
+            chain.deletion(call, call.resource.load(record.value))
+        except Unanswered as unknown:
+            questions += unknown.questions
+            if len(questions) >= _ASKED_AT_ONCE:
+                break
+    if questions:
+        raise Unanswered(tuple(dict.fromkeys(questions)))
+
+
 def delete_collection(call: Call) -> Outcome:
     """Every object the selectors see, in one transaction. Answers with the list of them as they were."""
     if call.kind == NAMESPACE:
         raise errors.method_not_allowed(call.kind, "deletecollection")
     wish = options(call)
     found: Sequence[Record] = list(call.resource.gathered(read.records(call, read.selection(call))))
+    _admit(call, found)
     compares: dict[str, Compare] = {}
     operations: dict[str, Put | Delete] = {}
     for record in found:
         document = call.resource.load(record.value)
         check_preconditions(call, record, document, wish)
-        chain.deletion(call, call.resource.load(record.value))
         going = decide(call, document, wish, call.env.now)
         if going.pending:
             continue

@@ -6,6 +6,7 @@ read and answered (negotiate.py), so neither CBOR nor answers in protobuf.
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from msgspec import Struct
 
@@ -102,7 +103,7 @@ class _Naming:
         words: str,
         answers: tuple[tuple[str, str], ...],
         body: str = "",
-        **more: tuple[str, ...],
+        **more: Any,
     ) -> _Operation:
         named = self.kind.kind
         return _Operation(path, method, action, identity, words, self.gvk, self.tag, answers, body, named=named, **more)
@@ -117,7 +118,8 @@ def _collection(kind: Kind) -> Iterator[_Operation]:
     own, path = names.own, kind.path("{namespace}" if kind.namespaced else "")
     lists = _codes(own + "List", "200")
     if "list" in verbs:
-        said, more = f"list or watch objects of kind {word}", {"query": parameters.LIST, "produces": _WATCHED}
+        said = f"list or watch objects of kind {word}"
+        more: dict[str, Any] = {"query": parameters.LIST, "produces": _WATCHED}
         yield names.operation(path, "get", "list", names.name("list"), said, lists, **more)
         if kind.namespaced:
             name = names.name("list", "ForAllNamespaces", scoped=False)
@@ -155,7 +157,7 @@ def _watches(kind: Kind) -> Iterator[_Operation]:
     names, root = _Naming(kind), kind.path().removesuffix(kind.plural)
     inside = f"{root}watch/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}watch/{kind.plural}"
     events = _codes(_EVENT, "200")
-    shared = {"shared": (parameters.PRETTY, *parameters.LIST), "produces": (JSON, STREAM)}
+    shared: dict[str, Any] = {"shared": (parameters.PRETTY, *parameters.LIST), "produces": (JSON, STREAM)}
     many = f"watch individual changes to a list of {kind.kind}. {_OLD}."
     one = (
         f"watch changes to an object of kind {kind.kind}. {_OLD}, filtered to a single item with the 'fieldSelector' parameter."

@@ -4,8 +4,11 @@ from copy import deepcopy
 from typing import Any
 
 from mooring.apiserver.patch_errors import BadPatch, PatchFailed, TooManyOperations
+from mooring.model import codec
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024
+"""Octets that the copies of one patch may add, as JSON: a few that copy the whole would otherwise fill any memory."""
 
 
 def apply(document: Any, operations: Any) -> Any:
@@ -15,7 +18,13 @@ def apply(document: Any, operations: Any) -> Any:
     if len(operations) > MAX_OPERATIONS:
         raise TooManyOperations(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}")
     result = deepcopy(document)
+    copied = 0
     for operation in operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            copied += len(codec.encode(_find(result, _pointer(operation, "from"))))
+            if copied > MAX_COPIED:
+                why = f"Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit "
+                raise PatchFailed(f"{why}{MAX_COPIED}")
         result = _apply_one(result, operation)
     return result
 

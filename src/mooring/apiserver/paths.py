@@ -34,11 +34,11 @@ class Target(Struct, frozen=True):
 def resource_target(path: str, registry: Registry) -> Target | None:
     """The target of /api/v1/... and /apis/<group>/<version>/...; None when no kind of the registry is named there."""
     known = registry.targets
-    if path in known:
-        return known[path]
-    if len(known) >= _REMEMBERED:
-        known.clear()
-    found = known[path] = _target(path, registry)
+    if path not in known:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        known[path] = _target(path, registry)
+    found: Target | None = known[path]
     return found
 
 

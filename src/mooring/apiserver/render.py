@@ -20,6 +20,9 @@ from mooring.model import codec
 from mooring.store.records import Record
 
 _META_API = "meta.k8s.io"
+_WARNINGS_LENGTH, _WARNING_LENGTH = 4096, 256
+_WARNINGS = 80
+"""Clients in Python take at most 100 headers."""
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _BY_HAND = ("curl/", "Wget/", "Mozilla/5.0")
 
@@ -91,9 +94,18 @@ def many(call: Call, records: Iterable[Record], meta: Document) -> Response:
 
 
 def warning_headers(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """RFC 7234 Warning headers, code 299, as upstream sends them; each text once."""
-    escaped = (text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for text in dict.fromkeys(texts))
-    return tuple(("Warning", f'299 - "{text}"') for text in escaped)
+    """RFC 7234 Warning headers, code 299, as upstream sends them: each text once, cut short when there is very much to say."""
+    shown, room = list(dict.fromkeys(texts)), _WARNINGS_LENGTH
+    if sum(map(len, shown)) > room:
+        shown = [text[:_WARNING_LENGTH] for text in shown]
+    found = []
+    for text in shown[:_WARNINGS]:
+        if room <= 0:
+            break
+        room -= len(text)
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        found.append(("Warning", f'299 - "{escaped}"'))
+    return tuple(found)
 
 
 def _response(

@@ -150,4 +150,7 @@ class Streams(Protocol):
         """A TCP connection to the pod's own localhost, 127.0.0.1 or else [::1]. Raises RuntimeFailure('DialError', why)."""
 
     def logs(self, uid: str, container: str, options: LogOptions) -> AsyncIterator[bytes]:
-        """Chunks of whole lines, the first at once; ends at the end, or with `follow` when the container has exited. Raises RuntimeFailure."""
+        """Chunks of whole lines, the first at once; ends at the end, with `follow` when the container has exited.
+
+        Raises RuntimeFailure.
+        """

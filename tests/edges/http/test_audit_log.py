@@ -8,13 +8,15 @@ from pathlib import Path
 from http_lab import MAX_BODY, Client, small_core
 
 from mooring.apiserver import audit
-from mooring.apiserver.contract import Settings
+from mooring.apiserver.contract import Answer, Ask, Env, Outcome, Question, Request, Settings
 from mooring.edges.http import audit as audit_log
+from mooring.edges.http import server_exchange
 from mooring.edges.http.audit import AuditLog
 from mooring.edges.http.auditing import Auditing
 from mooring.edges.http.server import ApiServer
 from mooring.edges.http.sockets import listener
 from mooring.edges.memory.store import MemoryStore
+from mooring.store.snapshot import Snapshot
 
 
 def lines(path: Path) -> list[str]:
@@ -75,3 +77,64 @@ async def test_a_request_leaves_its_events(tmp_path: Path) -> None:
     ] == [(event["requestURI"], event["stage"], event.get("responseStatus", {}).get("code")) for event in events]
     assert len({event["auditID"] for event in events}) == 2
     assert {"system:anonymous"} == {event["user"]["username"] for event in events}
+
+
+def test_a_file_that_cannot_be_rotated_is_written_to_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "audit.log.1" / "in the way").mkdir(parents=True)
+    lost = []
+    log = AuditLog(tmp_path / "audit.log", max_size=1, backups=1, lost=lambda: lost.append(1))
+    for number in range(4):
+        log.write(b"%d" % number * 700_000)
+        while log._size or log._waiting:
+            pass
+    log.close()
+    assert ([], ["0", "1", "2", "3"]) == (lost, [line[0] for line in lines(tmp_path / "audit.log")])
+
+
+async def test_a_client_that_goes_away_leaves_its_events(tmp_path: Path) -> None:
+    """Or whoever closes the connection in time would do what no log tells of."""
+    policy = audit.policy({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+                           "rules": [{"level": "Metadata"}]})  # fmt: skip
+    asked = asyncio.Event()
+
+    async def inquire(question: Question) -> Answer:
+        asked.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    def ask(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
+        return Ask((Question("https://x", ("x", 1), "x", b"", b"", 1.0),))
+
+    log = AuditLog(tmp_path / "audit.log")
+    auditing = Auditing(policy, log, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    server = ApiServer(ask, MemoryStore(), Settings(max_body=MAX_BODY), tls=None, auditing=auditing, inquire=inquire)
+    sock = listener("127.0.0.1", 0)
+    await server.start([sock])
+    client = Client(*await asyncio.open_connection(*sock.getsockname()))
+    client.send("GET", "/whoami")
+    await asked.wait()
+    client.writer.transport.abort()
+    await server.stop(grace=5)
+    log.close()
+    (event,) = [json.loads(line) for line in lines(tmp_path / "audit.log")]
+    assert ("ResponseComplete", "/whoami", False) == (event["stage"], event["requestURI"], "responseStatus" in event)
+
+
+async def test_questions_that_never_end_do(monkeypatch) -> None:
+    """A webhook that is asked something new each time, because the object changes meanwhile, holds nobody for ever."""
+    monkeypatch.setattr(server_exchange, "ASKING", 0.05)
+
+    async def inquire(question: Question) -> Answer:
+        await asyncio.sleep(0.001)
+        return Answer(200)
+
+    def ask(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
+        return Ask((Question("https://x", ("x", 1), "x", b"", b"%d" % len(env.answers), 1.0),))
+
+    server = ApiServer(ask, MemoryStore(), Settings(max_body=MAX_BODY), tls=None, inquire=inquire)
+    sock = listener("127.0.0.1", 0)
+    await server.start([sock])
+    client = Client(*await asyncio.open_connection(*sock.getsockname()))
+    status, body = await client.ask("GET", "/x")
+    client.writer.transport.abort()
+    await server.stop(grace=0)
+    assert (504, True) == (status, b"did not complete within the allotted timeout" in body)

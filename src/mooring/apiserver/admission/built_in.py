@@ -1,7 +1,7 @@
 """What is refused without asking anybody? The admission plugins of upstream that concern the kinds there are.
 
-NamespaceLifecycle (namespaces.py), NodeRestriction (node_restriction.py), the defaults of Pods, classes and storage (kinds/) have
-their own places; here are the others that only refuse. https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
+NamespaceLifecycle (namespaces.py), NodeRestriction (node_restriction.py), the defaults of Pods, classes and storage (kinds/)
+have their own places; here are the others that only refuse. https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
 
 from mooring.apiserver import errors

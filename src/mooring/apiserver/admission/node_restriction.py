@@ -1,4 +1,4 @@
-"""What may a node write? Itself, its Lease, and Pods that are bound to it; nothing of another's, and nothing that gives it more.
+"""What may a node write? Itself, its Lease, and Pods bound to it; nothing of another's, and nothing that gives it more.
 
 Upstream: plugin/pkg/admission/noderestriction
 (https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction).

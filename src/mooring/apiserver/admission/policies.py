@@ -7,7 +7,7 @@ apiserver/pkg/admission/plugin/policy/validating.
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mooring.apiserver import errors
 from mooring.apiserver.admission import bindings, expressions
@@ -42,6 +42,7 @@ _UNSEEN = frozenset({
 """What no policy sees, or a broken one could not be removed."""
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
 _DEFAULT_REASON = "Invalid"
+_FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 
 
 class Expression(Struct, frozen=True):
@@ -90,6 +91,8 @@ class Complaint(Struct, frozen=True):
     message: str
     reason: str
     action: str
+    index: int = 0
+    """Of the validation."""
 
 
 class Notes(Struct, frozen=True):
@@ -115,8 +118,19 @@ def validate(seen: Operation) -> Notes:
     for one in complaints:
         if one.action == "Deny":
             raise _refusal(one, seen)
+    if audited := [_failure(one) for one in complaints if one.action == "Audit"]:
+        annotations.append((_FAILURE, codec.encode(audited).decode()))
     warned = dict.fromkeys(_told("Validation failed for", one) for one in complaints if one.action == "Warn")
     return Notes(tuple(warned), tuple(annotations))
+
+
+def _failure(one: Complaint) -> Document:
+    """How the audit log tells of it."""
+    binding = one.binding
+    return {
+        "message": one.message, "policy": binding.policy.name, "binding": binding.name, "expressionIndex": one.index,
+        "validationActions": list(binding.actions),
+    }  # fmt: skip
 
 
 def _told(word: str, one: Complaint) -> str:
@@ -167,7 +181,11 @@ def _ask_with(
             values["variables"][name] = expression.evaluate(values)
         except CelError as error:
             broken[name] = str(error)
-    complaints = [each for one in policy.validations for each in _complaints(binding, one, values, broken)]
+    complaints = [
+        structs.replace(each, index=index)
+        for index, one in enumerate(policy.validations)
+        for each in _complaints(binding, one, values, broken)
+    ]
     return complaints, list(_annotations(policy, values))
 
 

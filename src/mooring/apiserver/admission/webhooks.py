@@ -15,23 +15,35 @@ from msgspec import Struct
 from mooring.apiserver import errors, patch_json
 from mooring.apiserver.admission import bindings
 from mooring.apiserver.admission.matching import Condition, Selection, conditions_hold, rule
-from mooring.apiserver.admission.operation import Operation, request_of
+from mooring.apiserver.admission.operation import CONNECT, Operation, request_of
 from mooring.apiserver.cel.environment import CelError
 from mooring.apiserver.contract import Answer, Question
 from mooring.apiserver.errors import StatusError, quote
 from mooring.apiserver.patch_errors import BadPatch, PatchFailed, TooManyOperations
 from mooring.apiserver.resources import Resource
+from mooring.apiserver.shape import built_in
 from mooring.apiserver.webhook_client import Unreachable, question
 from mooring.model import codec
-from mooring.model.kinds import MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION, Kind
+from mooring.model.kinds import (
+    MUTATING_WEBHOOK_CONFIGURATION,
+    VALIDATING_ADMISSION_POLICY,
+    VALIDATING_ADMISSION_POLICY_BINDING,
+    VALIDATING_WEBHOOK_CONFIGURATION,
+    Kind,
+)
 from mooring.store.snapshot import Snapshot
 
 Document = dict[str, Any]
 
-_UNSEEN = frozenset({MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION})
+_UNSEEN = frozenset({
+    MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION, VALIDATING_ADMISSION_POLICY,
+    VALIDATING_ADMISSION_POLICY_BINDING,
+})  # fmt: skip
 """Never shown to webhooks, or a broken one could not be removed."""
 _DEFAULT_TIMEOUT = 10
 _REVIEW = "AdmissionReview", "admission.k8s.io/v1"
+_WARNING, _WARNED = 256, 4096
+"""Characters of one warning, and of all that one webhook gives."""
 _INVALID = "received invalid webhook response"
 
 
@@ -196,7 +208,7 @@ def _read_answer(webhook: Webhook, answer: Answer, uid: str) -> Verdict:
         raise Failed(f"failed to call webhook: the server responded with the status code {answer.status}")
     try:
         review = codec.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed(f"failed to call webhook: the answer is no JSON: {error}") from None
     if not isinstance(review, dict) or (review.get("kind"), review.get("apiVersion")) != _REVIEW:
         raise Failed(f"{_INVALID}: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview")
@@ -206,10 +218,25 @@ def _read_answer(webhook: Webhook, answer: Answer, uid: str) -> Verdict:
     if response.get("uid") != uid:
         given = quote(str(response.get("uid", "")))
         raise Failed(f"{_INVALID}: expected response.uid={quote(uid)}, got {given}")
-    warnings = tuple(str(text) for text in response.get("warnings") or ())
+    texts = response.get("warnings") or ()
+    if not isinstance(texts, list | tuple):
+        raise Failed(f"{_INVALID}: warnings must be a list")
+    warnings = _bounded(map(str, texts))
     if response.get("allowed") is not True:
         raise _denied(webhook, response)
     return Verdict(_patch(response), warnings)
+
+
+def _bounded(texts: Iterable[str]) -> tuple[str, ...]:
+    """Warnings become headers: each is cut, and what would make them too long together is left out, as upstream does."""
+    kept: list[str] = []
+    left = _WARNED
+    for text in texts:
+        if not (text := text[: min(_WARNING, left)]):
+            break
+        kept.append(text)
+        left -= len(text)
+    return tuple(kept)
 
 
 def _patch(response: Document) -> Any:
@@ -222,7 +249,7 @@ def _patch(response: Document) -> Any:
         raise Failed(f"{_INVALID}: webhook returned invalid response.patchType of {quote(str(kind or ''))}")
     try:
         return codec.decode(base64.b64decode(patch))
-    except (binascii.Error, ValueError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
         raise Failed(f"received undecodable patch in webhook response: {error}") from None
 
 
@@ -246,9 +273,16 @@ def _patched(webhook: Webhook, seen: Operation, resource: Resource, patch: Any) 
         document = patch_json.apply(codec.decode(codec.encode(shown.document)), patch)
     except (BadPatch, PatchFailed, TooManyOperations, RecursionError) as error:
         raise errors.internal(f"failed calling webhook {quote(webhook.name)}: failed to apply its patch: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("metadata", {}), dict):
+    before = shown.document or {}
+    if not isinstance(document, dict) or not isinstance(
+        document.get("metadata"), dict if "metadata" in before else dict | None
+    ):
         raise errors.internal(f"webhook {quote(webhook.name)} left no object")
-    shape = resource.shape
+    if any(document.get(name) != before.get(name) for name in ("kind", "apiVersion")):
+        raise errors.internal(f"webhook {quote(webhook.name)} returned an object of another kind")
+    if seen.verb == CONNECT:
+        return document
+    shape = resource.shape if seen.kind == seen.call.kind else built_in(seen.kind)
     structure = shape.check(document)
     if structure.type_errors:
         why = structure.type_errors[0]

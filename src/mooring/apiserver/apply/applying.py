@@ -83,9 +83,7 @@ def _change(call: Call, record: Record, document: Document, managers: list[Docum
 
 def _checked(call: Call, document: Document) -> None:
     """Takes nulls out and refuses what the type cannot hold, such as an int32 out of range."""
-    body.checked(
-        document, call.kind, call.resource.shape, "Ignore", (), lambda why: bad_request(body.mismatch(call.kind, why))
-    )
+    body.checked(document, call.kind, call.resource.shape, "Ignore", (), lambda why: bad_request(body.mismatch(call.kind, why)))
 
 
 # What was sent ----------------------------------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ class AuditLog:
 
     def _append(self, data: bytes, events: int) -> None:
         try:
+            if self._file.closed:
+                self._file = self._path.open("ab")
             if self._limit and self._file.tell() + len(data) > self._limit and self._file.tell():
                 self._rotate()
             self._file.write(data)
@@ -74,12 +76,15 @@ class AuditLog:
                 self._lost()
 
     def _rotate(self) -> None:
-        """audit.log becomes audit.log.1, that .2, and so on; the last goes."""
+        """audit.log becomes audit.log.1, that .2, and so on; the last goes. Where that fails the file grows: none is lost."""
         self._file.close()
-        for number in range(self._backups, 0, -1):
-            older = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
-            if older.exists():
-                older.replace(self._path.with_name(f"{self._path.name}.{number}"))
-        if not self._backups:
-            self._path.unlink(missing_ok=True)
+        try:
+            for number in range(self._backups, 0, -1):
+                older = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
+                if older.exists():
+                    older.replace(self._path.with_name(f"{self._path.name}.{number}"))
+            if not self._backups:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("the audit log was not rotated", why=str(error))
         self._file = self._path.open("ab")

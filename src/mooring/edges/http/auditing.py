@@ -56,5 +56,9 @@ class Record:
     def complete(self, response: Response | None = None) -> None:
         self.tell(COMPLETE, response, code=200)
 
+    def abandoned(self) -> None:
+        """The client went away before there was an answer."""
+        self.tell(COMPLETE)
+
     def panic(self, response: Response) -> None:
         self.tell(PANIC, response)

@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         if parser.phase is not before or parser.phase is Phase.IDLE:
             self._owes(parser.phase)
         if self._busy:
-            if len(parser.ready) > _PIPELINED and not self._stopped_reading:
+            if not self._stopped_reading and (len(parser.ready) > _PIPELINED or parser.ahead > _SLICE):
                 self._stopped_reading = True
                 self._transport.pause_reading()
         else:
@@ -148,16 +148,20 @@ class Connection(asyncio.Protocol):
             if self._draining or self._parser.refusal or self._parser.phase is Phase.OVER:
                 return None
             self._invite()
-            if self._parser.phase is Phase.IDLE:
-                self._owes(Phase.IDLE)
+            self._owes(self._parser.phase)
+            self._read_on()
             self._awaited = self._loop.create_future()
             await self._awaited
         self._busy = True
-        if self._stopped_reading and len(self._parser.ready) <= _PIPELINED // 2:
+        self._current = self._parser.ready.popleft()
+        if len(self._parser.ready) <= _PIPELINED // 2 and self._parser.ahead <= _SLICE:
+            self._read_on()
+        return self._current
+
+    def _read_on(self) -> None:
+        if self._stopped_reading:
             self._stopped_reading = False
             self._transport.resume_reading()
-        self._current = self._parser.ready.popleft()
-        return self._current
 
     def write(self, data: bytes | memoryview) -> None:
         """Writes bytes as they are; after the connection is lost, nothing."""
@@ -204,8 +208,10 @@ class Connection(asyncio.Protocol):
         """From now on the peer's bytes are not HTTP: they are in the returned reader, from the first after the request."""
         self._tunnel = asyncio.StreamReader()
         self._tunnel.set_transport(self._transport)
+        self._read_on()
         if self._parser.rest:
             self._tunnel.feed_data(bytes(self._parser.rest))
+            self._parser.rest.clear()
         if self.lost:
             self._tunnel.feed_eof()
         self._read_deadline = math.inf

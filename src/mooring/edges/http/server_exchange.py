@@ -35,6 +35,7 @@ from mooring.edges.http.server_parser import Message
 from mooring.edges.http.server_proxy import Dial, carry
 from mooring.edges.http.server_status import (
     CONTENDED,
+    LATE,
     TOO_MANY,
     UNAUTHORIZED,
     bad_gateway,
@@ -57,6 +58,8 @@ Handle = Callable[[Request, Snapshot, Env], Outcome]
 
 DECISIONS = 100
 """How often a write is decided again: each time another one won, so even a hundred writers of one object all get through."""
+ASKING = 60.0
+"""Seconds that all questions of one request to webhooks may take together (upstream: --request-timeout)."""
 GZIP_FROM = 128 * 1024
 """Bytes. Upstream's threshold (responsewriters.defaultGzipThresholdBytes) and level 1; in a thread, zlib lets others run."""
 
@@ -95,18 +98,20 @@ class Exchange:
             finally:
                 self._metrics.inflight[kind] -= 1
             about = labels(message.method, message.path)
-            match outcome:
-                case Response():
-                    await self._respond(connection, message, outcome)
-                    self._metrics.answered(about, outcome.status, time.perf_counter() - started)
-                case Watch():
-                    with self._metrics.longrunning(about, "WATCH").track_inprogress():
-                        await self._watch(connection, message, outcome)
-                case Proxy():
-                    with self._metrics.longrunning(about, "CONNECT").track_inprogress():
-                        await self._proxy(connection, message, outcome)
-            if record:
-                record.complete(outcome if isinstance(outcome, Response) else None)
+            try:
+                match outcome:
+                    case Response():
+                        await self._respond(connection, message, outcome)
+                        self._metrics.answered(about, outcome.status, time.perf_counter() - started)
+                    case Watch():
+                        with self._metrics.longrunning(about, "WATCH").track_inprogress():
+                            await self._watch(connection, message, outcome)
+                    case Proxy():
+                        with self._metrics.longrunning(about, "CONNECT").track_inprogress():
+                            await self._proxy(connection, message, outcome)
+            finally:  # a client that goes away leaves its trace, too
+                if record:
+                    record.complete(outcome if isinstance(outcome, Response) else None)
             if not connection.keeps_alive(message):
                 return
 
@@ -122,10 +127,14 @@ class Exchange:
         request = Request(method, message.path, message.query, message.headers, message.body, user)
         identity = _request_id(self._rng)
         record = None
-        if self._auditing:
-            record = self._auditing.begin(request, message.target, connection.peer, identity, self._store.snapshot)
         try:
+            if self._auditing:
+                record = self._auditing.begin(request, message.target, connection.peer, identity, self._store.snapshot)
             outcome = await self._decide(request, identity, record.notes if record else None)
+        except asyncio.CancelledError:
+            if record:
+                record.abandoned()
+            raise
         except StorageError as error:
             log.error("storage refused a write", why=str(error))
             return internal(str(error)), record
@@ -162,13 +171,18 @@ class Exchange:
                 await turn
         except Crowded:
             return TOO_MANY
-        answers: dict[Question, Answer] = {}
+        deadline = asyncio.get_running_loop().time() + ASKING
         for _ in range(DECISIONS):
+            answers: dict[Question, Answer] = {}
             draws = Draws(self._rng)
             env = Env(self._now(), draws, self._settings, self._now, answers, identity, notes)
             outcome = self._handled(request, env, flow)
             while isinstance(outcome, Ask):
-                answers |= await answers_to(outcome.questions, self._inquire)
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        answers |= await answers_to(outcome.questions, self._inquire)
+                except TimeoutError:
+                    return LATE
                 draws.rewind()
                 outcome = self._handled(request, env, flow)
             if not isinstance(outcome, Write):
@@ -180,6 +194,8 @@ class Exchange:
 
     def _handled(self, request: Request, env: Env, flow: Flow) -> Outcome:
         started = time.perf_counter()
+        if env.notes:
+            env.notes.clear()  # of a decision that does not stand
         try:
             return self._handle(request, self._store.snapshot, env)
         finally:
@@ -206,7 +222,11 @@ class Exchange:
             text = f"Too large resource version: {error.asked}, current: {error.current}"
             await connection.respond(message, status(504, "Timeout", text, retry_after=1))
         else:
-            connection.start(message, 200, (("Content-Type", watch.content_type),))
+            headers = (("Content-Type", watch.content_type),)
+            if message.method == "HEAD":
+                connection.begin(message, 200, headers)
+                return
+            connection.start(message, 200, headers)
             await self._hub.attach(watch, connection, replay).done
 
     async def _replayed(self, watch: Watch) -> list[bytes]:

@@ -16,8 +16,10 @@ from mooring.apiserver.contract import Response
 from mooring.edges.http.server_status import CROWDED, HEADERS_TOO_LARGE, TOO_LARGE, bad_request
 
 MAX_HEAD = 64 * 1024
-MAX_HELD = 256 * 1024 * 1024
 """Bytes of request line and headers. Upstream allows 1 MiB; the longest real ones (tokens, selectors) are some 20 KiB."""
+MAX_HELD = 256 * 1024 * 1024
+_FRAMING = 8
+"""Bytes around each byte of a body that comes in chunks of one, and then some."""
 
 
 class Message(Struct):
@@ -74,9 +76,10 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         if self.phase is Phase.OVER:
-            self.rest += data
+            if self.refusal is None:
+                self.rest += data
             return
-        was_in_head = self.phase is Phase.HEAD
+        was_in_head, was_in_body = self.phase is Phase.HEAD, self.phase is Phase.BODY
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -89,10 +92,20 @@ class RequestParser:
                 self._head_size += len(data)
                 if self._head_size > MAX_HEAD:
                     self._refuse(_Refused(HEADERS_TOO_LARGE))
+            elif was_in_body and self.phase is Phase.BODY:
+                self._body_read += len(data)
+                if self._body_read > MAX_HEAD + _FRAMING * self._body_size:  # trailers
+                    self._refuse(_Refused(HEADERS_TOO_LARGE))
+
+    @property
+    def ahead(self) -> int:
+        """Bytes of bodies, and of what follows an upgrade, that nobody has asked for yet."""
+        reading = self._body_size if self.phase is Phase.BODY else 0
+        return reading + len(self.rest) + sum(len(message.body) for message in self.ready)
 
     def release(self, size: int | None = None) -> None:
         """A body of this size is needed no more; None: nothing that was read is."""
-        size = self._held if size is None else size
+        size = self._held if size is None else min(size, self._held)
         self._held -= size
         self._room.give(size)
 
@@ -109,12 +122,14 @@ class RequestParser:
         self._target = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
-        self._body_size = 0
+        self._body_size = self._body_read = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.phase is Phase.BODY:
+            return  # a trailer: whatever it says, it says too late
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         before = self._headers.get(key)
         # Users and groups may hold commas; no header holds a line's end.

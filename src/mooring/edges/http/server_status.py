@@ -21,6 +21,7 @@ HEADERS_TOO_LARGE = status(431, "BadRequest", "request header fields too large")
 BODY_TIMEOUT = status(408, "Timeout", "the request body did not arrive in time")
 CONTENDED = status(429, "TooManyRequests", "the object is being changed by many at once, please try again later", retry_after=1)
 TOO_MANY = status(429, "TooManyRequests", "too many requests, please try again later", retry_after=1)
+LATE = status(504, "Timeout", "Timeout: request did not complete within the allotted timeout")
 CROWDED = status(429, "TooManyRequests", "too many requests are being sent, please try again later", retry_after=1)
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound"}
 

@@ -33,7 +33,10 @@ from mooring.store.records import Event
 log = structlog.get_logger(__name__)
 
 FLUSH_EVERY = 0.005
-SLICE = 0.002
+_REST, MAX_REST = 1.0, 0.015
+"""Between two rounds: so many times what the last one took, up to so many seconds. What is told at once costs little more
+than a single event."""
+SLICE = 0.004
 """Seconds at a time that watchers are told of events, or one of them what was there before."""
 BOOKMARK_EVERY = 60.0
 MAX_WAITING = 10_000
@@ -258,7 +261,7 @@ class Hub:
         self._touched: dict[_Channel, None] = {}
         self._telling: Iterator[None] | None = None
         self._flush_at: asyncio.Handle | None = None
-        self._flushed = 0.0
+        self._next_round = self._spent = 0.0
         self._leave = store.subscribe(self._hear)
 
     @property
@@ -318,7 +321,7 @@ class Hub:
 
     def _schedule(self) -> None:
         if self._touched and not self._flush_at:
-            wait = self._flushed + FLUSH_EVERY - time.perf_counter()
+            wait = self._next_round - time.perf_counter()
             self._flush_at = self._loop.call_later(wait, self._flush) if wait > 0 else self._loop.call_soon(self._flush)
 
     def _end_outdated(self, event: Event) -> None:
@@ -332,15 +335,19 @@ class Hub:
 
     def _flush(self) -> None:
         """A slice of the round that goes on, or of the next one."""
-        until = time.perf_counter() + SLICE
+        began = time.perf_counter()
+        until = began + SLICE
         if self._telling is None:
-            self._flushed = until - SLICE
+            self._spent = 0.0
             touched, self._touched = self._touched, {}
             self._telling = chain.from_iterable(channel.round() for channel in touched)
         for _ in self._telling:
-            if time.perf_counter() > until:
+            if (now := time.perf_counter()) > until:
+                self._spent += now - began
                 self._flush_at = self._loop.call_soon(self._flush)
                 return
+        self._spent += (now := time.perf_counter()) - began
+        self._next_round = now + min(max(FLUSH_EVERY, _REST * self._spent), MAX_REST)
         self._telling = self._flush_at = None
         self._schedule()
 
