@@ -401,7 +401,7 @@ PATCH_REFUSALS = [
         "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001",
     ),
     ("an unknown type of patch", "application/json", {}, 415, "the body of the request was in an unknown format"),
-    ("an apply by nobody", "application/apply-patch+yaml", {}, 422, "fieldManager: Required"),
+    ("an apply by nobody", "application/apply-patch+yaml", {}, 422, 'PatchOptions.meta.k8s.io "" is invalid: fieldManager'),
     ("another name", MERGE, {"metadata": {"name": "b"}}, 400, "the name of the object (b) does not match"),
     ("another kind", MERGE, {"kind": "Secret"}, 400, "the API version in the data"),
     ("metadata removed", JSON_PATCH, [{"op": "remove", "path": "/metadata"}], 422, "the server rejected our request"),

@@ -75,9 +75,9 @@ def as_admin(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
     return handle(structs.replace(request, user=ADMIN), snapshot, env)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def url() -> Iterator[str]:
-    """A server in a loop and thread of its own, for schemathesis asks as threads do."""
+    """One for each group, whose webhooks may hinder the others; in a loop and thread of its own, for requests block."""
     loop = asyncio.new_event_loop()
     listening = listener("127.0.0.1", 0)
     thread = threading.Thread(target=loop.run_forever)
@@ -98,7 +98,7 @@ def url() -> Iterator[str]:
         loop.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def session(url: str) -> Iterator[requests.Session]:
     with requests.Session() as made:
         made.trust_env = False
