@@ -136,7 +136,7 @@ async def test_an_invalid_manifest_is_exit_code_1_with_the_servers_words_and_the
         pytest.param("{apiVersion: v1, kind: Service, metadata: [a]}", "Service: metadata.name is needed", id="no metadata"),
         pytest.param(
             "{apiVersion: v1, kind: Service, metadata: {name: db}, spec: [1]}",
-            "error from server (BadRequest)",
+            "error from server (Invalid)",
             id="a spec of another shape",
         ),
     ],

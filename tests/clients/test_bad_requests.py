@@ -135,7 +135,6 @@ def test_changing_is_refused(held: Kubectl, kind: str, patch: dict[str, object],
         (("create", "cm", "held"), 'configmaps "held" already exists'),
         (("patch", "cm", "held", "-p", '{"data":'), "(BadRequest)"),
         (("patch", "cm", "held", "--type=json", "-p", '[{"op":"remove","path":"/no"}]'), "is invalid"),
-        (("apply", "--server-side", "-f", "-"), "server-side apply is not served yet"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -62,6 +62,9 @@ def test_a_claim_and_a_volume_that_fit_are_bound_to_each_other():
     assert reports == []
 
 
+GONE = {"namespace": "default", "name": "gone", "uid": "uid-gone"}
+
+
 @pytest.mark.parametrize(
     ("wish", "have"),
     [
@@ -71,7 +74,7 @@ def test_a_claim_and_a_volume_that_fit_are_bound_to_each_other():
         pytest.param({"volumeMode": "Block"}, {}, id="of another mode"),
         pytest.param({"selector": {"matchLabels": {"disk": "ssd"}}}, {}, id="not selected"),
         pytest.param({}, {"claim": "someone"}, id="taken"),
-        pytest.param({}, {"phase": "Released"}, id="not available"),
+        pytest.param({}, {"phase": "Released", "claimRef": GONE}, id="not available"),
         pytest.param({}, {"metadata": {**GOING, "finalizers": ["x"]}}, id="going"),
     ],
 )
