@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from mooring.apiserver.admission.operation import Operation, equivalents
 from mooring.apiserver.cel.environment import CelError, Program
+from mooring.apiserver.kinds.workloads import matches
 from mooring.apiserver.resources import Resource
 from mooring.model import codec
 from mooring.model.kinds import NAMESPACE
@@ -92,36 +93,16 @@ def _resource_fits(pattern: str, plural: str, subresource: str) -> bool:
     return below in (ALL, subresource)
 
 
-def selector_fits(selector: Document | None, labels: dict[str, str]) -> bool:
-    """metav1.LabelSelector; none or an empty one fits everything."""
-    selector = selector or {}
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    return all(_expression_fits(one, labels) for one in selector.get("matchExpressions") or ())
-
-
-def _expression_fits(expression: Document, labels: dict[str, str]) -> bool:
-    value, values = labels.get(expression.get("key", "")), expression.get("values") or ()
-    match expression.get("operator"):
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-    return value is None
-
-
 def _fits_namespace(selector: Document | None, seen: Operation) -> bool:
     if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
         return True
     call = seen.call
     if call.kind == NAMESPACE and not seen.subresource:
-        return selector_fits(selector, _labels(seen.document if seen.document is not None else seen.old))
+        return matches(selector, _labels(seen.document if seen.document is not None else seen.old))
     if not call.namespace:
         return True
     namespace = namespace_of(seen)
-    return selector_fits(selector, _labels(namespace))
+    return matches(selector, _labels(namespace))
 
 
 def namespace_of(seen: Operation) -> Document | None:
@@ -134,7 +115,7 @@ def namespace_of(seen: Operation) -> Document | None:
 def _fits_object(selector: Document | None, seen: Operation) -> bool:
     if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
         return True
-    return any(selector_fits(selector, _labels(document)) for document in (seen.document, seen.old) if document is not None)
+    return any(matches(selector, _labels(document)) for document in (seen.document, seen.old) if document is not None)
 
 
 def _labels(document: Document | None) -> dict[str, str]:

@@ -11,10 +11,11 @@ from msgspec import Struct, structs
 
 from mooring.apiserver import errors
 from mooring.apiserver.admission import bindings, expressions
-from mooring.apiserver.admission.matching import Condition, Selection, conditions_hold, rule, selector_fits
+from mooring.apiserver.admission.matching import Condition, Selection, conditions_hold, rule
 from mooring.apiserver.admission.operation import Operation
 from mooring.apiserver.cel.environment import CelError, Program
 from mooring.apiserver.errors import quote
+from mooring.apiserver.kinds.workloads import matches
 from mooring.apiserver.registry import registry
 from mooring.apiserver.resources import Resource
 from mooring.model import codec
@@ -254,7 +255,7 @@ def _named(resource: Resource, namespace: str, reference: Document, snapshot: Sn
         return
     for record in snapshot.scan(resource.prefix(namespace)):
         document = resource.load(record.value)
-        if selector_fits(reference.get("selector"), document["metadata"].get("labels") or {}):
+        if matches(reference.get("selector") or {}, document["metadata"].get("labels") or {}):
             yield document
 
 
