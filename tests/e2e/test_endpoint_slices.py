@@ -43,7 +43,7 @@ def test_a_selector_without_pods_makes_one_empty_slice_that_goes_with_its_servic
     [made] = until(lambda: here.slices("alone"))
     assert (made["endpoints"] or [], made["metadata"]["labels"][MANAGED_BY]) == ([], CONTROLLER)
     assert made["metadata"]["ownerReferences"][0]["name"] == "alone"
-    until(lambda: here.get("Endpoints", "alone"))
+    until(lambda: not here.gone("Endpoints", "alone"))
     here.delete("Service", "alone")
     until_equal([], lambda: here.slices("alone"))
     until(lambda: here.gone("Endpoints", "alone"))
