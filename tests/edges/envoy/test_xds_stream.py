@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
-from mooring.edges.envoy.stream import Resource, Snapshot, Stream, Verdict
+from mooring.edges.envoy.stream import PATIENCE, Resource, Snapshot, Stream, Verdict
 from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 SHORT = {CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", ROUTES: "routes", SECRET: "secret"}
@@ -115,9 +115,40 @@ def test_routes_do_not_wait_for_ever_for_a_client_that_asks_for_no_endpoints() -
     client = settled()
     now = snapshot(WHOLE | {"cluster/d": "1", "endpoints/d": "1", "routes/r": "2"}, {"c": "c", "d": "d"})
     assert ["cluster/d@1"] == client.settle(now)
-    assert 1.0 == client.stream.again_at
-    client.now = 1.0
+    assert PATIENCE == client.stream.again_at
+    client.now = PATIENCE
     assert ["routes/r@2"] == client.settle(now)
+    more = snapshot(WHOLE | {"cluster/d": "1", "endpoints/d": "1", "routes/r": "3"}, {"c": "c", "d": "d"})
+    assert ["routes/r@3"] == client.settle(more)
+
+
+def test_routes_of_a_slow_client_go_on_and_name_no_cluster_that_it_lacks_while_clusters_come_without_end() -> None:
+    client = settled()
+    texts, assignments = dict(WHOLE), {"c": "c"}
+    asked, had, routes = 0, 0, 0
+    for step in range(1, 60):
+        client.now = step * PATIENCE / 10
+        texts |= {f"cluster/{step}": "1", f"endpoints/{step}": "1", "routes/r": f"{step}"}
+        assignments = {**assignments, f"{step}": f"{step}"}
+        for text in client.told(snapshot(texts, assignments)):
+            if text.startswith("routes"):
+                routes += 1
+                assert int(text.partition("@")[2]) <= had
+        if step % 3 == 0:  # it answers once in three changes
+            had = asked if "endpoints" in client.nonces else had
+            for kind in client.nonces:
+                client.accept(kind)
+            client.nonces.clear()
+            if asked < step:
+                client.ask("endpoints", *map(str, range(asked + 1, step + 1)))
+                asked = step
+    assert routes > 5
+
+
+def test_routes_wait_no_longer_for_a_cluster_that_is_wished_no_more() -> None:
+    client = settled()
+    client.told(snapshot(WHOLE | {"cluster/d": "1", "endpoints/d": "1", "routes/r": "2"}, {"c": "c", "d": "d"}))
+    assert ["routes/r@3"] == client.told(snapshot(WHOLE | {"routes/r": "3"}, {"c": "c"}))
 
 
 def test_a_flood_of_endpoint_changes_does_not_hold_routes_up() -> None:

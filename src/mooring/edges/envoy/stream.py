@@ -3,7 +3,8 @@
 https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol (incremental variant). Of each type one response is on its
 way at a time: what changes meanwhile is told by the next one, the last state only. Make before break: routes and listeners wait
 until the clusters they may name have been taken together with their endpoints, and a cluster is taken away when listeners and
-routes have been accepted without it and LINGER has passed, for requests that chose it before.
+routes have been accepted without it and LINGER has passed, for requests that chose it before. While new clusters come faster
+than the client takes them, it gets the routes of an earlier state, whose clusters it has.
 
 A route configuration is large, and Envoy takes its time over it: each is sent alone, so that endpoints come in between.
 
@@ -12,7 +13,7 @@ gets in. A resource that is wanted no more and was asked for by its name is not 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from msgspec import Struct, field
@@ -20,12 +21,14 @@ from msgspec import Struct, field
 from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, repeated
 
 ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET)
+NAMING = (LISTENER, ROUTES)
+"""Those that name clusters."""
 LISTED = frozenset({CLUSTER, LISTENER})
 """Who asks for these without naming any gets all."""
 LINGER = 5.0
 """Seconds that a cluster stays after the last route to it."""
-PATIENCE = 1.0
-"""Seconds that routes wait for clusters and endpoints which the client does not take or ask for."""
+PATIENCE = 5.0
+"""Seconds that routes wait for clusters and endpoints which the client does not take or ask for, once for each."""
 EVERYTHING = "*"
 ABSENT = ""
 """The version of what the client was told is not there."""
@@ -83,7 +86,11 @@ class Stream:
         self._linger, self._patience = linger, patience
         self._talks: dict[str, Talk] = {}
         self._nonce = 0
-        self._blocked_since: float | None = None
+        self._goal: Snapshot | None = None
+        """The state whose listeners and routes come next."""
+        self._waits_since: float | None = None
+        self._given_up: set[str] = set()
+        """Clusters that were waited for in vain."""
         self._gone: dict[str, float] = {}
         self._claims: list[Verdict] = []
 
@@ -127,13 +134,14 @@ class Stream:
         self.again_at = None
         for url in dict.fromkeys((*ORDER, *self._talks)):
             talk = self._talks.get(url)
-            if talk is None or talk.on_its_way or self._must_wait(url, snapshot, now):
+            state = self._passable(snapshot, now) if url in NAMING else snapshot
+            if talk is None or talk.on_its_way or state is None or (url == ROUTES and self._unsettled(LISTENER, state)):
                 continue
-            there = snapshot.resources.get(url, {})
+            there = state.resources.get(url, {})
             names = self._next(talk, there)
             if url == ROUTES:
                 del names[1:]
-            removed = list(self._removed(url, talk, snapshot, now))
+            removed = list(self._removed(url, talk, state, now))
             if names or removed or talk.owes:
                 yield self._response(url, talk, {name: there[name] for name in names}, removed)
                 if url == CLUSTER:
@@ -184,7 +192,7 @@ class Stream:
 
     def _ripe(self, gone: list[str], snapshot: Snapshot, now: float) -> Iterator[str]:
         """Clusters that nothing has named for long enough."""
-        unsettled = any(self._unsettled(url, snapshot) for url in (LISTENER, ROUTES))
+        unsettled = any(self._unsettled(url, snapshot) for url in NAMING)
         self._gone = {name: now if unsettled else self._gone.get(name, now) for name in gone}
         for name, since in self._gone.items():
             if unsettled:
@@ -194,31 +202,34 @@ class Stream:
             else:
                 self._ask_again(since + self._linger)
 
-    def _must_wait(self, url: str, snapshot: Snapshot, now: float) -> bool:
-        if url not in (LISTENER, ROUTES):
-            return False
-        if not self._clusters_unready(snapshot):
-            self._blocked_since = None
-            return url == ROUTES and self._unsettled(LISTENER, snapshot)
-        self._blocked_since = now if self._blocked_since is None else self._blocked_since
-        if now - self._blocked_since >= self._patience:
-            return False
-        self._ask_again(self._blocked_since + self._patience)
-        return True
+    def _passable(self, newest: Snapshot, now: float) -> Snapshot | None:
+        """The state of which the client may be told listeners and routes: it has what they name, or was waited for in vain."""
+        goal, lacking = newest, self._lacking(newest, newest)
+        if lacking and self._goal is not None and self._goal is not newest:
+            former = self._lacking(self._goal, newest)
+            told = not any(self._unsettled(url, self._goal) for url in NAMING)
+            if not told and former <= newest.resources.get(CLUSTER, {}).keys():
+                goal, lacking = self._goal, former
+        if goal is not self._goal or not lacking:
+            self._goal, self._waits_since = goal, None
+        if not lacking:
+            return goal
+        self._waits_since = now if self._waits_since is None else self._waits_since
+        if now - self._waits_since < self._patience:
+            self._ask_again(self._waits_since + self._patience)
+            return None
+        self._given_up |= lacking
+        return goal
 
-    def _clusters_unready(self, snapshot: Snapshot) -> bool:
-        if self._unsettled(CLUSTER, snapshot):
-            return True
+    def _lacking(self, state: Snapshot, newest: Snapshot) -> Set[str]:
+        """The clusters of a state that the client has not taken in any version, or whose endpoints it has not."""
         clusters, endpoints = self._talks.get(CLUSTER), self._talks.get(ENDPOINTS)
         if clusters is None:
-            return False
-        there = snapshot.resources.get(ENDPOINTS, {})
-        taken = endpoints.taken if endpoints else set()
-        return any(
-            name in there and name not in taken
-            for cluster, name in snapshot.assignments.items()
-            if cluster in clusters.sent and cluster not in clusters.rejected
-        )
+            return frozenset()
+        lacking = state.resources.get(CLUSTER, {}).keys() - clusters.taken
+        there, taken = newest.resources.get(ENDPOINTS, {}), endpoints.taken if endpoints else frozenset()
+        lacking |= {cluster for cluster, name in state.assignments.items() if name not in taken and name in there}
+        return lacking - clusters.rejected.keys() - self._given_up if lacking else lacking
 
     def _unsettled(self, url: str, snapshot: Snapshot) -> bool:
         """The client has not answered, or not been told, the last state of a type that it asked for."""
@@ -238,7 +249,6 @@ class Stream:
                 name = snapshot.assignments.get(cluster, "")
                 if endpoints.sent.get(name, ABSENT) != ABSENT:
                     del endpoints.sent[name]
-                    endpoints.taken.discard(name)
 
     def _response(self, url: str, talk: Talk, resources: Mapping[str, Resource], removed: list[str]) -> bytes:
         self._nonce += 1
@@ -252,6 +262,7 @@ class Stream:
                 talk.taken.discard(name)
                 talk.rejected.pop(name, None)
                 self._gone.pop(name, None)
+                self._given_up.discard(name)
         talk.owes = False
         talk.on_its_way = Sent(str(self._nonce), versions)
         # DeltaDiscoveryResponse by hand, as the resources are serialised already: 4 type_url, 2 resources, 6 removed, 5 nonce.
