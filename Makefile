@@ -1,6 +1,8 @@
 # Mooring's verbs. `make demo` and `make test` each install what they need.
 .PHONY: setup demo test check bless bench soak lock clean
 PYTEST = .venv/bin/python -m pytest
+# Or every process of a cluster, and every worker of the tests, would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 BENCH ?= dataplane_sync datapath propagation apiserver store dns names ingress ingress_changes
 
 setup:  ## system packages and .venv (quick when done before)
@@ -25,7 +27,8 @@ bench:  ## benchmarks with their peers in the same run
 	@scripts/bootstrap bench
 	@for name in $(BENCH); do .venv/bin/python -m bench $$name; done
 
-soak: setup  ## 100,000 random packets on the kernel; 200 kills and 200 power cuts of the store; kill -9 of each role in turn
+soak: setup  ## 1,000 examples of each property, 100,000 random packets, 200 kills and 200 power cuts of the store; kill -9 of each role
+	MOORING_EXAMPLES=1000 $(PYTEST) -q -n 2 --dist loadfile -m hypothesis --timeout=1800
 	MOORING_KERNEL_PACKETS=100000 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/dataplane/test_agreement.py
 	MOORING_CRASHES=200 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/edges/sqlite/test_crashes.py
 	MOORING_API_CASES=5 MOORING_SEED=$$RANDOM $(PYTEST) -q tests/edges/http/test_schemathesis.py

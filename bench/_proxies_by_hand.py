@@ -1,11 +1,12 @@
 """What would somebody write by hand for the duty that an Ingress gives our proxies? Envoy, NGINX and HAProxy, configured.
 
-Equal duty: the same three routes of one host to the same backend over kept connections; safe paths (dot segments, double
-slashes); the client's address, the scheme, host and port it asked for, and a request id for the backend; what only a proxy may
-say is taken from clients; requests that may be sent twice are, to another endpoint, when a backend breaks off or is silent for
-a minute (HAProxy: when it cannot be connected to); limits of sizes and times; a line of JSON with the same 20 fields for each
-request; TLS with the same certificate and suites. The silence is what NGINX's proxy_read_timeout with proxy_next_upstream
-is, upstream's defaults for every Ingress; in Envoy it is a timer of each try.
+Equal duty: the same three routes of one host, and no other host, to the same backend over kept connections; safe paths (dot
+segments, double slashes), of which the backend is told what the rules see: in NGINX that is a `proxy_pass` with a path; the
+client's address, the scheme, host and port it asked for, and a request id for the backend; what only a proxy may say is taken
+from clients; HSTS where it is HTTPS; requests that may be sent twice are, to another endpoint, when a backend breaks off or is
+silent for a minute (HAProxy: when it cannot be connected to); limits of sizes and times; a line of JSON with the same 20 fields
+for each request, written many at a time; TLS with the same certificate and suites. The silence is what NGINX's
+proxy_read_timeout with proxy_next_upstream is, upstream's defaults for every Ingress; in Envoy it is a timer of each try.
 
 Long because it is three configurations.
 """
@@ -29,6 +30,7 @@ CLAIMS = [
     "ssl-client-verify", "ssl-client-subject-dn", "ssl-client-issuer-dn", "ssl-client-cert", "forwarded", "proxy",
     "x-envoy-attempt-count", "x-envoy-is-timeout-retry", "x-envoy-external-address",
 ]  # fmt: skip
+HSTS = "max-age=31536000; includeSubDomains"
 FIELDS = {
     "time": "%START_TIME%", "method": "%REQ(:METHOD)%", "scheme": "%REQ(X-FORWARDED-PROTO)%", "authority": "%REQ(:AUTHORITY)%",
     "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", "protocol": "%PROTOCOL%", "status": "%RESPONSE_CODE%",
@@ -68,6 +70,7 @@ def envoy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str
     ]
 
     def manager(name: str, port: int) -> dict[str, Any]:
+        added = [{"header": {"key": "strict-transport-security", "value": HSTS}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
         told = {
             "x-real-ip": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
             "x-forwarded-host": "%REQ(:AUTHORITY)%",
@@ -116,6 +119,7 @@ def envoy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str
                         "domains": [host],
                         "routes": routes,
                         "request_headers_to_remove": CLAIMS,
+                        "response_headers_to_add": added if name == "https" else [],
                         "request_headers_to_add": [
                             {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
                             for key, value in told.items()
@@ -190,15 +194,19 @@ def nginx(folder: Path, host: str, pem: Path, http: int, https: int) -> list[str
         "upstream": "upstream_addr", "user_agent": "http_user_agent",
     }  # fmt: skip
     log = ",".join(f'"{name}":"${variable}"' for name, variable in fields.items())
+    # A prefix is of whole elements.
+    paths = {each: prefix for prefix in PREFIXES for each in {f"= {prefix}", f"{prefix.rstrip('/')}/"}}
     locations = "".join(
-        f"location {prefix} {{ set $route 'route-{prefix}'; proxy_pass http://backend; }}" for prefix in PREFIXES
+        f"location {path} {{ set $route 'route-{prefix}'; proxy_pass http://backend{path.removeprefix('= ')}; }}"
+        for path, prefix in paths.items()
     )
+    claims = "".join(f"proxy_set_header {each} ''; " for each in CLAIMS if not each.startswith("x-envoy"))
     (folder / "nginx.conf").write_text(f"""
 daemon off; worker_processes 1; pid {folder}/pid; error_log stderr warn; worker_rlimit_nofile 33792;
 events {{ worker_connections 32768; }}
 http {{
   log_format json escape=json '{{{log}}}';
-  access_log /dev/stdout json;
+  access_log /dev/stdout json buffer=64k flush=1s;
   server_tokens off; tcp_nodelay on;
   map $http_x_request_id $identity {{ default $http_x_request_id; '' $request_id; }}
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
@@ -214,11 +222,15 @@ http {{
   proxy_set_header X-Forwarded-Port $server_port; proxy_set_header X-Forwarded-Proto $scheme;
   proxy_set_header X-Forwarded-Scheme $scheme; proxy_set_header X-Scheme $scheme;
   proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+  {claims}
   ssl_certificate {pem}; ssl_certificate_key {pem}; ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers {CIPHERS};
   ssl_session_cache shared:sessions:10m; ssl_session_tickets off;
   upstream backend {{ server {ADDRESS}:{BACKEND}; keepalive 320; keepalive_requests 1000000; }}
+  server {{ listen {ADDRESS}:{http} default_server; listen {ADDRESS}:{https} default_server ssl http2; return 404; }}
+  server {{ listen {ADDRESS}:{http}; server_name {host}; {locations} }}
   server {{
-    listen {ADDRESS}:{http}; listen {ADDRESS}:{https} ssl http2; server_name {host};
+    listen {ADDRESS}:{https} ssl http2; server_name {host};
+    add_header Strict-Transport-Security "{HSTS}" always;
     {locations}
   }}
 }}
@@ -234,6 +246,7 @@ def haproxy(folder: Path, host: str, pem: Path, http: int, https: int) -> list[s
         "forwarded_for": "%[capture.req.hdr(1)]", "request_id": "%ID", "traceparent": "%[capture.req.hdr(2)]",
         "route": "%[var(txn.route)]", "cluster": "%b", "upstream": "%si:%sp", "user_agent": "%[capture.req.hdr(3)]",
     }  # fmt: skip
+    claims = "".join(f"  http-request del-header {each}\n" for each in CLAIMS if not each.startswith("x-envoy"))
     text = json.dumps(log).replace('"', r"\"").replace(" ", r"\ ")
     routes = "".join(
         f"  http-request set-var(txn.route) str(route-{prefix})"
@@ -278,11 +291,12 @@ frontend door
   http-request normalize-uri path-merge-slashes
   http-request normalize-uri path-strip-dotdot
   http-request deny deny_status 413 if {{ req.body_size gt {BODY_OCTETS} }}
-{routes}  http-request set-header X-Real-IP %[src]
+{routes}{claims}  http-request set-header X-Real-IP %[src]
   http-request set-header X-Forwarded-For %[src]
   http-request set-header X-Forwarded-Host %[req.hdr(Host)]
   http-request set-header X-Forwarded-Port %[dst_port]
   http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
+  http-response set-header Strict-Transport-Security "{HSTS}" if {{ ssl_fc }}
   use_backend backend if {{ hdr(host),field(1,:) -i {host} }}
 backend backend
   server only {ADDRESS}:{BACKEND}

@@ -239,7 +239,7 @@ async def write(place: "Place", writers: list["Client"], seconds: float) -> tupl
     from bench.apiserver import must, rss
 
     begun, spent = time.monotonic(), processor(place.pid)
-    numbers, others, done = itertools.count(), itertools.count(), 0
+    numbers, done, large_ones = itertools.count(), 0, 0
     beside: list[float] = []
     most = 0.0
     large = json.dumps({"data": {"key": "v" * STUCK_SIZE}}).encode()
@@ -260,9 +260,11 @@ async def write(place: "Place", writers: list["Client"], seconds: float) -> tupl
             done += 1
 
     async def for_the_stuck(client: "Client", least: int = 0) -> None:
-        while time.monotonic() < begun + seconds or next(others) < least:
+        nonlocal large_ones
+        while time.monotonic() < begun + seconds or large_ones < least:
             await asyncio.sleep(1 / STUCK_RATE)
-            await patch(client, f"{_SECRETS}/large", large.replace(b"v" * 10, b"%010d" % next(others), 1))
+            await patch(client, f"{_SECRETS}/large", large.replace(b"v" * 10, b"%010d" % large_ones, 1))
+            large_ones += 1
 
     async def look(client: "Client") -> None:
         nonlocal most

@@ -55,7 +55,8 @@ class Client(asyncio.Protocol):
         self._buffer = bytearray()
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._on_line = on_line
-        self._length = -1
+        self._body: list[bytes] = []
+        self._missing = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -71,6 +72,9 @@ class Client(asyncio.Protocol):
         self.transport.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
+        if self._missing:
+            self._take(data)
+            return
         self._buffer += data
         if self._on_line:
             *lines, rest = bytes(self._buffer).split(b"\n")
@@ -78,27 +82,33 @@ class Client(asyncio.Protocol):
             for line in lines:
                 if line.startswith(b"{"):
                     self._on_line(line)
-        elif self._answer:
-            self._complete()
+        else:
+            self._begin()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._answer and not self._answer.done():
             self._answer.set_exception(ConnectionError("the server closed the connection"))
 
-    def _complete(self) -> None:
-        if self._length < 0:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            head = bytes(self._buffer[:end]).lower()
-            at = head.index(b"content-length: ") + 16
-            self._length = int(head[at:].split(b"\r\n", 1)[0])
-            self._status = int(head[9:12])
-            del self._buffer[: end + 4]
-        if len(self._buffer) >= self._length:
-            body = bytes(self._buffer)
-            self._buffer.clear()
-            self._length, answer, self._answer = -1, self._answer, None
+    def _begin(self) -> None:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._buffer[:end]).lower()
+        at = head.index(b"content-length: ") + 16
+        self._status = int(head[9:12])
+        self._missing = int(head[at:].split(b"\r\n", 1)[0])
+        data = bytes(self._buffer[end + 4 :])
+        self._buffer.clear()
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Of an answer's body. A long one is put together once: that costs as much as the server's making it."""
+        self._body.append(data)
+        self._missing -= len(data)
+        if not self._missing:
+            body = b"".join(self._body)
+            self._body.clear()
+            answer, self._answer = self._answer, None
             if answer:
                 answer.set_result((self._status, body))
 

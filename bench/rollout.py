@@ -17,6 +17,8 @@ from typing import Any
 from msgspec import Struct
 
 from bench._cluster import MOORING, Cluster, cluster
+from mooring.app.connection import Connection
+from mooring.edges.http import kubeconfig
 
 Document = dict[str, Any]
 
@@ -62,24 +64,28 @@ def run(options: list[str]) -> dict[str, float | str]:
     return figures
 
 
-def rollout(made: Cluster, rate: float, updates: int) -> Report:
+def rollout(made: Cluster, rate: float, updates: int, namespace: str = "default") -> Report:
     """Updates the Deployment so often while requests go on."""
-    _apply(made, [_deployment(0), *_services(), _client()])
-    _until(lambda: _rolled_out(made), "the pods are not ready")
-    services = {each["metadata"]["name"]: each for each in _get(made, "services")["items"]}
-    _until(lambda: all(_ingress(each) for each in _get(made, "services")["items"] if _is_balancer(each)), "no balancer address")
-    services = {
-        each["metadata"]["name"]: each for each in _get(made, "services")["items"] if each["metadata"]["name"] in SERVICES
-    }
-    nodes = [each["status"]["addresses"][0]["address"] for each in _get(made, "nodes")["items"]]
-    inside = _requests(made, ["client", "-i"], rate, {name: _inside(each) for name, each in services.items()})
+    api = Connection(kubeconfig.load(made.kubeconfig))
+    here = f"/api/v1/namespaces/{namespace}"
+    _apply(made, namespace, [_deployment(0), *_services(), _client()])
+    _until(lambda: _rolled_out(api, namespace), "the pods are not ready")
+    _until(lambda: api.get(f"{here}/pods/client")["status"]["phase"] == "Running", "the client does not run")
+
+    def services() -> dict[str, Document]:
+        return {name: api.get(f"{here}/services/{name}") for name in SERVICES}
+
+    _until(lambda: all(_ingress(each) for each in services().values() if _is_balancer(each)), "no balancer address")
+    found = services()
+    nodes = [each["status"]["addresses"][0]["address"] for each in api.get("/api/v1/nodes")["items"]]
+    inside = _requests(made, ["client", "-i", "-n", namespace], rate, {name: _inside(each) for name, each in found.items()})
     outside = _requests(
-        made, ["--outside"], rate, {name: where for name, each in services.items() if (where := _outside(each, nodes))}
+        made, ["--outside"], rate, {name: where for name, each in found.items() if (where := _outside(each, nodes))}
     )
     begun = time.monotonic()
     for update in range(1, updates + 1):
-        _apply(made, [_deployment(update)])
-        _until(lambda: _rolled_out(made), "the update does not end")
+        _apply(made, namespace, [_deployment(update)])
+        _until(lambda: _rolled_out(api, namespace), "the update does not end")
     took = (time.monotonic() - begun) / updates
     return Report(_stop(inside), _stop(outside), took)
 
@@ -125,8 +131,8 @@ def _is_balancer(service: Document) -> bool:
     return bool(service["spec"]["type"] == "LoadBalancer")
 
 
-def _rolled_out(made: Cluster) -> bool:
-    found = json.loads(made.mooring("get", "deployment", "web", "-o", "json"))
+def _rolled_out(api: Connection, namespace: str) -> bool:
+    found = api.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/web")
     status = found.get("status", {})
     return bool(
         status.get("observedGeneration") == found["metadata"]["generation"]
@@ -139,17 +145,12 @@ def _until(done: Callable[[], bool], otherwise: str) -> None:
     while not done():
         if time.monotonic() > end:
             raise RuntimeError(otherwise)
-        time.sleep(0.2)
+        time.sleep(0.1)
 
 
-def _get(made: Cluster, kind: str) -> Document:
-    found: Document = json.loads(made.mooring("get", kind, "-o", "json"))
-    return found
-
-
-def _apply(made: Cluster, documents: list[Document]) -> None:
+def _apply(made: Cluster, namespace: str, documents: list[Document]) -> None:
     subprocess.run(
-        [MOORING, "apply", "-f", "-"],
+        [MOORING, "apply", "-n", namespace, "-f", "-"],
         env=made.environment,
         input="\n---\n".join(map(json.dumps, documents)),
         text=True,

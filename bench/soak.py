@@ -73,7 +73,9 @@ class Ledger:
         self.possible.setdefault(name, {None}).add(note)
 
 
-async def soak(made: Cluster, seconds: float, seed: int, tell: Callable[[str], None]) -> Report:
+async def soak(
+    made: Cluster, seconds: float, seed: int, tell: Callable[[str], None], rest: float = REST_BETWEEN_KILLS
+) -> Report:
     report, rng = Report(), random.Random(seed)
     async with ApiClient(kubeconfig.load(made.kubeconfig)) as api:
         await _prepare(api, seconds)
@@ -81,7 +83,7 @@ async def soak(made: Cluster, seconds: float, seed: int, tell: Callable[[str], N
         churning = [
             asyncio.create_task(_churn(api, worker, ledger, random.Random(seed + worker), end, report)) for worker in range(4)
         ]
-        await _kill_in_turn(made, api, rng, end, report, tell)
+        await _kill_in_turn(made, api, rng, end, report, tell, rest)
         await asyncio.gather(*churning)
         await _until("the load's end", lambda: _phase(api, "client", "Succeeded"))
         last = made.mooring("logs", "client", "--tail", "1")
@@ -201,14 +203,15 @@ def _endpoints(rng: random.Random) -> Document:
 
 
 async def _kill_in_turn(
-    made: Cluster, api: ApiClient, rng: random.Random, end: float, report: Report, tell: Callable[[str], None]
+    made: Cluster, api: ApiClient, rng: random.Random, end: float, report: Report, tell: Callable[[str], None], rest: float
 ) -> None:
+    """Until the end, and each at least once."""
     group = cgroups.subtree(made.name)
     roles = {"apiserver": group / "apiserver", "controllers": group / "controllers"}
     roles |= {name: group / name / "agent" for name in ("node-1", "node-2")}
     turn = 0
-    while time.monotonic() < end - REST_BETWEEN_KILLS:
-        await asyncio.sleep(REST_BETWEEN_KILLS * (0.5 + rng.random()))
+    while time.monotonic() < end - rest or turn < len(roles):
+        await asyncio.sleep(rest * (0.5 + rng.random()))
         name = list(roles)[turn % len(roles)]
         turn += 1
         for pid in cgroups.processes(roles[name]):

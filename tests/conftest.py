@@ -1,30 +1,51 @@
 """One running cluster for all tests that need one, started once in a worker and taken down whatever happens.
 
 With pytest-xdist all tests of a file run in one worker, so that what a module shares is made once; the files that share the
-cluster's Ingress proxies, and the one with tests that come late, stay together too.
+cluster's Ingress proxies, with the one whose tests come late, and those of the dual-stack cluster stay together too.
 """
 
+import os
 import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from local_cluster import Cluster
 
-TOGETHER = (
+INGRESS_PROXIES = (
     "tests/e2e/test_broken_services.py",
     "tests/e2e/test_ingress.py",
     "tests/e2e/test_ingress_changes.py",
     "tests/e2e/test_trace_request.py",
     "tests/examples/test_ingress_examples.py",
 )
+DUAL = (
+    "tests/e2e/test_dual_stack.py",
+    "tests/e2e/test_load_balancer.py",
+    "tests/e2e/test_names_outside.py",
+    "tests/e2e/test_upstream_dual_stack.py",
+)
+TOGETHER = {file: files[0] for files in (INGRESS_PROXIES, DUAL) for file in files}
+"""Each file's group, by its first."""
+
+EXAMPLES = os.environ.get("MOORING_EXAMPLES")
+"""How many of each property, new ones every time; without it a few, and always the same."""
+settings.register_profile(
+    "mooring",
+    max_examples=int(EXAMPLES or 30),
+    derandomize=not EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("mooring")
 
 
 class ByFile(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return TOGETHER[0] if file in TOGETHER else file
+        return TOGETHER.get(file, file)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,9 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from mooring.edges.netlink import namespaces
+from mooring.edges.netlink.topology import namespace_name
+from warm_command import run_warm
 
 PATIENCE = 60.0
 """Seconds after which a command counts as hung."""
@@ -29,9 +34,15 @@ class Cluster:
         self.mooring("down", "--name", self.name, *more)
 
     def mooring(self, command: str, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`mooring COMMAND` on this cluster."""
-        words = (sys.executable, "-m", "mooring.cli.main", command, "--data-dir", str(self.data_dir), *arguments)
-        return _run(words, stdin, check)
+        """`mooring COMMAND` on this cluster, warm but for `up`, whose process lives on."""
+        words = (command, "--data-dir", str(self.data_dir), *arguments)
+        if command == "up":
+            return self.cold(*words, check=check)
+        return _checked(run_warm(words, stdin, _environment(), PATIENCE), check)
+
+    def cold(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`mooring` with these words alone, by an interpreter of its own."""
+        return _run((sys.executable, "-m", "mooring.cli.main", *words), "", check)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         return _run((kubectl(), "--kubeconfig", str(self.kubeconfig), *arguments), stdin, check)
@@ -44,22 +55,50 @@ class Cluster:
         """What a command in a node's network namespace writes."""
         return self.mooring("exec", "--node", node, "--", *argv).stdout
 
+    def within(self, place: str) -> list[str]:
+        """Words before a command that is to run, and live on, in a network namespace: a node's, or the `outside`."""
+        return ["nsenter", f"--net={namespaces.path(namespace_name(self.name, place))}"]
+
     def outside(self, *argv: str) -> str:
         """What a command in the external client's network namespace writes."""
         return self.mooring("exec", "--outside", "--", *argv).stdout
 
 
 def kubectl() -> str:
-    """The stock kubectl: the environment's KUBECTL, else the one on the PATH."""
-    found = os.environ.get("KUBECTL") or shutil.which("kubectl")
+    """The stock kubectl: the environment's KUBECTL, else the newest of those found."""
+    return os.environ.get("KUBECTL") or str(kubectls()[-1])
+
+
+@cache
+def kubectls() -> tuple[Path, ...]:
+    """Every kubectl.1.NN beside that of the PATH, or in the directory that MOORING_KUBECTLS names, oldest first; then it.
+
+    It is not among them where it has versions beside it: it asks the server which one to become, and runs that.
+    """
+    found = shutil.which("kubectl")
     assert found, "kubectl is needed: scripts/bootstrap installs it"
-    return found
+    named = os.environ.get("MOORING_KUBECTLS")
+    versions = sorted(Path(named or Path(found).resolve().parent).glob("kubectl.1.[0-9][0-9]"))
+    return tuple(versions) if versions and not named else (*versions, Path(found))
+
+
+def eager(environment: dict[str, str]) -> dict[str, str]:
+    """A kubectl lives for a tenth of a second: collecting its garbage is a third of its work."""
+    return {"GOGC": "400", **environment}
 
 
 def _run(words: Sequence[str], stdin: str, check: bool) -> subprocess.CompletedProcess[str]:
-    # A setting or cluster of the developer's own must not reach in here.
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MOORING_") and key != "KUBECONFIG"}
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False, env=clean)
+    env = eager(_environment())
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False, env=env)
+    return _checked(done, check)
+
+
+def _environment() -> dict[str, str]:
+    """A setting or cluster of the developer's own must not reach in here."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("MOORING_") and key != "KUBECONFIG"}
+
+
+def _checked(done: subprocess.CompletedProcess[str], check: bool) -> subprocess.CompletedProcess[str]:
     if check and done.returncode != 0:
-        pytest.fail(f"{' '.join(words)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}")
+        pytest.fail(f"{' '.join(done.args)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done

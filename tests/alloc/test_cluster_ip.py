@@ -33,7 +33,7 @@ def test_a_full_range_is_left_for_the_next_one():
     full, free = ip_network("10.1.0.0/30"), ip_network("10.2.0.0/30")
     used = {int(ip_address("10.1.0.1")), int(ip_address("10.1.0.2"))}
     chosen = choose([full, free], lambda text: int(ip_address(text)) in used, lambda: used, random.Random(2))
-    assert chosen in free
+    assert chosen is not None and ip_address(chosen) in free
 
 
 def test_when_every_range_is_full_there_is_no_choice():

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from mooring.apiserver.authorization import bootstrap
 from mooring.apiserver.contract import Answer as WebhookAnswer
-from mooring.apiserver.contract import Ask, Env, Outcome, Question, Request, Response, Settings, User, Watch, Write
+from mooring.apiserver.contract import Aside, Ask, Env, Outcome, Question, Request, Response, Settings, User, Watch, Write
 from mooring.apiserver.handle import handle
 from mooring.edges.http.draws import Draws
 from mooring.store.records import Committed
@@ -99,6 +99,8 @@ class Server:
                 if not isinstance(done, Committed):
                     continue
                 outcome = outcome.respond(done)
+            elif isinstance(outcome, Aside):
+                outcome = outcome.make()
             assert isinstance(outcome, Response), outcome
             return Answer(outcome)
         raise AssertionError("a write conflicts with itself")

@@ -5,7 +5,7 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-from mooring.apiserver.contract import Env, Request, Response, Settings, User, Write
+from mooring.apiserver.contract import Aside, Env, Request, Response, Settings, User, Write
 from mooring.apiserver.handle import handle
 from mooring.model.kinds import IP_ADDRESS, NAMESPACE, SERVICE, Kind
 from mooring.store.records import Conflict
@@ -55,6 +55,8 @@ class Direct:
                     continue
                 self.state.publish((decided,))
                 outcome = outcome.respond(decided)
+            elif isinstance(outcome, Aside):
+                outcome = outcome.make()
             assert isinstance(outcome, Response)
             self.warnings = [value for name, value in outcome.headers if name.lower() == "warning"]
             answer = json.loads(outcome.body)

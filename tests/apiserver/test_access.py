@@ -319,7 +319,8 @@ def test_a_pod_that_names_a_secret_gives_it_to_its_node_only_when_it_is_there(no
 
 def test_a_node_has_tokens_for_its_pods_accounts_bound_to_them(nodes):
     def token(account: str, pod: str | None):
-        bound = {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod}} if pod else {}
+        uid = nodes.get(f"{PODS}/{pod}").body["metadata"].get("uid")
+        bound = {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}} if pod else {}
         path = f"/api/v1/namespaces/default/serviceaccounts/{account}/token"
         return nodes.create(path, {"spec": bound}, user=NODE).status
 

@@ -1,13 +1,18 @@
 """Ways around authorization that were open once, or look as if they might be."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 from core_server import ADMIN, CONFIG_MAPS, PODS, Server
+from msgspec import structs
 
-from mooring.apiserver.contract import User
+from mooring.apiserver.contract import ANONYMOUS, Env, Request, User
+from mooring.apiserver.handle import refusal
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ADA = User("ada", ("system:authenticated",))
 NODE = User("system:node:a", ("system:nodes", "system:authenticated"))
+CONTROLLERS = User("system:kube-controller-manager", ("system:authenticated",))
 SECRETS = "/api/v1/namespaces/default/secrets"
 MIRROR = {"kubernetes.io/config.mirror": "x"}
 OWNER = {"apiVersion": "v1", "kind": "Node", "name": "a", "controller": True}
@@ -68,6 +73,24 @@ def test_a_question_about_a_name_with_a_slash_is_another_question(server):
     )
     assert answer.body["status"]["allowed"] is False
     assert 404 == server.get(f"{PODS}/p/status", user=ADA).status
+
+
+# From the head alone ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path", "user", "headers"), [
+    ("POST", CONFIG_MAPS, ANONYMOUS, {}), ("POST", "/elsewhere", ANONYMOUS, {}), ("PUT", f"{SECRETS}/s", ADA, {}),
+    ("POST", CONFIG_MAPS, ADA, {"impersonate-user": "admin"}), ("POST", CONFIG_MAPS, ADMIN, {"impersonate-user": "ada"}),
+    ("DELETE", f"{PODS}?fieldSelector=metadata.name%3Dx", ADA, {}), ("POST", f"{PODS}/p/exec", NODE, {}),
+])  # fmt: skip
+def test_who_may_not_is_refused_without_the_body_as_with_it(server, method, path, user, headers):
+    whole = server.send(method, path, {"metadata": {"name": "x"}}, user=user, headers=headers)
+    where, _, query = path.partition("?")
+    request = Request(method, where, tuple(parse_qsl(query)), headers, b"", user)
+    env = Env(server.now, server.rng, server.settings)
+    early = refusal(request, server.state, env)
+    assert refusal(structs.replace(request, user=ADMIN, headers={}), server.state, env) is None
+    assert early is not None and (403, whole.response.body) == (early.status, early.body)
 
 
 # Escalation -------------------------------------------------------------------------------------------------------------
@@ -240,6 +263,165 @@ def test_a_node_does_not_change_the_labels_of_a_pod(nodes):
     nodes.bind("mine", "a")
     answer = nodes.patch(f"{PODS}/mine/status", {"metadata": {"labels": {"app": "web"}}}, user=NODE)
     assert 403 == answer.status or not nodes.get(f"{PODS}/mine").body["metadata"].get("labels")
+
+
+@pytest.mark.parametrize(("query", "status"), [
+    ("", 403), ("fieldSelector=spec.nodeName%3Da", 200), ("fieldSelector=spec.nodeName%3Da,status.phase!%3DFailed", 200),
+    ("fieldSelector=spec.nodeName%3Db", 403), ("fieldSelector=spec.nodeName!%3Da", 403),
+    ("fieldSelector=status.phase%3DPending&fieldSelector=spec.nodeName%3Da", 403),
+    ("fieldSelector=metadata.name%3Dtheirs", 403),
+])  # fmt: skip
+@pytest.mark.parametrize("path", [PODS, "/api/v1/pods"])
+def test_a_node_sees_its_own_pods(nodes, path, query, status):
+    answer = nodes.get(f"{path}?{query}", user=NODE)
+    assert status == answer.status, answer.message
+    assert status == 200 or "can only list/watch pods with spec.nodeName field selector" in answer.message
+
+
+def test_nodes_see_all_pods_while_they_answer_for_their_names(nodes):
+    for reads, status in ((True, 200), (False, 403)):
+        nodes.settings = structs.replace(nodes.settings, nodes_read_pods=reads)
+        nodes.add_default_roles()
+        assert status == nodes.get("/api/v1/pods", user=NODE).status
+
+
+def test_a_node_reads_one_pod_when_it_is_its_own(nodes):
+    nodes.pod("mine")
+    nodes.bind("mine", "a")
+    read = [nodes.get(f"{PODS}/{name}", user=NODE).status for name in ("mine", "theirs", "none")]
+    assert [200, 403, 403] == read
+
+
+def test_a_review_of_a_node_s_right_goes_by_its_selector(nodes):
+    selector = {"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["a"]}]}
+    asked = [{"verb": "list", "resource": "pods"} | more for more in ({}, {"fieldSelector": selector})]
+    review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    answers = [nodes.create(review, {"spec": {"resourceAttributes": each}}, user=NODE) for each in asked]
+    assert [False, True] == [each.body["status"]["allowed"] for each in answers]
+
+
+CLAIMS, VOLUMES = "/api/v1/namespaces/default/persistentvolumeclaims", "/api/v1/persistentvolumes"
+
+
+def claim(server: Server, name: str, node: str) -> str:
+    """Its uid."""
+    meta = {"name": name, "annotations": {"volume.kubernetes.io/selected-node": node} if node else {}}
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return server.create(CLAIMS, {"metadata": meta, "spec": spec}).body["metadata"]["uid"]
+
+
+def volume(node: str, name: str = "", uid: str = "", **spec: object) -> dict:
+    """On a node, for a claim."""
+    here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    claimed = {"kind": "PersistentVolumeClaim", "namespace": "default", "name": name, "uid": uid}
+    spec = {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "local": {"path": "/srv"}, "storageClassName": "s",
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}}, "claimRef": claimed if name else None, **spec,
+    }  # fmt: skip
+    return {"metadata": {"name": "v", "finalizers": ["x.io/y"]}, "spec": {k: v for k, v in spec.items() if v is not None}}
+
+
+def test_a_node_makes_volumes_of_itself_for_claims_that_wait_for_it(nodes):
+    mine, theirs = claim(nodes, "mine", "a"), claim(nodes, "theirs", "b")
+    for bad in (
+        volume("b", "mine", mine), volume("a", "theirs", theirs), volume("a", "mine", theirs), volume("a"),
+        volume("a", "missing", "u"), volume("a", "mine", mine, local=None, hostPath={"path": "/"}),
+    ):  # fmt: skip
+        answer = nodes.create(VOLUMES, bad, user=NODE)
+        assert 403 == answer.status, answer.body
+    answer = nodes.create(VOLUMES, volume("a", "mine", mine), user=NODE)
+    assert 201 == answer.status, answer.body
+    for verb in ("update", "patch"):
+        assert 403 == nodes.send({"update": "PUT", "patch": "PATCH"}[verb], f"{CLAIMS}/mine", {}, user=NODE).status
+
+
+@pytest.mark.parametrize(("of", "patch", "status"), [
+    ("a", {"metadata": {"finalizers": None}}, 200), ("b", {"metadata": {"finalizers": None}}, 403),
+    ("a", {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}, 403), ("a", {"metadata": {"labels": {"a": "b"}}}, 403),
+    ("a", {"metadata": {"annotations": {"a": "b"}}}, 403),
+    ("a", {"metadata": {"ownerReferences": [OWNER | {"uid": "u"}]}}, 403),
+])  # fmt: skip
+def test_a_node_lets_its_own_volumes_go_and_changes_none(nodes, of, patch, status):
+    assert 201 == nodes.create(VOLUMES, volume(of)).status
+    answer = nodes.patch(f"{VOLUMES}/v", patch, user=NODE)
+    assert status == answer.status, answer.message
+    assert 403 == nodes.patch(f"{VOLUMES}/v/status", {"status": {"phase": "Failed"}}, user=NODE).status
+    assert (200 if of == "a" else 403) == nodes.delete(f"{VOLUMES}/v", user=NODE).status
+
+
+@pytest.mark.parametrize(("bound", "audiences", "why"), [
+    (None, [], "node requested token not bound to a pod"),
+    ({"kind": "Node", "apiVersion": "v1", "name": "a"}, [], "node requested token not bound to a pod"),
+    ({"name": ""}, [], "node requested token not bound to a pod"),
+    ({"uid": ""}, [], "node requested token with a pod binding without a uid"),
+    ({"uid": "other"}, [], "does not match the UID in record"),
+    ({"name": "theirs"}, [], "does not match the UID in record"),
+    ({}, ["elsewhere"], 'audience "elsewhere" not found in pod spec volume'),
+    ({}, ["vault", "elsewhere"], "node may only request 0 or 1 audiences"),
+    ({}, [], ""), ({}, ["vault"], ""),
+])  # fmt: skip
+def test_a_node_gets_a_token_for_a_pod_of_its_own(nodes, bound, audiences, why):
+    nodes.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "robot"}})
+    token = {"serviceAccountToken": {"audience": "vault", "path": "t", "expirationSeconds": 3600}}
+    nodes.pod("mine", serviceAccountName="robot", volumes=[{"name": "t", "projected": {"sources": [token]}}])
+    nodes.bind("mine", "a")
+    uid = nodes.get(f"{PODS}/mine").body["metadata"]["uid"]
+    reference = None if bound is None else {"kind": "Pod", "apiVersion": "v1", "name": "mine", "uid": uid, **bound}
+    body = {"spec": {"audiences": audiences, "boundObjectRef": reference}}
+    answer = nodes.create("/api/v1/namespaces/default/serviceaccounts/robot/token", body, user=NODE)
+    assert (403, True) == (answer.status, why in answer.message) if why else 201 == answer.status, answer.body
+
+
+# Controllers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), [
+    ("POST", f"{PODS}/p/exec"), ("GET", f"{PODS}/p/exec"), ("GET", f"{PODS}/p/attach"), ("POST", f"{PODS}/p/portforward"),
+    ("GET", f"{PODS}/p/log"), ("GET", f"{PODS}/p/proxy"), ("POST", f"{PODS}/p/eviction"), ("GET", "/api/v1/nodes/n/proxy/pods"),
+    ("POST", "/api/v1/namespaces/default/serviceaccounts/s/token"), ("POST", SECRETS), ("PUT", f"{SECRETS}/s"),
+    ("GET", f"{SECRETS}/s"), ("DELETE", SECRETS), ("POST", "/apis/authentication.k8s.io/v1/tokenreviews"),
+    ("POST", f"{RBAC}/clusterroles"), ("POST", f"{RBAC}/clusterrolebindings"), ("POST", f"{RBAC}/namespaces/default/roles"),
+    ("POST", f"{RBAC}/namespaces/default/rolebindings"), ("PUT", f"{RBAC}/clusterroles/admin"), ("GET", "/metrics"),
+    ("POST", "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"), ("POST", "/api/v1/nodes"),
+    ("POST", "/apis/apps/v1/namespaces/default/daemonsets"), ("POST", "/apis/batch/v1/namespaces/default/jobs"),
+])  # fmt: skip
+def test_controllers_may_not(server, method, path):
+    server.pod("p")
+    answer = server.send(method, path, {} if method in ("POST", "PUT") else None, user=CONTROLLERS)
+    assert (403, True) == (answer.status, "cannot" in answer.message), answer.message
+
+
+def test_controllers_act_as_nobody_else(server):
+    for more in ({}, {"impersonate-group": "system:masters"}):
+        assert 403 == server.get(PODS, user=CONTROLLERS, headers={"impersonate-user": "x", **more}).status
+
+
+EVERYTHING = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+
+
+def test_controllers_give_nobody_more_rights(server):
+    server.create(f"{RBAC}/namespaces/default/roles", {"metadata": {"name": "r"}, "rules": []})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    server.create(f"{RBAC}/namespaces/default/rolebindings", {"metadata": {"name": "b"}, "roleRef": reference})
+    me = {"subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": CONTROLLERS.name}]}
+    for path, patch in (
+        ("namespaces/default/roles/r", {"rules": [EVERYTHING]}), ("clusterroles/view", {"rules": [EVERYTHING]}),
+        (f"clusterroles/{CONTROLLERS.name}", {"rules": [EVERYTHING]}), ("clusterrolebindings/cluster-admin", me),
+        ("namespaces/default/rolebindings/b", me), ("clusterroles/view", {"aggregationRule": {"clusterRoleSelectors": [{}]}}),
+    ):  # fmt: skip
+        answer = server.patch(f"{RBAC}/{path}", patch, user=CONTROLLERS)
+        assert (403, True) == (answer.status, "RBAC permissions not currently held" in answer.message), path
+
+
+def test_an_aggregated_role_is_given_its_sum_by_whoever_may_write_it(server):
+    """Without `escalate`: its rules will be these, whoever says so."""
+    part = rule("get", "secrets")
+    label = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    assert 201 == server.create(f"{RBAC}/clusterroles", {"metadata": {"name": "part", "labels": label}, "rules": [part]}).status
+    whole = [*server.get(f"{RBAC}/clusterroles/system:aggregate-to-view").body["rules"], part]
+    for rules, status in (([*whole, rule("get", "nodes")], 403), (whole, 200), ([part], 200)):
+        answer = server.patch(f"{RBAC}/clusterroles/view", {"rules": rules}, user=CONTROLLERS)
+        assert status == answer.status, answer.message
 
 
 # Odd numbers ------------------------------------------------------------------------------------------------------------

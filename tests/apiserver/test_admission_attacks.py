@@ -94,6 +94,63 @@ def test_a_binding_that_is_changed_still_binds(server, hooks):
     assert "a" == server.get(f"{PODS}/p").body["spec"]["nodeName"]
 
 
+def told(request: dict) -> dict:
+    return {"allowed": True, "warnings": ["mind the gap"]}
+
+
+@pytest.mark.parametrize(("resource", "path", "body"), [
+    ("pods/eviction", f"{PODS}/p/eviction", {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}),
+    ("pods/binding", f"{PODS}/p/binding", {"target": {"kind": "Node", "name": "a"}}),
+    ("bindings", "/api/v1/namespaces/default/bindings", {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "a"}}),
+    ("serviceaccounts/token", "/api/v1/namespaces/default/serviceaccounts/robot/token", {"spec": {"audiences": ["x"]}}),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["mutating", "validating"])
+def test_what_is_told_about_a_subresource_reaches_the_client(server, hooks, kind, resource, path, body):
+    server.node("a")
+    server.pod("p")
+    server.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "robot"}})
+    hooks.add(kind, "teller", told, {**ANY, "resources": [resource]})
+    answer = server.create(path, body)
+    assert (201, ['299 - "mind the gap"']) == (answer.status, answer.warnings)
+
+
+def test_an_eviction_that_is_changed_is_carried_out_so(server, hooks):
+    server.node("a")
+    server.pod("p")
+    server.bind("p", "a")
+    gentle = patching({"op": "add", "path": "/deleteOptions", "value": {"gracePeriodSeconds": 77}})
+    hooks.add("mutating", "gentle", gentle, {**ANY, "resources": ["pods/eviction"]})
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    assert 201 == server.create(f"{PODS}/p/eviction", eviction).status
+    assert 77 == server.get(f"{PODS}/p").body["metadata"]["deletionGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize(("patch", "status"), [
+    ({"op": "add", "path": "/deleteOptions", "value": {"preconditions": {"uid": "other"}}}, 409),
+    ({"op": "replace", "path": "/metadata/name", "value": "q"}, 400),
+    ({"op": "add", "path": "/deleteOptions", "value": {"gracePeriodSeconds": "x"}}, 500),
+])  # fmt: skip
+def test_an_eviction_that_is_changed_to_what_cannot_be_evicts_nothing(server, hooks, patch, status):
+    server.pod("p")
+    hooks.add("mutating", "bad", patching(patch), {**ANY, "resources": ["pods/eviction"]})
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}, "deleteOptions": {}}
+    answer = server.create(f"{PODS}/p/eviction", eviction)
+    assert status == answer.status, answer.message
+    assert 200 == server.get(f"{PODS}/p").status
+
+
+@pytest.mark.parametrize(("body", "status"), [
+    ({"metadata": {"name": "p"}, "target": {"name": "a"}}, 201), ({"target": {"name": "a"}}, 422),
+    ({"metadata": {"name": "none"}, "target": {"name": "a"}}, 404), ({"metadata": {"name": "p"}}, 422),
+])  # fmt: skip
+def test_a_binding_may_name_its_pod(server, body, status):
+    server.node("a")
+    server.pod("p")
+    answer = server.create("/api/v1/namespaces/default/bindings", body)
+    assert status == answer.status, answer.body
+    assert ("a" if status == 201 else None) == server.get(f"{PODS}/p").body["spec"].get("nodeName")
+
+
 def test_a_token_request_that_is_changed_is_still_one(server, hooks):
     server.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "robot"}})
     audiences = patching({"op": "replace", "path": "/spec/audiences", "value": ["narrow"]})
@@ -185,11 +242,3 @@ def test_one_object_that_may_not_go_keeps_the_whole_collection(server, hooks):
               {**ANY, "operations": ["DELETE"]})  # fmt: skip
     assert 403 == server.delete(CONFIG_MAPS).status
     assert 3 == len(server.get(CONFIG_MAPS).body["items"])
-
-
-def test_an_expression_that_asks_an_authorizer_is_told_that_there_is_none(server):
-    body = {"metadata": {"name": "p"}, "spec": {
-        "matchConstraints": {"resourceRules": [ANY]},
-        "validations": [{"expression": "authorizer.group('').resource('pods').check('get').allowed()"}]}}  # fmt: skip
-    answer = server.create(f"{GROUP}/validatingadmissionpolicies", body)
-    assert (422, True) == (answer.status, "authorizer" in answer.message and "compilation failed" in answer.message)

@@ -9,6 +9,7 @@ from core_server import CONFIG_MAPS, Server
 from mooring.apiserver.contract import Env, Request, User, Write
 from mooring.apiserver.handle import handle
 
+RBAC = "rbac.authorization.k8s.io"
 GROUP = "/apis/admissionregistration.k8s.io/v1"
 MAPS = {"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
 
@@ -112,6 +113,52 @@ def test_the_request_and_the_namespace_are_seen(server):
 def test_an_expression_that_fails_denies_unless_it_is_to_be_ignored(server, failure, status):
     policy(server, "object.data.none == 'x'", failurePolicy=failure)
     assert status == server.config_map("x").status
+
+
+@pytest.mark.parametrize("text", [
+    "authorizer.requestResource.check('create').allowed() && !authorizer.requestResource.check('delete').allowed()",
+    "authorizer.group('').resource('configmaps').namespace('default').name('x').check('create').reason().contains('RBAC')",
+    "authorizer.path('/healthz').check('get').allowed() && !authorizer.path('/metrics').check('get').allowed()",
+    "!authorizer.group('').resource('pods').subresource('log').fieldSelector('a=b').labelSelector('c').check('get').errored()",
+    "!authorizer.serviceAccount('default', 'builder').requestResource.check('get').allowed() || true",
+    "authorizer.serviceAccount('default', 'builder').group('apps').resource('deployments').check('get').error() == ''",
+])  # fmt: skip
+def test_an_expression_may_ask_who_may_do_what(server, text):
+    server.add_default_roles()
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}]
+    rbac, subject = "/apis/rbac.authorization.k8s.io/v1", {"kind": "User", "name": "ann", "apiGroup": RBAC}
+    server.create(f"{rbac}/clusterroles", {"metadata": {"name": "makers"}, "rules": rules})
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "makers"}
+    server.create(f"{rbac}/clusterrolebindings", {"metadata": {"name": "makers"}, "roleRef": role, "subjects": [subject]})
+    policy(
+        server, text, matchConditions=[{"name": "asked", "expression": "authorizer.path('/x').check('get').reason() != 'x'"}]
+    )
+    made = server.create(CONFIG_MAPS, {"metadata": {"name": "x"}}, user=User("ann", ("system:authenticated",)))
+    assert 201 == made.status, made.message
+
+
+BIG = {"metadata": {"name": "x"}, "data": {"text": "x" * 300_000, "list": ",".join("abc" for _ in range(2000))}}
+
+
+@pytest.mark.parametrize("text", [
+    "cel.bind(a, object.data.text, " + "".join(f"cel.bind({'a' * n}, {'+'.join(['a' * (n - 1)] * 9)}, " for n in range(2, 12))
+    + "size(aaaaaaaaaaa) > 1" + ")" * 11,
+    "[1]" + ".map(x, [x, x, x, x, x, x, x, x, x, x])" * 12 + ".size() == 1",
+    "'x'" + ".replace('', object.data.text)" * 4 + " != ''",
+    "object.data.list.split(',').all(x, object.data.text.contains(x))",
+    "object.data.list.split(',').map(x, object.data.text).join('') != ''",
+])  # fmt: skip
+def test_what_would_cost_too_much_on_these_values_is_not_evaluated(server, text):
+    policy(server, text)
+    assert "operation cancelled: actual cost limit exceeded" in server.create(CONFIG_MAPS, BIG).message
+    if ".map(x, [" not in text and "cel.bind" not in text:  # which are too dear whatever they are given
+        assert "cost limit" not in server.config_map("small").body.get("message", "")
+
+
+def test_variables_cannot_grow_from_one_another_without_end(server):
+    grown = [{"name": f"v{n}", "expression": "+".join([f"variables.v{n - 1}"] * 8)} for n in range(1, 12)]
+    policy(server, "size(variables.v11) > 1", variables=[{"name": "v0", "expression": "'x'"}, *grown])
+    assert "operation cancelled: actual cost limit exceeded" in server.config_map("x").message
 
 
 def test_conditions_choose(server):

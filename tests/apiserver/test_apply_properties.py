@@ -5,7 +5,7 @@ from typing import Any
 
 from apply_tables import SameVersions
 from core_server import Server
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring.apiserver.apply import built_in, types
@@ -95,7 +95,6 @@ def played(history: list[tuple[str, str, Any]]) -> tuple[Any, Managers]:
     return live, managers
 
 
-@settings(max_examples=100, deadline=None)
 @given(HISTORIES, DOCUMENTS)
 def test_an_apply_is_idempotent_and_what_was_applied_holds(history: Any, config: Any) -> None:
     live, managers = played(history)
@@ -104,7 +103,6 @@ def test_an_apply_is_idempotent_and_what_was_applied_holds(history: Any, config:
     assert merge(KIND, live, config) == live
 
 
-@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_appliers_of_disjoint_fields_never_conflict(one: Any, other: Any) -> None:
     shared = intersection(fields_of(KIND, one), fields_of(KIND, other))
@@ -117,7 +115,6 @@ def test_appliers_of_disjoint_fields_never_conflict(one: Any, other: Any) -> Non
             assert any(path[: len(each)] == each or each[: len(path)] == path for each in paths(shared)), path
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(DOCUMENTS, min_size=1, max_size=3))
 def test_what_all_give_up_is_gone(configs: list[Any]) -> None:
     live: Any = {}
@@ -129,7 +126,6 @@ def test_what_all_give_up_is_gone(configs: list[Any]) -> None:
     assert (live, managers) == ({}, {})
 
 
-@settings(max_examples=100, deadline=None)
 @given(HISTORIES, DOCUMENTS)
 def test_a_forced_apply_owns_all_it_names_and_takes_it_from_updaters(history: Any, config: Any) -> None:
     live, managers = played(history)
@@ -143,7 +139,6 @@ def test_a_forced_apply_owns_all_it_names_and_takes_it_from_updaters(history: An
             assert difference(entry.fields, before[identity].fields) == {}
 
 
-@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_comparison_tells_all_and_is_its_own_mirror(old: Any, new: Any) -> None:
     changed, removed = compare(KIND, old, new)
@@ -167,7 +162,6 @@ def sorted_keys(item: Any) -> Any:
     return dict(sorted(item.items())) if isinstance(item, dict) else item
 
 
-@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_sets_are_sets(one: Any, other: Any) -> None:
     left, right = fields_of(KIND, one), fields_of(KIND, other)
@@ -179,7 +173,6 @@ def test_sets_are_sets(one: Any, other: Any) -> None:
     assert without(KIND, one, {}) == one
 
 
-@settings(max_examples=60, deadline=None)
 @given(HISTORIES)
 def test_managers_survive_storage(history: Any) -> None:
     stored = [as_document(entry) for entry in played(history)[1].values()]
@@ -211,7 +204,6 @@ def values(kind: MergeType, depth: int = 0) -> st.SearchStrategy[Any]:
     return {"string": NAMES, "numeric": st.integers(0, 3), "boolean": st.booleans()}.get(kind.scalar, NAMES)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([CONFIG_MAP, SERVICE, POD, DEPLOYMENT]).flatmap(
         lambda kind: st.tuples(st.just(kind), values(built_in.merge_type(kind)))
@@ -232,7 +224,6 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(NAMES, st.booleans(), values(built_in.merge_type(SERVICE)) | JUNK, JUNK), min_size=1, max_size=3))
 def test_no_apply_document_is_too_much_for_the_server(requests: Any) -> None:
     server = SERVER

@@ -1,9 +1,12 @@
 """What an expression may cost at worst, as upstream estimates it: so that the same rules are refused."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
+from mooring.apiserver.cel import spending
 from mooring.apiserver.cel.cost import NO_BOUND, estimate
-from mooring.apiserver.cel.declared import INT, STRING, Declared, list_of, map_of, object_of, string
+from mooring.apiserver.cel.declared import DYN, INT, STRING, Declared, list_of, map_of, object_of, string
 from mooring.apiserver.cel.environment import Environment
 
 LIMIT = 10_000_000
@@ -60,3 +63,34 @@ def test_an_empty_list_instead_of_one_that_is_absent_costs_no_more():
 
 def test_keys_of_a_map_count_as_short():
     assert cost("self.all(k, k.matches('^[a-z]+$'))", map_of(INT, 100)) < LIMIT
+
+
+VALUES = {"t": "ab", "list": ["a", "bb", ""], "map": {"k": "v", "long": "w" * 9}}
+DYNAMIC = Environment({"object": DYN}, bounded=False)
+TEXTS = some.recursive(
+    some.sampled_from(
+        ["'x'", "object.t", "object.list[1]", "object.map.long", "object.?none.orValue('none')", "object.map['k']"]
+    ),
+    lambda text: some.one_of(
+        some.builds("({} + {})".format, text, text),
+        some.builds("{}.replace('', {})".format, text, text),
+        some.builds("cel.bind(y, {}, y + y)".format, text),
+        some.builds("[{}, {}].map(z, z + {}).join({})".format, text, text, text, text),
+        some.builds("object.map.map(k, object.map[k] + {}).filter(z, z != {}).join('')".format, text, text),
+        some.builds("object.map.transformMap(k, v, k + {}).map(k, k + {}).join('')".format, text, text),
+        some.builds("object.list.transformList(i, v, [v, {}]).map(z, z.join('')).join(',')".format, text),
+        some.builds("{}.split('').map(z, z + {}).join('')".format, text, text),
+        some.builds("'%s-%s'.format([{}, [{}]])".format, text, text),
+        some.builds("'%.1000f%.999e'.format([1e300, 1.0]) + {}".format, text),
+        some.builds("string(size({}) > 3 ? {} : {})".format, text, text, text),
+        some.builds("({} + {}).upperAscii().substring(1)".format, text, text),
+    ),
+    max_leaves=6,
+)
+
+
+@given(TEXTS)
+def test_no_value_is_larger_than_was_foreseen(text):
+    program = DYNAMIC.compile(text)
+    cost, most = spending.foreseen(program.checked.expr, {"object": VALUES})
+    assert cost > LIMIT or len(program.evaluate({"object": VALUES})) <= most

@@ -12,7 +12,7 @@ from mooring.apiserver.contract import Request, Response, Write
 from mooring.apiserver.handle import handle
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION
 
-PROFILE = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+PROFILE = settings(suppress_health_check=list(HealthCheck))
 SCALARS = (
     some.none()
     | some.booleans()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from core_server import ADMIN, PODS, Server
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring.apiserver.contract import Write
@@ -230,7 +230,6 @@ def test_two_evictions_decided_from_one_snapshot_cannot_both_pass(server):
 
 
 @given(st.integers(0, 3), st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12), st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None)
 def test_evictions_in_any_order_never_take_more_than_the_budget_allows(allowed, attempts, dice):
     """Decided from snapshots of any age, committed in any order, asked again after a conflict or not."""
     server = Server()

@@ -7,7 +7,7 @@ server, or are refused because an eviction came first. Meanwhile evicted Pods en
 from typing import Any
 
 from core_server import PODS, Server
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring.control.reconcilers.disruption_budgets import DisruptionBudgets
@@ -105,7 +105,6 @@ def desired(replicas: int, bound: Document) -> int:
 
 
 @given(st.integers(1, 5), BOUNDS, STEPS)
-@settings(max_examples=25, deadline=None)
 def test_evictions_never_leave_fewer_than_the_budget_wants_however_late_its_controller_sees(replicas, bound, steps):
     race = Race(replicas, bound)
     wanted = min(desired(replicas, bound), replicas)

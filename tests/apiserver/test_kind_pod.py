@@ -7,7 +7,7 @@ from direct import NOW, Direct, Refused
 
 from mooring.apiserver.contract import Env, Settings
 from mooring.apiserver.kinds import STRATEGIES
-from mooring.model.kinds import POD
+from mooring.model.kinds import DEPLOYMENT, POD
 
 
 def pod(name="p", **spec):
@@ -216,6 +216,201 @@ class TestChanges:
             POD, "p", {"status": {"podIP": "10.244.1.5", "podIPs": [{"ip": "10.244.1.5"}]}, "spec": {"nodeName": "x"}}, "status"
         )
         assert (old["spec"], "10.244.1.5") == (made["spec"], made["status"]["podIP"])
+
+
+class TestEphemeralContainers:
+    DEBUGGER = {"name": "debug", "image": "busybox", "targetContainerName": "c", "stdin": True}
+
+    @pytest.fixture
+    def api(self):
+        api = Direct()
+        api.create(POD, pod(initContainers=[{"name": "i", "image": "echo:1"}]))
+        return api
+
+    def add(self, api, *containers, **fields):
+        """As kubectl debug does it."""
+        url = POD.path("default", "p", "ephemeralcontainers")
+        body = {"spec": {"ephemeralContainers": list(containers)}, **fields}
+        return api.send("PATCH", url, body, "application/strategic-merge-patch+json", fieldManager="kubectl-debug")
+
+    def test_they_are_added_and_nothing_else_is_changed(self, api):
+        old = api.get(POD, "p")
+        made = self.add(api, self.DEBUGGER, metadata={"labels": {"a": "b"}}, status={"phase": "Failed"})
+        defaults = {
+            "resources": {}, "imagePullPolicy": "Always", "terminationMessagePath": "/dev/termination-log",
+            "terminationMessagePolicy": "File",
+        }  # fmt: skip
+        assert [self.DEBUGGER | defaults] == made["spec"].pop("ephemeralContainers")
+        (mine,) = [one for one in made["metadata"]["managedFields"] if one["manager"] == "kubectl-debug"]
+        assert ("ephemeralcontainers", {"f:spec"}) == (mine["subresource"], mine["fieldsV1"].keys())
+        assert {"f:ephemeralContainers"} == mine["fieldsV1"]["f:spec"].keys()
+        assert (old["spec"], old["status"], None) == (made["spec"], made["status"], made["metadata"].get("labels"))
+        assert (1, 2) == (old["metadata"]["generation"], made["metadata"]["generation"])
+
+    def test_they_stay_as_they_are_whatever_comes(self, api):
+        self.add(api, self.DEBUGGER)
+        made = self.add(api, {"name": "another", "image": "busybox"})
+        assert {"debug", "another"} == {one["name"] for one in made["spec"]["ephemeralContainers"]}
+        made["spec"]["ephemeralContainers"].sort(key=lambda one: one["name"])
+        made["spec"]["ephemeralContainers"][0] |= {"tty": False, "args": []}
+        assert made["spec"] == api.update(POD, made, "ephemeralcontainers")["spec"]
+        with pytest.raises(Refused) as refusal:
+            self.add(api, self.DEBUGGER | {"image": "alpine"}, {"name": "another", "$patch": "delete"})
+        changed, removed = (f'existing ephemeral containers "{name}" may not be' for name in ("debug", "another"))
+        expected = {f"Forbidden: {changed} changed", f"Forbidden: {removed} removed"}
+        assert expected == set(refusal.value.causes["spec.ephemeralContainers"].split("; "))
+
+    def test_only_their_subresource_brings_them(self, api):
+        with pytest.raises(Refused, match=r"spec.ephemeralContainers: Forbidden: cannot be set on create"):
+            api.create(POD, pod("other", ephemeralContainers=[self.DEBUGGER]))
+        with pytest.raises(Refused, match=r"spec: Forbidden: pod updates may not change fields other than"):
+            api.patch(POD, "p", {"spec": {"ephemeralContainers": [self.DEBUGGER]}})
+        template = {"metadata": {"labels": {"a": "b"}}, "spec": pod(ephemeralContainers=[self.DEBUGGER])["spec"]}
+        spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+        with pytest.raises(Refused, match="ephemeral containers not allowed in pod template"):
+            api.create(DEPLOYMENT, {"metadata": {"name": "d"}, "spec": spec})
+
+    def test_what_they_may_not_have(self, api):
+        probe = {"exec": {"command": ["true"]}}
+        services = {
+            "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": "1"}}, "livenessProbe": probe,
+            "readinessProbe": probe, "startupProbe": probe, "lifecycle": {"preStop": probe}, "restartPolicy": "Always",
+        }  # fmt: skip
+        volume = api.get(POD, "p")["spec"]["volumes"][0]["name"]
+        mounts = [{"name": volume, "mountPath": "/m", "subPath": "s"}]
+        named = self.DEBUGGER | {"name": "i", "targetContainerName": "debug"}
+        with pytest.raises(Refused) as refusal:
+            self.add(api, self.DEBUGGER | services | {"volumeMounts": mounts}, named)
+        forbidden = "Forbidden: cannot be set for an Ephemeral Container"
+        here = "spec.ephemeralContainers"
+        expected = {f"{here}[0].{name}": forbidden for name in (*services, "volumeMounts[0].subPath")}
+        expected[f"{here}[1].name"], expected[f"{here}[1].targetContainerName"] = 'Duplicate value: "i"', 'Not found: "debug"'
+        assert expected == refusal.value.causes
+
+    def test_not_of_what_a_node_runs_by_itself(self):
+        api = Direct()
+        api.create(POD, pod(nodeName="a") | {"metadata": {"name": "p", "annotations": {"kubernetes.io/config.mirror": "x"}}})
+        with pytest.raises(Refused, match="static pods do not support ephemeral containers"):
+            self.add(api, self.DEBUGGER)
+
+
+def sized(cpu="1", memory="1Gi", **fields):
+    sizes = {"cpu": cpu, "memory": memory}
+    return {"name": "c", "image": "echo:1", "resources": {"requests": sizes, "limits": sizes}} | fields
+
+
+RESTARTED = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+SIDE = {"requests": {"cpu": "1", "example.com/disk": "1"}}
+
+
+class TestResize:
+    @pytest.fixture
+    def api(self):
+        api = Direct()
+        others = [
+            {"name": "i", "image": "a:1", "resources": SIDE},
+            {"name": "s", "image": "a:1", "resources": SIDE, "restartPolicy": "Always"},
+        ]
+        api.create(POD, pod("g", containers=[sized(), sized(name="free", resizePolicy=RESTARTED)], restartPolicy="OnFailure"))
+        api.create(POD, pod("b", containers=[sized()], initContainers=others))
+        return api
+
+    def resize(self, api, pod="g", group="containers", **container):
+        """As kubectl patch --subresource resize does it."""
+        url = POD.path("default", pod, "resize")
+        body = {"spec": {group: [{"name": "c"} | container]}, "metadata": {"labels": {"a": "b"}}}
+        return api.send("PATCH", url, body, "application/strategic-merge-patch+json", fieldManager="scaler")
+
+    def test_only_resources_are_changed(self, api):
+        old = api.get(POD, "g")
+        made = self.resize(api, image="echo:2", resources=sized("1500m")["resources"])
+        assert sized("1500m")["resources"] == made["spec"]["containers"][0].pop("resources")
+        del old["spec"]["containers"][0]["resources"]
+        assert (old["spec"], old["status"], None) == (made["spec"], made["status"], made["metadata"].get("labels"))
+        (mine,) = [one for one in made["metadata"]["managedFields"] if one["manager"] == "scaler"]
+        owned = {name: one.keys() for name, one in mine["fieldsV1"]["f:spec"]["f:containers"].items()}
+        assert ("resize", {'k:{"name":"c"}': {"f:resources"}}) == (mine["subresource"], owned)
+        assert (1, 2) == (old["metadata"]["generation"], made["metadata"]["generation"])
+        grown = sized("2", "512Mi")["resources"]
+        assert grown == self.resize(api, name="free", resources=grown)["spec"]["containers"][1]["resources"]
+
+    @pytest.mark.parametrize(
+        ("container", "field", "message"),
+        [
+            pytest.param(
+                {"resources": {"limits": {"cpu": "2"}}},
+                "spec",
+                'Invalid value: "Guaranteed": Pod QOS Class may not change as a result of resizing',
+                id="quality of service",
+            ),
+            pytest.param(
+                {"resources": {"requests": {"memory": "512Mi"}, "limits": {"memory": "512Mi"}}},
+                "spec.containers[0].resources.limits[memory]",
+                "Forbidden: memory limits cannot be decreased unless resizePolicy is RestartContainer",
+                id="less memory under a running process",
+            ),
+            pytest.param(
+                {"resources": {"limits": {"example.com/disk": "1"}}},
+                "spec",
+                "Forbidden: only cpu and memory resources are mutable",
+                id="another resource",
+            ),
+            pytest.param(
+                {"resizePolicy": RESTARTED}, "spec", "Forbidden: only cpu and memory resources are mutable", id="the policy"
+            ),
+            pytest.param(
+                {"name": "new", "image": "a:1"},
+                "spec",
+                "Forbidden: only cpu and memory resources are mutable",
+                id="another container",
+            ),
+            pytest.param(
+                {"resources": {"requests": {"cpu": "2"}}},
+                "spec.containers[0].resources.requests",
+                'Invalid value: "2": must be less than or equal to cpu limit of 1',
+                id="what no pod may have",
+            ),
+        ],
+    )
+    def test_what_may_not_be(self, api, container, field, message):
+        with pytest.raises(Refused) as refusal:
+            self.resize(api, **container)
+        assert message in refusal.value.causes[field]
+
+    def test_of_init_containers_only_sidecars(self, api):
+        grown = {"requests": {"cpu": "2"}}
+        made = self.resize(api, "b", "initContainers", name="s", resources=grown)
+        assert "2" == made["spec"]["initContainers"][1]["resources"]["requests"]["cpu"]
+        with pytest.raises(Refused, match="spec: Forbidden: resources for non-sidecar init containers are immutable"):
+            self.resize(api, "b", "initContainers", name="i", resources=grown)
+        with pytest.raises(
+            Refused, match=r"initContainers\[1\].resources.requests: Forbidden: resource requests cannot be removed"
+        ):
+            self.resize(api, "b", "initContainers", name="s", resources={"requests": {"cpu": None}})
+
+    def test_by_no_other_way_and_not_everywhere(self, api):
+        with pytest.raises(Refused, match="pod updates may not change fields other than"):
+            api.patch(POD, "g", {"spec": {"containers": [sized("2"), sized(name="free")]}})
+        told = [{"name": "c", "state": {"running": {}}}]
+        api.patch(POD, "g", {"status": {"containerStatuses": told}}, "status")
+        with pytest.raises(Refused, match="spec: Forbidden: Pod running on node without support for resize"):
+            self.resize(api, resources=sized("2")["resources"])
+        api.create(
+            POD,
+            pod("m", nodeName="a", containers=[sized()])
+            | {"metadata": {"name": "m", "annotations": {"kubernetes.io/config.mirror": "x"}}},
+        )
+        with pytest.raises(Refused, match="static pods cannot be resized"):
+            self.resize(api, "m", resources=sized("2")["resources"])
+
+    def test_the_policies(self):
+        bad = [{"resourceName": "disk", "restartPolicy": "Never"}, *RESTARTED, *RESTARTED]
+        with pytest.raises(Refused) as refusal:
+            Direct().create(POD, pod(restartPolicy="Never", containers=[sized(resizePolicy=bad)]))
+        assert "must be 'NotRequired' when `restartPolicy` is 'Never'" in refusal.value.message
+        field = "spec.containers[0].resizePolicy"
+        assert 'supported values: "cpu", "memory"' in refusal.value.causes[field]
+        assert 'Duplicate value: "memory"' == refusal.value.causes[f"{field}[2]"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 
 from mooring.apiserver import schema
 from mooring.apiserver.schema import PatchMeta, check_structure, drop_unknown, patch_meta
+from mooring.apiserver.schema_at_once import fits
 from mooring.apiserver.schema_descriptions import describe
 from mooring.model.kinds import CONFIG_MAP, DEPLOYMENT, KINDS, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
 
@@ -91,6 +92,7 @@ def test_a_field_is_described():
     ],
 )
 def test_a_type_error_reads_as_gos(kind, document, error):
+    assert not fits(kind, document)
     assert (error,) == check_structure(kind, document).type_errors
 
 
@@ -101,6 +103,7 @@ def test_an_empty_document_is_well_typed(kind):
 
 def test_unknown_fields_are_named_by_path_and_dropped():
     document = {"spec": {"ports": [{"port": 80, "porte": 1}], "selectr": {}}, "extra": 1}
+    assert not fits(SERVICE, document)
     assert ("spec.ports[0].porte", "spec.selectr", "extra") == check_structure(SERVICE, document).unknown_fields
     drop_unknown(SERVICE, document)
     assert {"spec": {"ports": [{"port": 80}]}} == document
@@ -108,7 +111,9 @@ def test_unknown_fields_are_named_by_path_and_dropped():
 
 def test_null_is_absent_in_objects_and_zero_in_lists_and_maps():
     document = {"metadata": {"name": None, "labels": {"a": None}}, "spec": {"ports": [None], "clusterIPs": [None]}}
+    assert not fits(SERVICE, document)
     check_structure(SERVICE, document)
+    assert fits(SERVICE, document)
     assert {"metadata": {"labels": {"a": ""}}, "spec": {"ports": [{}], "clusterIPs": [""]}} == document
 
 
@@ -116,6 +121,15 @@ def test_null_is_absent_in_objects_and_zero_in_lists_and_maps():
 def test_good_quantities(quantity):
     document = {"spec": {"containers": [{"resources": {"limits": {"cpu": quantity}}}]}}
     assert () == check_structure(POD, document).type_errors
+    assert fits(POD, document)
+
+
+@pytest.mark.parametrize("value", [True, 1.0, None, "1", 1 << 31, [], {}], ids=repr)
+@pytest.mark.parametrize("field", ["priority", "activeDeadlineSeconds", "nodeName", "hostNetwork", "nodeSelector", "volumes"])
+def test_what_fits_at_once_is_well_typed_and_has_nothing_null(field, value):
+    document = {"spec": {field: value}}
+    found = check_structure(POD, {"spec": {field: value}})
+    assert fits(POD, document) == (value is not None and not found.type_errors)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ from mooring.apiserver.contract import Proxy, Watch, Write
 from mooring.apiserver.schema_descriptions import snake
 from mooring.model.kinds import BY_RESOURCE
 
-NOT_SERVED = {"ephemeralcontainers", "resize"}
-"""Of the subresources of kinds that are."""
 NOT_TAKEN = {"shardSelector", "ignoreStoreReadErrorWithClusterBreakingPotential"}
 """Of the parameters of operations that are: alpha, and for a store that we do not have."""
 PLACE = re.compile(
@@ -32,8 +30,7 @@ def served(operation: Operation) -> bool:
     place = PLACE.fullmatch(operation.path)
     if place is None:
         return False
-    known = (place["group"] or "", place["version"], place["plural"]) in BY_RESOURCE
-    return known and place["subresource"] not in NOT_SERVED
+    return (place["group"] or "", place["version"], place["plural"]) in BY_RESOURCE
 
 
 OURS = [operation for operation in operations() if served(operation)]

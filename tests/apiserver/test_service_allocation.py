@@ -269,7 +269,7 @@ class Ownership(RuleBasedStateMachine):
                 assert (spec["ipFamilies"], spec["clusterIPs"][0]) == (versions, spec["clusterIP"])
 
 
-Ownership.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+Ownership.TestCase.settings = settings(stateful_step_count=25)
 TestOwnership = Ownership.TestCase
 
 

@@ -179,6 +179,8 @@ async def answers(cluster: Cluster, access: kubeconfig.Access, good: bool = True
 async def test_everything_is_exchanged_while_clients_ask_and_watch(cluster: Cluster) -> None:
     first, old = cluster.pki.authority.read_bytes(), kubeconfig.load(cluster.files.kubeconfig)
     admin, server = cluster.pki.admin().certificate, await asyncio.to_thread(cluster.shown)
+    host, port = cluster.server.removeprefix("https://").rsplit(":", 1)
+    standing, writer = await asyncio.open_connection(host, int(port), ssl=old.tls(), server_hostname=host)
     async with busy(cluster) as clients:
         # leaves
         assert await asyncio.to_thread(key_rotation.renew, cluster.files, ()) == [
@@ -196,8 +198,12 @@ async def test_everything_is_exchanged_while_clients_ask_and_watch(cluster: Clus
         # the key of tokens
         await asyncio.to_thread(key_rotation.renew_service_account_key, cluster.files, False)
         await all_go_on(clients)
-    # The old authority is nobody's any more: who trusts it alone does not believe the server, whom it signed is not let in.
+    # The old authority is nobody's any more. A connection that it vouched for ends.
+    # Who trusts it alone does not believe the server, whom it signed is not let in.
     assert first not in cluster.pki.authority.read_bytes()
+    async with asyncio.timeout(DEADLINE):
+        assert b"" == await standing.read()
+    writer.close()
     with pytest.raises(ssl.SSLCertVerificationError):
         await asyncio.to_thread(knock, cluster.server, old.tls())
     await answers(cluster, old, good=False)

@@ -17,6 +17,25 @@ def test_help_names_every_command_and_loads_none_of_them() -> None:
     assert {"typer", "rich", "aiohttp", "asyncio", "mooring.cli.up"}.isdisjoint(done.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "spared"),
+    [
+        ("get pods --data-dir /nowhere", {"asyncio", "aiohttp", "structlog", "rich"}),
+        ("exec --data-dir /nowhere --outside -- true", {"asyncio", "aiohttp", "structlog", "rich"}),
+        ("node --help", {"mooring.app.roles.controllers", "rich"}),
+    ],
+)
+def test_a_command_loads_what_it_needs(words: str, spared: set[str]) -> None:
+    code = (
+        f"import atexit, sys; sys.argv = ['mooring', *{words.split()!r}]\n"
+        "atexit.register(lambda: print(*(name for name, module in sys.modules.items() if module), file=sys.stderr))\n"
+        "from mooring.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    loaded = set(done.stderr.split())
+    assert ("mooring.cli.main" in loaded, loaded & spared) == (True, set())
+
+
 @pytest.mark.parametrize("name", [name for group in COMMANDS.values() for name in group])
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([name, "--help"]) == 0

@@ -1,34 +1,28 @@
 """How a test runs one kubectl in one namespace, and waits for what comes of it."""
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import json
 
-from local_cluster import PATIENCE, Cluster
+from local_cluster import PATIENCE, Cluster, eager
 
 Done = subprocess.CompletedProcess[str]
 DEADLINE = 30.0
 """Seconds that a condition gets."""
 
 
-def kubectls() -> list[Path]:
-    """The kubectl of the PATH, and every kubectl.1.NN beside it (or in the directory that MOORING_KUBECTLS names)."""
-    found = shutil.which("kubectl")
-    assert found, "kubectl is needed: scripts/bootstrap installs it"
-    beside = Path(os.environ.get("MOORING_KUBECTLS") or Path(found).resolve().parent)
-    return [Path(found), *sorted(beside.glob("kubectl.1.[0-9][0-9]"))]
-
-
-def thorough() -> set[Path]:
-    """Of those, the one of the PATH and the oldest: they run everything."""
-    return set(kubectls()[:2])
+@cache
+def minor(binary: Path) -> int:
+    """NN of version 1.NN."""
+    said = subprocess.run([binary, "version", "--client", "-o", "json"], capture_output=True, check=True).stdout
+    return int(json.decode(said)["clientVersion"]["minor"].rstrip("+"))
 
 
 class Kubectl:
@@ -36,13 +30,15 @@ class Kubectl:
 
     def __init__(self, binary: Path, cluster: Cluster, namespace: str, home: Path) -> None:
         self.binary, self.namespace = binary, namespace
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MOORING_")},
-            "KUBECONFIG": str(cluster.kubeconfig),
-            "HOME": str(home),
-            "TMPDIR": str(home),  # kubectl leaves there what was edited and refused
-        }
-        self.minor = int(json.decode(self("version", "--client", "-o", "json"))["clientVersion"]["minor"].rstrip("+"))
+        self.environment = eager(
+            {
+                **{name: value for name, value in os.environ.items() if not name.startswith("MOORING_")},
+                "KUBECONFIG": str(cluster.kubeconfig),
+                "HOME": str(home),
+                "TMPDIR": str(home),  # kubectl leaves there what was edited and refused
+            }
+        )
+        self.minor = minor(binary)
 
     def words(self, *arguments: str) -> list[str]:
         """Flags go last, where every command takes them, but before a command for a container."""

@@ -202,6 +202,9 @@ def test_apply_merges_lists_by_their_keys(kubectl: Kubectl) -> None:
     assert ([{"name": "b", "port": 2, "protocol": "TCP", "targetPort": 9}], address) == (spec["ports"], spec["clusterIP"])
 
 
+SIZED = '{"spec":{"containers":[{"name":"sized","image":"mooring.dev/pause","resources":{"requests":{"cpu":"10m"}}}]}}'
+
+
 def test_patching_three_ways(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=MAP % ("patched", "red"))
     for kind, patch in (
@@ -212,6 +215,16 @@ def test_patching_three_ways(kubectl: Kubectl) -> None:
         assert "configmap/patched patched\n" == kubectl("patch", "cm", "patched", f"--type={kind}", "-p", patch)
     assert {"a": "1", "b": "2", "c": "3"} == kubectl.json("get", "cm", "patched")["data"]
     assert "configmap/patched patched (no change)\n" == kubectl("patch", "cm", "patched", "-p", '{"data":{"a":"1"}}')
+
+
+def test_resizing_a_pod_that_runs(stock: Kubectl) -> None:
+    stock("run", "sized", "--image=mooring.dev/pause", "--overrides", SIZED)
+    stock("wait", "--for=condition=Ready", "pod/sized", "--timeout=30s")
+    more = '{"spec":{"containers":[{"name":"sized","resources":{"requests":{"cpu":"20m"}}}]}}'
+    assert "pod updates may not change fields other than" in stock.refused("patch", "pod", "sized", "-p", more)
+    assert "pod/sized patched\n" == stock("patch", "pod", "sized", "--subresource=resize", "-p", more)
+    told = "jsonpath={.status.containerStatuses[0].resources.requests.cpu}={.status.containerStatuses[0].restartCount}"
+    eventually(lambda: stock("get", "pod", "sized", "-o", told), lambda has: has == "20m=0")
 
 
 def test_editing_with_an_editor(kubectl: Kubectl, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_scaling_by_another_hand_conflicts(stock: Kubectl) -> None:
     stock("annotate", "deployment/scaled", "by=hand")
     stock("scale", "deployment/scaled", "--replicas=1")
     refused = stock.refused("apply", "--server-side", "-f", "-", stdin=WEB.format(name="scaled", replicas=0))
-    assert 'conflict with "kubectl" with subresource "scale" using apps/v1: .spec.replicas' in refused
+    assert f'conflict with "{stock.binary.name}" with subresource "scale" using apps/v1: .spec.replicas' in refused
 
 
 def test_a_diff_by_the_server_shows_what_an_apply_would_do_and_does_nothing(stock: Kubectl) -> None:

@@ -1,6 +1,6 @@
 """Real kubectl's streams: terminals, attach, forwarded ports, copies, logs and proxies, over SPDY and over WebSockets.
 
-kubectl speaks SPDY up to 1.30 and WebSockets since 1.31, so one of each and the one of the PATH show both.
+kubectl speaks SPDY up to 1.30 and WebSockets since 1.31, so one of each shows both.
 """
 
 import fcntl
@@ -20,9 +20,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from kubectl_command import DEADLINE, Kubectl, eventually, kubectls
+from kubectl_command import DEADLINE, Kubectl, eventually, minor
 
-from local_cluster import Cluster
+from local_cluster import Cluster, kubectls
 
 PODS = """
 {apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web, group: both}},
@@ -45,11 +45,9 @@ READY = ("pod/web", "pod/talk", "pod/again")
 
 
 def both_protocols() -> list[Path]:
-    found = kubectls()
-    by_minor = {int(path.name.rpartition(".")[2]): path for path in found[1:]}
-    spdy = [path for minor, path in sorted(by_minor.items()) if minor <= 30][-1:]
-    sockets = [path for minor, path in sorted(by_minor.items()) if minor > 30][-1:]
-    return [*spdy, *sockets] or found[:1]
+    spdy = [path for path in kubectls() if minor(path) <= 30]
+    sockets = [path for path in kubectls() if minor(path) > 30]
+    return [*spdy[-1:], *sockets[-1:]]
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +206,14 @@ def test_logs_by_container_selector_run_and_time(pods: Kubectl) -> None:
     stamp = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) started\n", stamped)[1]
     assert "started\n" == pods("logs", "web", "-c", "shell", f"--since-time={stamp[:19]}Z")
     assert "start" == pods("logs", "web", "-c", "shell", "--limit-bytes=5")
-    prefixed = pods("logs", "-l", "group=both", "--all-containers", "--prefix", "--tail=1")
-    assert {"[pod/web/shell]", "[pod/web/web]", "[pod/talk/talk]"} <= set(re.findall(r"^\[.*?\]", prefixed, re.MULTILINE))
+    words = ("logs", "-l", "group=both", "--all-containers", "--prefix", "--tail=1")
+    eventually(
+        lambda: set(re.findall(r"^\[.*?\]", pods(*words), re.MULTILINE)),
+        lambda seen: seen >= {"[pod/web/shell]", "[pod/web/web]", "[pod/talk/talk]"},
+    )
     assert "container nobody is not valid for pod web" in pods.refused("logs", "web", "-c", "nobody")
     raw = f"/api/v1/namespaces/{pods.namespace}/pods/web/log"
-    assert "a container name must be specified for pod web, choose one of: [web shell]" in pods.refused("get", "--raw", raw)
+    assert "a container name must be specified for pod web, choose one of: [web shell" in pods.refused("get", "--raw", raw)
     assert "" == pods("get", "--raw", raw + "?container=shell&stream=Stderr")
 
 
@@ -254,3 +255,20 @@ def test_pods_may_not_ask_a_kubelet(pods: Kubectl) -> None:
     )
     node = pods("get", "pod", "web", "-o", "jsonpath={.status.hostIP}")
     assert "Unauthorized 401\n" * 2 == pods("exec", "web", "-c", "shell", "--", "env", f"NODE={node}", "sh", "-c", script)
+
+
+def test_debugging_a_pod_among_its_containers_processes(each: Kubectl, pods: Kubectl) -> None:
+    added, before = f"debug-{each.minor}", pods.json("get", "pod", "web")
+    script = "tr '\\0' ' ' </proc/1/cmdline; echo; tty; curl -s localhost:8080/hostname; echo; read code; echo bye; exit $code"
+    options = ("--image=busybox", "--target=shell", f"--container={added}")
+    terminal = Terminal(each, "debug", "-it", "web", *options, "--", "sh", "-c", script)
+    terminal.shows(b"If you don't see a command prompt")
+    assert "beside\n" == each("exec", "web", "-c", added, "--", "echo", "beside")
+    terminal.type("7\n")
+    terminal.shows(b"bye\r\n")
+    terminal.end()
+    state = f"jsonpath={{.status.ephemeralContainerStatuses[?(@.name=='{added}')].state.terminated.exitCode}}"
+    eventually(lambda: each("get", "pod", "web", "-o", state), lambda code: code == "7")
+    said = each("logs", "web", "-c", added)
+    assert "while :; do sleep 600; done" in said.splitlines()[0] and "/dev/pts/0\nweb\n" in said, said
+    assert before["status"]["containerStatuses"] == pods.json("get", "pod", "web")["status"]["containerStatuses"]

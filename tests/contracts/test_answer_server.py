@@ -27,7 +27,7 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[AnswerSe
 
         yield memory, recall
         return
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
 
         async def ask(address: str, port: int) -> Answer | None:
             try:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from workloads import all_ready, become_ready, change, deployment, later, replica_set, said, template
 
@@ -360,7 +360,6 @@ PORTION = st.one_of(st.integers(0, 3), st.sampled_from(["0%", "10%", "25%", "50%
 EVENT = st.sampled_from(["ready", "ready", "ready", "unready", "fail", "image", "replan"])
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 8), PORTION, PORTION, st.lists(st.tuples(EVENT, st.integers(0, 99)), max_size=25))
 def test_rollout_invariants(replicas, surge, unavailable, happenings):
     """With Pods becoming ready, unready and failed at random: never more Pods than replicas + maxSurge; no step of ours takes

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from workloads import become_ready, deployment, document, later, pod, replica_set, said
 
@@ -199,7 +199,6 @@ def test_it_follows_its_pods_and_the_scale():
     st.one_of(st.integers(0, 7), st.integers(0, 100).map(lambda n: f"{n}%")),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_what_is_allowed_never_leaves_fewer_than_desired(replicas, ready, bound, least):
     status, _, _ = settled(
         budget(**{"minAvailable" if least else "maxUnavailable": bound}), *web(replicas, min(ready, replicas))

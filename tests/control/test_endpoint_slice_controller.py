@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -390,7 +390,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(STEPS)
 def test_after_any_changes_of_pods_the_slices_together_hold_exactly_the_wish(steps: list[tuple[int, str]]) -> None:
     limit = 3

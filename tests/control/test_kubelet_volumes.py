@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from volume_documents import STANDARD, claim, storage_class, using, volume
 from workloads import document
 
+from mooring.apiserver.authorization import bootstrap
+from mooring.apiserver.contract import Env, Settings, User
 from mooring.app.roles.controllers import Controllers
 from mooring.control.kubelet_volumes import FINALIZER, Host, VolumeKeeper, at_home, provisioned, volumes_of
 from mooring.control.reconcilers.persistent_volumes import PersistentVolumes
@@ -149,8 +153,12 @@ async def a_node(root: Path) -> AsyncIterator[Node]:
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     await api.write("patch", NODE, "", "a", {"status": ready}, subresource="status")
     await made.create(STORAGE_CLASS, STANDARD)
-    keeper = VolumeKeeper(api, "a", VolumeDirectories(root), Recorder(api, f"{PROVISIONER}_a", "a"))
-    controllers = Controllers(api, [PersistentVolumes(), Scheduler()], CollectorRegistry())
+    for txn in bootstrap.missing(api.store.snapshot, Env(datetime.now(UTC), Random(1), Settings())):
+        await api.store.commit(txn)
+    own = MemoryApi(api.store, user=User("system:node:a", ("system:nodes", "system:authenticated")))
+    keeper = VolumeKeeper(own, "a", VolumeDirectories(root), Recorder(own, f"{PROVISIONER}_a", "a"))
+    ruling = MemoryApi(api.store, user=User("system:kube-controller-manager", ("system:authenticated",)))
+    controllers = Controllers(ruling, [PersistentVolumes(), Scheduler()], CollectorRegistry())
     tasks = [asyncio.create_task(controllers.run()), asyncio.create_task(keeper.run())]
     try:
         yield made

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from volume_documents import LOCAL, PV_FINALIZER, PVC_FINALIZER, STANDARD, claim, storage_class, using, volume
 from workloads import node, pod, said
@@ -135,7 +135,6 @@ def test_a_binding_of_which_one_half_was_written_is_completed():
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.lists(st.integers(1, 5), min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None)
 def test_no_volume_ever_has_two_claims_and_no_claim_a_volume_too_small(asked, have):
     claims = [claim(f"c{n}", "", size=f"{size}Gi") for n, size in enumerate(asked)]
     world, _ = settled(*claims, *(volume(f"v{n}", storage="", size=f"{size}Gi") for n, size in enumerate(have)))

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from workloads import node, said
 
@@ -48,7 +48,6 @@ def test_it_is_serial_since_choices_must_be_unique(cidrs):
     assert PodCidrs(cidrs).serial
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=40))
 def test_no_range_has_two_owners_whatever_comes_and_goes(happenings):
     world, allocator = MemoryWorld(), PodCidrs(("10.0.0.0/22",))

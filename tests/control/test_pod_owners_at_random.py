@@ -1,6 +1,6 @@
 """Whatever happens to their Pods, and wherever the controller dies: owners come to rest, and Jobs count every Pod once."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from workloads import as_kubelet, change, daemon_set, ended, job, later, node, stateful_set, template
 
@@ -14,7 +14,6 @@ from mooring.ports.api import ApiError
 from mooring.testing.world import MemoryWorld, settle
 
 CHOICE = st.integers(0, 99)
-FEW = settings(max_examples=30, deadline=None)
 
 
 def pods(world):
@@ -67,7 +66,6 @@ COMMON = ("kubelet", "kubelet", "later", "fail", "delete", "image")
 EVENTS = st.lists(st.tuples(st.sampled_from([*COMMON, "scale", "policy"]), CHOICE), max_size=12)
 
 
-@FEW
 @given(EVENTS, st.booleans(), st.sampled_from([0, 1, 2]), st.sampled_from([1, 2, "50%"]))
 def test_a_stateful_set_comes_to_rest_with_the_pods_it_should_have(events, parallel, partition, most):
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition, "maxUnavailable": most}}
@@ -95,7 +93,6 @@ def test_a_stateful_set_comes_to_rest_with_the_pods_it_should_have(events, paral
 NODE_EVENTS = st.lists(st.tuples(st.sampled_from([*COMMON, "taint", "cordon", "node"]), CHOICE), max_size=12)
 
 
-@FEW
 @given(NODE_EVENTS, st.sampled_from([(1, 0), (2, 0), (0, 1), (0, 2), ("50%", 0)]))
 def test_a_daemon_set_comes_to_rest_with_one_pod_a_node(events, limits):
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": limits[0], "maxSurge": limits[1]}}
@@ -129,7 +126,6 @@ JOB_EVENTS = st.lists(
 )
 
 
-@FEW
 @given(JOB_EVENTS, st.booleans())
 def test_a_job_counts_every_pod_once_wherever_its_controller_dies(events, indexed):
     mode = "Indexed" if indexed else "NonIndexed"

@@ -8,7 +8,7 @@ from random import Random
 import dns.message
 import dns.rcode
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -247,7 +247,6 @@ async def responded(octets: bytes, transport: Transport) -> tuple[bytes | None, 
 
 
 @given(st.binary(max_size=300), st.sampled_from(["noise", "question", "flipped"]), st.sampled_from(Transport), st.randoms())
-@settings(deadline=None)
 def test_whatever_comes_the_reply_is_well_formed_and_nothing_breaks(
     noise: bytes, shape: str, transport: Transport, random: Random
 ) -> None:

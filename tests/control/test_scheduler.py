@@ -135,6 +135,21 @@ def test_the_end_of_a_placed_pod_wakes_those_that_wait():
     assert [("default", "web")] == list(Scheduler().keys(world.changes[0], world))
 
 
+def test_a_pod_that_gives_something_back_wakes_them_too():
+    def told(cpu):
+        amounts = {"cpu": cpu}
+        return {"containerStatuses": [{"name": "main", "allocatedResources": amounts, "resources": {"requests": amounts}}]}
+
+    old = pod("old", node="a", spec=asking(cpu="1"))
+    world = MemoryWorld([node("a"), pod("web"), old | {"status": {"phase": "Running", **told("2")}}])
+    woken = []
+    for cpu in ("3", "1"):
+        world.changes.clear()
+        change(world, POD, "old", status={"phase": "Running", **told(cpu)})
+        woken.append(list(Scheduler().keys(world.changes[0], world)))
+    assert [[], [("default", "web")]] == woken
+
+
 @pytest.mark.parametrize(
     "waiting",
     [
@@ -236,6 +251,19 @@ def test_a_pod_asks_for_the_greater_of_its_start_and_its_run_and_sidecars_count_
         "overhead": {"cpu": "500m"},
     }
     assert {"cpu": Fraction(9, 2)} == requested({"spec": spec})
+
+
+@pytest.mark.parametrize(
+    ("allotted", "has", "reason", "counted"),
+    [("1", "1", "", 2), ("3", "1", "", 3), ("1", "4", "", 4), ("1", "1", "Deferred", 2), ("1", "1", "Infeasible", 1)],
+)
+def test_of_a_pod_that_is_resized_the_most_counts_but_not_what_can_never_be(allotted, has, reason, counted):
+    spec = {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}
+    told = {"name": "c", "allocatedResources": {"cpu": allotted}, "resources": {"requests": {"cpu": has}}}
+    conditions = [{"type": "PodResizePending", "status": "True", "reason": reason}] if reason else []
+    document = {"spec": spec, "status": {"containerStatuses": [told], "conditions": conditions}}
+    assert {"cpu": Fraction(counted)} == requested(document)
+    assert {"cpu": max(Fraction(allotted), Fraction(has))} == requested(document, wishes=False)
 
 
 TAINT = {"key": "k", "value": "v", "effect": "NoExecute"}

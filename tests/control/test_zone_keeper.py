@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
+from mooring.control import informer
 from mooring.control.dns import ZoneKeeper
 from mooring.control.informer import Informer
 from mooring.dns.names import from_text
@@ -255,7 +258,8 @@ class Rewinding:
                 raise ApiUnavailable("the connection broke")
 
 
-async def test_answers_never_go_back_in_time_when_a_watch_is_taken_up_again() -> None:
+async def test_answers_never_go_back_in_time_when_a_watch_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(informer, "LAST_PAUSE", informer.FIRST_PAUSE)
     memory = await furnished()
     api = Rewinding(memory)
     async with keeping(api) as keeper:

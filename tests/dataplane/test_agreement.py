@@ -25,7 +25,7 @@ pytestmark = pytest.mark.root
 AT_LEAST = int(os.environ.get("MOORING_KERNEL_PACKETS", "5000"))
 SEED = int(os.environ.get("MOORING_SEED", "1"))
 PACKETS_A_VIEW = 50
-QUIET = 0.4
+QUIET = 0.1
 """Seconds of silence after which packets that are to be dropped count as dropped."""
 LONG = 5.0
 """Seconds for a packet that must be answered."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 from random_views import node_views
@@ -190,13 +190,11 @@ def test_elements_that_differ_are_named(change: Callable[[Tables], object], expe
     assert sorted(each.format(web=number(tables, VIP)) for each in expected) == sorted(each.words for each in found(change))
 
 
-@settings(max_examples=200, deadline=None)
 @given(node_views())
 def test_what_an_agent_installed_has_no_drift(view: NodeView) -> None:
     assert not compare(view, Installed.of(view).ruleset())[1]
 
 
-@settings(max_examples=200, deadline=None)
 @given(node_views(), st.randoms(use_true_random=False))
 def test_of_any_element_that_is_gone_just_that_is_told(view: NodeView, rng: Random) -> None:
     """Also of one by which a service port would be known, and whatever Services claim from each other."""

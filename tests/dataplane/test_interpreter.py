@@ -4,7 +4,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from random_objects import cluster_view_of
 from random_views import NODE, node_views, packets_of
@@ -30,7 +30,6 @@ def sent(packet: TracedPacket) -> Packet:
     )
 
 
-@settings(max_examples=400, deadline=None)
 @given(node_views() | st.randoms(use_true_random=False).map(cluster_view_of), st.randoms(use_true_random=False))
 def test_the_tables_agree_with_the_simulator(view: NodeView, rng: Random) -> None:
     """Whether the view is of a random cluster, or odder than any cluster makes it."""
@@ -52,7 +51,6 @@ def test_the_tables_agree_with_the_simulator(view: NodeView, rng: Random) -> Non
         assert {((each.endpoint.address, each.endpoint.port), each.masqueraded) for each in traced.choices} == reached
 
 
-@settings(max_examples=200, deadline=None)
 @given(node_views(), st.randoms(use_true_random=False))
 def test_a_client_keeps_its_endpoint_at_all_frontends_of_a_port_with_affinity(view: NodeView, rng: Random) -> None:
     """As long as the arm it comes by may go there."""

@@ -52,7 +52,7 @@ SPARE = [there("10.244.2.3"), there("10.244.2.4")]
 async def lab() -> AsyncIterator[Lab]:
     services = {name[1]: ports for name, ports in VIEW.services.items()}
     with_spare = node_view({**services, "spare": [service_port("spare", "10.96.9.9", SPARE)]})
-    async with Lab(with_spare, clients=["10.244.1.77", "fd00:244:1::77", "10.244.2.77"], patience=2.0) as built:
+    async with Lab(with_spare, clients=["10.244.1.77", "fd00:244:1::77", "10.244.2.77"]) as built:
         await built.serve(node_view({"spare": [service_port("s", "10.96.9.9", SPARE, protocol=UDP)]}))
         await built.load(VIEW)
         yield built

@@ -30,7 +30,7 @@ VIEW = node_view(
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
-    async with Lab(VIEW, [LOOPBACK, ELSEWHERE, "::1"], patience=1.0) as built:
+    async with Lab(VIEW, [LOOPBACK, ELSEWHERE, "::1"]) as built:
         await built.load(VIEW)
         await built.listen(LOOPBACK, 9999)
         await built.listen(LOOPBACK, 9999, Protocol.UDP)
@@ -97,7 +97,7 @@ async def answers_to_an_ack(lab: Lab, namespace: str) -> int:
         found = 0
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(0.3):
                 while not found:
                     packet = await loop.sock_recv(raw, 2048)
                     found += bool(packet[20 + 13] & 4)

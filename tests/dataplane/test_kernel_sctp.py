@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from msgspec import Struct
 
 from mooring.edges.nft.netlink import inside
@@ -13,7 +14,7 @@ from mooring.services.view import Entry, Pool, Protocol
 from mooring.testing.netlab import Lab
 from mooring.testing.node_views import NODE_ADDRESSES, Door, here, node_view, port_with, there
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 SCTP = Protocol.SCTP
 FOUR, SIX = [here("10.244.1.2", 9899), there("10.244.2.2", 9899)], [here("fd00:244:1::2", 9899)]
@@ -37,7 +38,7 @@ NODE = NODE_ADDRESSES[0]
 INIT, INIT_ACK = 1, 2
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lab() -> AsyncIterator[Lab]:
     async with Lab(VIEW) as built:
         await built.load(VIEW)
@@ -104,7 +105,7 @@ async def associate(lab: Lab, client: str, address: str, port: int, source_port:
         asking.send(packet(source_port, port, INIT))
         waiting = {asyncio.create_task(heard(each, by)) for each, by in ((one, endpoints[0]), (other, endpoints[-1]))}
         answer = asyncio.create_task(heard(asking, client))
-        done, left = await asyncio.wait({*waiting, answer}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        done, left = await asyncio.wait({*waiting, answer}, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
         for each in left - {answer}:
             each.cancel()
         if answer in done:

@@ -38,7 +38,7 @@ PORT = 40123
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
     """Nobody answers at the node's own addresses yet."""
-    async with Lab(ANSWERED, [each for pair in CLIENTS.values() for each in pair], patience=2.0) as built:
+    async with Lab(ANSWERED, [each for pair in CLIENTS.values() for each in pair]) as built:
         await built.load(ANSWERED)
         yield built
 

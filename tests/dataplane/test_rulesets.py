@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from random_views import NAMES, apart_node_views, node_views, service_ports, usual_node_views
 from random_views import POD_CIDRS as POD_CIDR_TEXTS
@@ -40,7 +40,6 @@ from mooring.services.view import Entry, Masquerade, NodeView, Pool, ServicePort
 from mooring.testing.node_views import FOUR, SIX, Door, external_port, node_view, port_with, service_port, there
 
 SIZES = {Field.ADDRESS: 4, Field.PORT: 4, Field.MARK: 4}
-EXAMPLES = settings(max_examples=150, deadline=None)
 
 
 def test_a_frontend_whose_outside_arm_differs_is_rendered_as_last_reviewed() -> None:
@@ -53,14 +52,12 @@ def test_a_frontend_whose_outside_arm_differs_is_rendered_as_last_reviewed() -> 
     assert golden.read_text() == rendered
 
 
-@EXAMPLES
 @given(node_views(), node_views())
 def test_a_diff_applied_to_what_is_had_gives_what_is_wanted(have: NodeView, want: NodeView) -> None:
     had, wanted = compile_view(have).elements, compile_view(want).elements
     assert wanted == applied(had, diff(had, wanted))
 
 
-@EXAMPLES
 @given(usual_node_views(), st.data())
 def test_changes_one_by_one_give_what_compiling_all_gives(start: NodeView, data: st.DataObject) -> None:
     installed = Installed.of(start)
@@ -76,7 +73,6 @@ def test_changes_one_by_one_give_what_compiling_all_gives(start: NodeView, data:
     assert meaning(compile_view(msgspec.structs.replace(start, services=services)).elements) == meaning(kernel)
 
 
-@EXAMPLES
 @given(apart_node_views())
 def test_an_agent_that_finds_its_own_tables_changes_nothing(view: NodeView) -> None:
     installed, transaction = Installed.adopt(view, compile_view(view))
@@ -84,7 +80,6 @@ def test_an_agent_that_finds_its_own_tables_changes_nothing(view: NodeView) -> N
     assert compile_view(view) == installed.ruleset()
 
 
-@EXAMPLES
 @given(node_views(), node_views(), st.data())
 def test_an_agent_that_adopts_older_tables_makes_them_its_wish_and_goes_on(
     old: NodeView, new: NodeView, data: st.DataObject
@@ -100,7 +95,6 @@ def test_an_agent_that_adopts_older_tables_makes_them_its_wish_and_goes_on(
         assert installed.ruleset().elements == after
 
 
-@EXAMPLES
 @given(apart_node_views(), st.data())
 def test_whatever_others_did_to_the_elements_is_put_right_and_nothing_else_is_touched(
     view: NodeView, data: st.DataObject
@@ -145,7 +139,6 @@ def test_a_port_is_known_again_by_the_frontends_that_are_unhurt() -> None:
     ]
 
 
-@EXAMPLES
 @given(node_views())
 def test_no_two_service_ports_share_a_number_and_every_endpoint_belongs_to_one(view: NodeView) -> None:
     installed = Installed.of(view)

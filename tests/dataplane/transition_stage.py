@@ -56,7 +56,7 @@ SOURCES: dict[int, dict[Source, str]] = {
 }
 """Where connections come from, as the lab and as the simulator call it. One of the endpoints is among them."""
 
-QUIET = 0.3
+QUIET = 0.1
 """Seconds of silence after which what is to be dropped counts as dropped."""
 LONG = 5.0
 """Seconds for what must be answered."""

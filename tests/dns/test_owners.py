@@ -2,7 +2,7 @@
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.dns.random_zones import ingresses, keys, near, options, services, zones
@@ -50,7 +50,6 @@ def answered(zone: Zone, question: Question) -> Said:
     return Rcode(reply.rcode), frozenset(reply.answer), frozenset(reply.additional), reply.authority
 
 
-@settings(max_examples=60, deadline=None)
 @given(zones(), st.randoms(use_true_random=False))
 def test_every_name_and_those_near_it_are_answered_as_the_enumeration_says(zone: Zone, rng: Random) -> None:
     zone = structs.replace(zone, shared=index(zone))
@@ -70,14 +69,12 @@ def _alias(said: Said) -> set[bytes]:
     return {record.data for record in said[1]}
 
 
-@settings(max_examples=40, deadline=None)
 @given(zones())
 def test_every_name_comes_once(zone: Zone) -> None:
     names = [name for name, _ in everything(zone)]
     assert sorted(names) == sorted(set(names))
 
 
-@settings(max_examples=40, deadline=None)
 @given(zones())
 def test_every_name_stands_below_names_that_are_there(zone: Zone) -> None:
     table = dict(everything(zone))
@@ -87,7 +84,6 @@ def test_every_name_stands_below_names_that_are_there(zone: Zone) -> None:
             assert name[1 + name[0] :] in table
 
 
-@settings(max_examples=60, deadline=None)
 @given(zones(), keys, services | st.none(), ingresses | st.none())
 def test_what_a_change_touches_makes_the_old_enumeration_the_new(
     zone: Zone, key: tuple[str, str], service: PublishedService | None, ingress: PublishedIngress | None
@@ -116,7 +112,6 @@ def _apply(table: dict[Name, Given], zone: Zone, change: Change) -> None:
             table[name] = now
 
 
-@settings(max_examples=300, deadline=None)
 @given(options, keys, services, services)
 def test_what_looks_the_same_gives_the_same(
     chosen: ZoneOptions, key: tuple[str, str], one: PublishedService, other: PublishedService

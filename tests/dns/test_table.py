@@ -7,7 +7,7 @@ import dns.message
 import dns.rcode
 import dns.rdataclass
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.dns.dns_tables import LOOPBACK, question, table
@@ -53,7 +53,6 @@ def said(octets: bytes) -> tuple[object, ...]:
     return message.id, int(message.flags), message.rcode(), message.question, message.edns, message.payload, *sections
 
 
-@settings(max_examples=50, deadline=None)
 @given(zones() | zones(synced=False), st.randoms(use_true_random=False), st.sampled_from((None, 100, 1232, 4096)))
 def test_it_says_what_the_answer_is_or_leaves_it_to_the_agent(zone: Zone, rng: Random, payload: int | None) -> None:
     zone = structs.replace(zone, shared=index(zone))
@@ -178,7 +177,6 @@ def small(octets: int = 1 << 16, slots: int = 1024) -> tuple[memoryview, TableWr
     return buffer, writer
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 199), st.integers(0, 3)), max_size=300))
 def test_after_any_changes_it_has_exactly_the_names_that_were_put_last(steps: list[tuple[int, int]]) -> None:
     buffer, writer = small()
@@ -276,7 +274,6 @@ def test_another_version_is_no_table() -> None:
         TableReader(buffer)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 400))
 def test_damage_makes_answers_wrong_but_never_an_error(rng: Random, octets: int) -> None:
     whole = table(structs.replace(ZONE, services={("default", "web"): SINGLE}))

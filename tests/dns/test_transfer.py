@@ -13,7 +13,7 @@ import dns.versioned
 import dns.xfr
 import dns.zone
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring.dns.journal import Journal, RRsets
@@ -197,7 +197,6 @@ CHANGED = st.dictionaries(
 )
 
 
-@settings(max_examples=40)
 @given(st.lists(st.tuples(CHANGED, st.booleans()), min_size=1, max_size=6), st.sampled_from(list(contents(zone_of(1)))[:4]))
 def test_a_secondary_that_follows_by_differences_has_what_one_that_takes_the_whole_has(
     versions: list[tuple[dict[ServiceName, PublishedService], bool]], apex: bytes

@@ -1,7 +1,6 @@
 """A server outside of the cluster, as a managed database is, and how a Service is led to it."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,7 @@ SERVER = Path(__file__).with_name("outside_server.py").read_text()
 @contextmanager
 def outside_server(cluster: Cluster, address: str, port: int) -> Iterator[None]:
     """Answers there as outside_server.py says, by HTTP and UDP. `address` is one of the external client's."""
-    words = [sys.executable, "-m", "mooring.cli.main", "exec", "--data-dir", str(cluster.data_dir), "--outside", "--"]
-    words += ["python3", "-u", "-c", SERVER, address, str(port)]
+    words = [*cluster.within("outside"), "python3", "-u", "-c", SERVER, address, str(port)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

@@ -3,7 +3,6 @@
 import json
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -274,7 +273,7 @@ def scene(cluster: Cluster) -> Iterator[Scene]:
         made.ready("one", "two")
         for pod in ("one", "two"):
             setattr(made, pod, left.enter_context(in_pod(made, pod)))
-        for role, where in (("node_one", "--node=node-1"), ("node_two", "--node=node-2"), ("outside", "--outside")):
+        for role, where in (("node_one", "node-1"), ("node_two", "node-2"), ("outside", "outside")):
             setattr(made, role, left.enter_context(at(cluster, where)))
         yield made
 
@@ -288,9 +287,8 @@ def in_pod(where: Scene, pod: str) -> Iterator[Place]:
 
 @contextmanager
 def at(cluster: Cluster, where: str) -> Iterator[Place]:
-    """`where` as for `mooring exec`: --node=NAME or --outside."""
-    words = [sys.executable, "-m", "mooring.cli.main", "exec", "--data-dir", str(cluster.data_dir), where, "--"]
-    with _closing(Place(words)) as place:
+    """A node, or the `outside`."""
+    with _closing(Place(cluster.within(where))) as place:
         yield place
 
 

@@ -27,7 +27,7 @@ def asked_all_the_time(cluster: Cluster) -> Iterator[list[str]]:
     stop, failures, done = threading.Event(), [], [0]
 
     def ask() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.1):
             for words in (("get", "pods"), ("exec", "web", "--", "true")):
                 answer = cluster.kubectl(*words, check=False)
                 done[0] += 1

@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,16 +84,39 @@ def with_a_pod(cluster: Cluster) -> None:
     until(lambda: cluster.mooring("get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "name").stdout.strip())
 
 
-def test_up_and_down_twice_leave_nothing_and_the_state_stays(fresh: Cluster) -> None:
-    for turn in ("first", "second"):
-        fresh.up()
-        nodes = fresh.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").stdout
-        assert nodes == "node-1 node-2"
-        if turn == "first":
-            fresh.mooring("apply", "-f", "-", stdin="{apiVersion: v1, kind: ConfigMap, metadata: {name: kept}}")
-            with_a_pod(fresh)
-        assert fresh.mooring("get", "configmap", "kept", "-o", "name").stdout == "configmap/kept\n"
-        fresh.down()
+@contextmanager
+def detached(cluster: Cluster) -> Iterator[None]:
+    cluster.up()
+    yield
+    cluster.down()
+
+
+@contextmanager
+def in_the_foreground(cluster: Cluster) -> Iterator[None]:
+    """Until it is interrupted."""
+    words = [sys.executable, "-m", "mooring.cli.main", "up", "--name", cluster.name, "--data-dir", str(cluster.data_dir)]
+    process = subprocess.Popen([*words, "--api-port", "0", "--controllers-port", "0"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    seen = ""
+    while "is ready" not in seen:
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    yield
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+
+
+def test_up_and_down_leave_nothing_and_the_state_stays(fresh: Cluster) -> None:
+    for running in (detached, in_the_foreground):
+        with running(fresh):
+            nodes = fresh.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").stdout
+            assert nodes == "node-1 node-2"
+            if running is detached:
+                fresh.mooring("apply", "-f", "-", stdin="{apiVersion: v1, kind: ConfigMap, metadata: {name: kept}}")
+                with_a_pod(fresh)
+            assert fresh.mooring("get", "configmap", "kept", "-o", "name").stdout == "configmap/kept\n"
         assert traces(fresh) == NONE
     assert not fresh.kubeconfig.exists()
     fresh.down("--purge")
@@ -162,7 +186,7 @@ def test_a_name_that_runs_from_another_directory_is_refused_and_not_harmed(clust
     assert cluster.mooring("status").returncode == 0
 
 
-def test_a_killed_supervisor_is_replaced_by_up_and_pods_feel_nothing(fresh: Cluster) -> None:
+def test_a_killed_supervisor_is_replaced_by_up_pods_feel_nothing_and_down_cleans_up_after_it(fresh: Cluster) -> None:
     fresh.up()
     with_a_pod(fresh)
     started = fresh.mooring("get", "pod", "web", "-o", "jsonpath={.status.containerStatuses[0].containerID}").stdout
@@ -173,11 +197,6 @@ def test_a_killed_supervisor_is_replaced_by_up_and_pods_feel_nothing(fresh: Clus
     assert started == fresh.mooring("get", "pod", "web", "-o", "jsonpath={.status.containerStatuses[0].containerID}").stdout
     assert served(fresh).startswith("web ")
     assert fresh.mooring("status").returncode == 0
-
-
-def test_down_cleans_up_after_a_killed_supervisor(fresh: Cluster) -> None:
-    fresh.up("--nodes", "1")
-    with_a_pod(fresh)
     os.kill(supervisor(fresh), signal.SIGKILL)
     fresh.down()
     assert traces(fresh) == NONE
@@ -205,23 +224,6 @@ def test_every_part_tells_on_sigusr1_where_its_threads_and_tasks_are(cluster: Cl
     for said in (b"(most recent call first)", b"(innermost call first)"):
         until(lambda said=said: said in log.read_bytes()[before:])
     assert cluster.mooring("status").returncode == 0
-
-
-def test_interrupting_up_in_the_foreground_takes_everything_down(fresh: Cluster) -> None:
-    words = [sys.executable, "-m", "mooring.cli.main", "up", "--name", fresh.name, "--data-dir", str(fresh.data_dir)]
-    process = subprocess.Popen(
-        [*words, "--nodes", "1", "--api-port", "0", "--controllers-port", "0"], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr
-    seen = ""
-    while "is ready" not in seen:
-        line = process.stderr.readline()
-        assert line, seen
-        seen += line
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0
-    assert traces(fresh) == NONE
 
 
 def test_interrupting_up_while_it_starts_takes_everything_down(fresh: Cluster) -> None:
@@ -252,19 +254,6 @@ def test_a_role_that_cannot_start_is_shown_with_its_last_words(fresh: Cluster) -
     assert "mooring: apiserver died 3 times before it was ready" in done.stderr
     assert f"the whole log: {fresh.data_dir}/logs/apiserver.log" in done.stderr
     assert traces(fresh) == NONE
-
-
-def test_the_two_families_at_once(fresh: Cluster) -> None:
-    fresh.up("--dual-stack", "--nodes", "1")
-    fresh.mooring("apply", "-f", "-", stdin=POD.replace("{selector", "{ipFamilyPolicy: RequireDualStack, selector"))
-    fresh.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
-    second = fresh.mooring("get", "svc", "web", "-o", "jsonpath={.spec.clusterIPs[1]}").stdout.strip()
-    assert second.startswith("fd00:96::")
-    until(
-        lambda: (
-            fresh.mooring("exec", "--node", "node-1", "--", "curl", "-s", f"http://[{second}]/", check=False).returncode == 0
-        )
-    )
 
 
 def test_doctor_finds_this_machine_fit(cluster: Cluster) -> None:

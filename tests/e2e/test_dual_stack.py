@@ -4,7 +4,6 @@
 
 import ipaddress
 import json
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -24,16 +23,6 @@ PORTS = (
 BOTH = {"ipFamilyPolicy": "RequireDualStack"}
 UNALLOCATED = ("10.96.255.1", "fd00:96::ff01")
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-
-
-@pytest.fixture(scope="module")
-def dual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(f"t{secrets.token_hex(4)}", tmp_path_factory.mktemp("dual") / "data")
-    try:
-        made.up("--dual-stack")
-        yield made
-    finally:
-        made.down("--purge")
 
 
 @pytest.fixture(scope="module")

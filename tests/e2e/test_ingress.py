@@ -7,7 +7,6 @@ load balancing.
 import base64
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -204,8 +203,7 @@ def proxies(here: Scene) -> list[str]:
 def load(here: Scene, *places: tuple[str, str]) -> Iterator[Document]:
     """Clients of web_load.py, from outside; in the end, what they have to tell."""
     source = Path(__file__).with_name("web_load.py").read_text()
-    words = [sys.executable, "-m", "mooring.cli.main", "exec", "--data-dir", str(here.cluster.data_dir), "--outside", "--"]
-    words += ["python3", "-u", "-c", source, *(word for place in places for word in place)]
+    words = [*here.cluster.within("outside"), "python3", "-u", "-c", source, *(word for place in places for word in place)]
     told: Document = {}
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,10 +1,9 @@
-"""The built-in address pool and the way from outside, on a dual-stack cluster of its own whose pool is soon full: who gets
-which address, what is said when there is none, and what open connections live through.
+"""The built-in address pool and the way from outside, on a dual-stack cluster whose pool is soon full: who gets which
+address, what is said when there is none, and what open connections live through.
 """
 
 import json
 import os
-import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -29,18 +28,8 @@ PATIENCE = 5.0
 
 
 @pytest.fixture(scope="module")
-def pooled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(f"t{secrets.token_hex(4)}", tmp_path_factory.mktemp("pooled") / "data")
-    try:
-        made.up("--dual-stack", "--zones", "2", "--load-balancer-pool", POOL)
-        yield made
-    finally:
-        made.down("--purge")
-
-
-@pytest.fixture(scope="module")
-def shared(pooled: Cluster) -> Iterator[Scene]:
-    with scene(pooled) as made:
+def shared(dual: Cluster) -> Iterator[Scene]:
+    with scene(dual) as made:
         made.serve(server("web-1", "web", node="node-1"), server("web-2", "web", node="node-2"))
         yield made
 
@@ -249,7 +238,7 @@ def test_controllers_that_die_twice_in_the_middle_of_it_give_no_address_twice(he
     until_equal((True, sorted([FIRST, LAST]), []), settled)
 
 
-def test_nodes_have_the_zones_in_turn(pooled: Cluster) -> None:
-    nodes = json.loads(pooled.kubectl("get", "nodes", "-o", "json").stdout)["items"]
+def test_nodes_have_the_zones_in_turn(dual: Cluster) -> None:
+    nodes = json.loads(dual.kubectl("get", "nodes", "-o", "json").stdout)["items"]
     zones = {each["metadata"]["name"]: each["metadata"]["labels"]["topology.kubernetes.io/zone"] for each in nodes}
     assert zones == {"node-1": "zone-1", "node-2": "zone-2"}

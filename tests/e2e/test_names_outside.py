@@ -4,7 +4,6 @@ cluster DNS asks there, and where an ExternalName leads.
 
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,8 +38,8 @@ def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         made.up("--resolv-conf", str(folder / "resolv.conf"))
         with (
-            name_server(made, "--node=node-1", SERVERS[0], 53, *RECORDS),
-            name_server(made, "--outside", OUTSIDE, 53, *RECORDS),
+            name_server(made, "node-1", SERVERS[0], 53, *RECORDS),
+            name_server(made, "outside", OUTSIDE, 53, *RECORDS),
         ):
             yield made
     finally:
@@ -49,9 +48,8 @@ def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @contextmanager
 def name_server(cluster: Cluster, where: str, address: str, port: int, *records: str) -> Iterator[None]:
-    """`where` as for `mooring exec`; records as in name_server.py."""
-    words = [sys.executable, "-m", "mooring.cli.main", "exec", "--data-dir", str(cluster.data_dir), where, "--"]
-    words += ["python3", "-u", "-c", NAME_SERVER, address, str(port), *records]
+    """On a node, or `outside`; records as in name_server.py."""
+    words = [*cluster.within(where), "python3", "-u", "-c", NAME_SERVER, address, str(port), *records]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -146,22 +144,13 @@ def test_an_external_name_may_lead_to_another_service(here: Scene) -> None:
         assert place.resolve("nickname", 4) == [address]
 
 
-def test_zones_are_asked_where_the_dns_settings_send_them(fresh: Cluster, tmp_path: Path) -> None:
-    settings = tmp_path / "dns.yaml"
-    settings.write_text(
-        f"""
-        forward:
-        - {{zone: ., to: [{OUTSIDE}], except: [secret.example.test]}}
-        - {{zone: stub.example.test, to: ["{OUTSIDE}:5353"]}}
-        hosts: {{entries: [192.0.2.8 listed.example.test]}}
-        """
-    )
-    fresh.up("--dns-config", str(settings))
+def test_zones_are_asked_where_the_dns_settings_send_them(dual: Cluster) -> None:
+    """The settings are conftest.py's DNS_CONFIG."""
     default = ("www.example.test=203.0.113.1", "www.stub.example.test=203.0.113.1", "a.secret.example.test=203.0.113.1")
     with (
-        name_server(fresh, "--outside", OUTSIDE, 53, *default),
-        name_server(fresh, "--outside", OUTSIDE, 5353, "www.stub.example.test=203.0.113.53"),
-        scene(fresh) as here,
+        name_server(dual, "outside", OUTSIDE, 53, *default),
+        name_server(dual, "outside", OUTSIDE, 5353, "www.stub.example.test=203.0.113.53"),
+        scene(dual) as here,
     ):
         here.create(service("elsewhere", "", ports=(), type="ExternalName", externalName="www.stub.example.test"))
         expected = {

@@ -8,7 +8,8 @@ from scene import Document, Scene, scene, until_equal
 from local_cluster import Cluster
 
 WEB, EACH = {"app": "web"}, {"app": "each"}
-ECHO = {"terminationGracePeriodSeconds": 1, "containers": [{"name": "echo", "image": "mooring.dev/echo:1"}]}
+AT_ONCE = [{"name": "ECHO_DRAIN", "value": "0"}]
+ECHO = {"containers": [{"name": "echo", "image": "mooring.dev/echo:1", "env": AT_ONCE}]}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from bench._cluster import cluster as bench_cluster
 from bench.soak import soak
 
 ROOT = Path(__file__).resolve().parents[2]
-SOAK_SECONDS = 25.0
+SOAK_SECONDS, REST = 15.0, 2.0
 
 
 def test_the_demo_ends_well_and_leaves_nothing() -> None:
@@ -29,7 +29,7 @@ def test_the_demo_ends_well_and_leaves_nothing() -> None:
 
 def test_a_short_soak_with_kill_9_of_each_role_loses_nothing() -> None:
     with bench_cluster("soaktest") as made:
-        report = asyncio.run(soak(made, SOAK_SECONDS, seed=7, tell=lambda _: None))
+        report = asyncio.run(soak(made, SOAK_SECONDS, 7, lambda _: None, REST))
     assert report.faults == []
     assert set(report.kills) == {"apiserver", "controllers", "node-1", "node-2"}
     assert report.writes > 100 and report.requests > 100 and report.packets == 1000

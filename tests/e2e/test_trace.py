@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -138,10 +137,8 @@ def test_only_a_local_cluster_can_be_probed(cluster: Cluster, traced: str, tmp_p
     alone = tmp_path / "kubeconfig"
     alone.write_bytes(cluster.kubeconfig.read_bytes())
     words = ("trace", "packet", "traced:80", "--from", "client", "-n", traced, "--kubeconfig", str(alone))
-    command = (sys.executable, "-m", "mooring.cli.main", *words)
-    foreseen = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "FORWARD" in foreseen.stdout
-    probed = subprocess.run((*command, "--live"), capture_output=True, text=True, check=False)
+    assert "FORWARD" in cluster.cold(*words).stdout
+    probed = cluster.cold(*words, "--live", check=False)
     assert probed.returncode == 1
     assert "no local cluster" in probed.stderr
 

@@ -4,7 +4,6 @@ connections they keep from every door, and by new ones at the doors there are.
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -64,13 +63,12 @@ class Steady:
 def steady(here: Scene) -> Iterator[dict[str, Steady]]:
     """One client in a pod, one on a node, one outside."""
     cluster = here.cluster
-    mooring = [sys.executable, "-m", "mooring.cli.main", "exec", "--data-dir", str(cluster.data_dir)]
     in_pod = [kubectl(), "--kubeconfig", str(cluster.kubeconfig), "exec", "-i", "-n", here.namespace, "one", "--"]
     with ExitStack() as left:
         made = {
             "a pod": Steady(in_pod, True),
-            "a node": Steady([*mooring, "--node=node-2", "--"], True),
-            "the outside": Steady([*mooring, "--outside", "--"], False),
+            "a node": Steady(cluster.within("node-2"), True),
+            "the outside": Steady(cluster.within("outside"), False),
         }
         for each in made.values():
             left.callback(each.process.communicate)

@@ -2,7 +2,6 @@
 Addresses of nodes, pods and Services in both families are in test_dual_stack.py.
 """
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -15,16 +14,6 @@ BOTH = {"web-1", "web-2"}
 NODES = ("fd00:172:30::11", "fd00:172:30::12")
 """The second addresses of node-1 and node-2."""
 TWO_FAMILIES = {"ipFamilyPolicy": "RequireDualStack", "type": "NodePort", "ports": TCP_AND_UDP}
-
-
-@pytest.fixture(scope="module")
-def dual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(f"t{secrets.token_hex(4)}", tmp_path_factory.mktemp("dual") / "data")
-    try:
-        made.up("--dual-stack")
-        yield made
-    finally:
-        made.down("--purge")
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,6 @@ def both(buffer: memoryview, message: bytes, client: bytes = LOOPBACK, rotation:
     return TableReader(buffer).answer(message, client, rotation).reply, hotpath.answer(buffer, message, client, rotation)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     zones() | zones(synced=False), st.randoms(use_true_random=False), st.sampled_from((0, 1, Flag.SYNCED | Flag.RECURSION, 4))
 )
@@ -62,7 +61,7 @@ def test_of_any_zone(zone: Zone, rng: Random, flags: int) -> None:
             assert python == c
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=10 * settings.default.max_examples)  # they cost next to nothing
 @given(st.randoms(use_true_random=False), st.binary(max_size=80))
 def test_of_any_datagram(rng: Random, noise: bytes) -> None:
     message = bytearray(question(rng.choice(NAMES), rng.choice(KINDS), payload=rng.choice((None, 1232))))
@@ -89,7 +88,7 @@ GUARDED = guarded(TABLE)
 IMAGE = bytes(GUARDED)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=10 * settings.default.max_examples)  # they cost next to nothing
 @given(st.randoms(use_true_random=False), st.integers(1, 60))
 def test_of_any_damage(rng: Random, octets: int) -> None:
     """The header, the slots, and above all entries; a place that leads elsewhere must not be followed."""

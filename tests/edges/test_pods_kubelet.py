@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pods_lab import NODE_IP, NODE_IP6, POD_CIDR, POD_CIDR6, NodeLab, collected, node_lab, until
 
-from mooring.apiserver.contract import Settings
+from mooring.apiserver.contract import Settings, User
 from mooring.control.kubelet import NodeOptions, run_kubelet
 from mooring.control.kubelet_pod import Machine
 from mooring.edges.memory.api import MemoryApi
@@ -22,15 +22,19 @@ from mooring.ports.pods import LogOptions
 pytestmark = pytest.mark.root
 Document = dict[str, Any]
 
+USER = User("system:node:node-a", ("system:nodes", "system:authenticated"))
+SIGNING = Settings(token_signer=lambda claims: f"token for {claims['sub']}")
+
 
 class Agent:
     """One node agent on the lab's node; a second one takes over from a stopped first."""
 
     def __init__(self, lab: NodeLab, api: MemoryApi, **more: Any) -> None:
         self.api, self.pods, self.stop = api, lab.pods(), asyncio.Event()
-        machine = Machine(self.pods.runtime, self.pods.images, self.pods.volumes, self.pods.prober)
+        machine = Machine(self.pods.runtime, self.pods.images, self.pods.volumes, self.pods.prober, self.pods.runtime)
         options = NodeOptions(NodeIdentity("node-a", (NODE_IP, NODE_IP6)), facts(lab.state), **more)
-        self.task = asyncio.create_task(run_kubelet(api, machine, options, self.stop))
+        own = MemoryApi(api.store, user=USER, settings=SIGNING)
+        self.task = asyncio.create_task(run_kubelet(own, machine, options, self.stop))
 
     async def end(self) -> None:
         self.stop.set()
@@ -108,7 +112,7 @@ def lab() -> Iterator[NodeLab]:
 
 @pytest.fixture
 async def cluster(lab: NodeLab) -> AsyncIterator[Cluster]:
-    api = MemoryApi(settings=Settings(token_signer=lambda claims: f"token for {claims['sub']}"))
+    api = MemoryApi(settings=SIGNING)
     for name in ("default", "kube-node-lease"):
         document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         try:
@@ -398,6 +402,87 @@ async def test_a_pod_with_two_containers_shares_its_network_and_memory(cluster: 
     async with asyncio.timeout(20):
         while await cluster.logs(pod, "client") != "web\n":
             await asyncio.sleep(0.02)
+
+
+async def test_an_ephemeral_container_is_run_once_among_its_targets_processes(cluster: Cluster) -> None:
+    await cluster.pod("p", shell(FOREVER))
+    before = await cluster.reaches("p", ready)
+    look = "tr '\\0' ' ' </proc/1/cmdline; ip -o -4 addr show scope global; echo $HELD; exit 3"
+    env = [{"name": "HELD", "valueFrom": {"configMapKeyRef": {"name": "held", "key": "key"}}}]
+    await cluster.create(CONFIG_MAP, "held", data={"key": "held here"})
+    stays = shell("exec sleep 600", "stays")
+    added = [
+        shell(look, "looks", targetContainerName="main", env=env),
+        stays,
+        shell("true", "lost", targetContainerName="main"),
+    ]
+    added[2]["image"] = "nothing"
+    body = {"spec": {"ephemeralContainers": added}}
+    await cluster.api.write(
+        "patch", POD, "default", "p", body, subresource="ephemeralcontainers",
+        patch_type="application/strategic-merge-patch+json",
+    )  # fmt: skip
+
+    def states(document: Document) -> dict[str, Document]:
+        return {one["name"]: one["state"] for one in document["status"].get("ephemeralContainerStatuses") or ()}
+
+    def settled(document: Document) -> bool:
+        known = {name: next(iter(state)) for name, state in states(document).items()}
+        return known == {"looks": "terminated", "stays": "running", "lost": "waiting"}
+
+    after = await cluster.reaches("p", settled)
+    assert (3, "ErrImagePull") == (
+        states(after)["looks"]["terminated"]["exitCode"], states(after)["lost"]["waiting"]["reason"],
+    )  # fmt: skip
+    assert (True, "Running") == (ready(after), after["status"]["phase"])
+    assert before["status"]["containerStatuses"] == after["status"]["containerStatuses"]
+    said = await cluster.logs(after, "looks")
+    assert FOREVER in said and after["status"]["podIP"] in said and "held here\n" in said
+
+
+async def test_a_pod_gets_other_resources_while_it_runs(cluster: Cluster) -> None:
+    async def resize(cpu: str, memory: str = "64Mi") -> None:
+        body = {"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": cpu, "memory": memory}}}]}}
+        await cluster.api.write(
+            "patch", POD, "default", "p", body, subresource="resize", patch_type="application/strategic-merge-patch+json"
+        )
+
+    def has(cpu: str, restarts: int = 0, pending: str = "") -> Any:
+        def met(pod: Document) -> bool:
+            one = main(pod)
+            why = {each["type"]: each.get("reason") for each in pod["status"].get("conditions") or ()}
+            settled = "running" in one["state"] and "PodResizeInProgress" not in why
+            cpus = {
+                (known or {}).get("cpu")
+                for known in (one.get("allocatedResources"), (one.get("resources") or {}).get("requests"))
+            }
+            return settled and ({cpu}, restarts, pending) == (cpus, one["restartCount"], why.get("PodResizePending", ""))
+
+        return met
+
+    policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    asked = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+    await cluster.pod("p", shell(FOREVER, resources=asked, resizePolicy=policy), restartPolicy="OnFailure")
+    run = main(await cluster.reaches("p", has("10m")))["containerID"]
+    await resize("20m", "32Mi")
+    assert run == main(await cluster.reaches("p", has("20m")))["containerID"]
+    await resize("30m")
+    assert run != main(await cluster.reaches("p", has("30m", restarts=1)))["containerID"]
+    await resize("10000")
+    await cluster.reaches("p", has("30m", restarts=1, pending="Infeasible"))
+    cpus = 1000 * int((await cluster.api.get(NODE, "", "node-a"))["status"]["allocatable"]["cpu"])
+    await cluster.pod("other", shell(FOREVER, resources={"requests": {"cpu": f"{cpus - 100}m"}}))
+    await cluster.reaches("other", ready)
+    await resize("200m")
+    pod = await cluster.reaches("p", has("30m", restarts=1, pending="Deferred"))
+    (why,) = [one["message"] for one in pod["status"]["conditions"] if one["type"] == "PodResizePending"]
+    assert f"cpu, requested: 200, used: {cpus - 100}, capacity: {cpus}" in why
+    await cluster.delete("other", 0)
+    await cluster.reaches("p", has("200m", restarts=1))
+    await cluster.agent.end()
+    cluster.agent = Agent(cluster.lab, cluster.api)
+    await resize("210m")
+    await cluster.reaches("p", has("210m", restarts=1))
 
 
 async def test_a_service_account_token(cluster: Cluster) -> None:

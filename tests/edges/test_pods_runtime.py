@@ -15,6 +15,7 @@ from msgspec import structs
 from pods_lab import NodeLab, collected, node_lab, until
 from pods_wishes import ROOT, container, sandbox
 
+from mooring.edges.pods import cgroups
 from mooring.edges.pods.assembly import Pods
 from mooring.edges.pods.host import closed
 from mooring.pods.observed import PodSeen, Run
@@ -305,6 +306,12 @@ async def test_exec_on_a_terminal_and_kill(lab: NodeLab, node: Pods) -> None:
     await process.kill()
     assert 137 == await process.wait()
     process.close()
+
+
+def test_limits_are_written_where_the_kernel_has_them(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").touch()
+    assert ("cpu",) == cgroups.limit(tmp_path, {"cpu": 1500, "memory": 2**26})
+    assert ("150000 100000", False) == ((tmp_path / "cpu.max").read_text(), (tmp_path / "memory.max").exists())
 
 
 PROBES = {

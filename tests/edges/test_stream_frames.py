@@ -7,7 +7,7 @@ import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stream_clients import DEADLINE, SpdyClient, Wire, data
 from wsproto import ConnectionType, WSConnection
@@ -20,7 +20,6 @@ from mooring.edges.kubelet.multiplexer import ALL_HELD, HELD, MAX_STREAMS, Multi
 from mooring.edges.kubelet.websocket import MAX_MESSAGE, WebSocket
 from mooring.ports.pods import RuntimeFailure
 
-OFTEN = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CONTROL = st.builds(
     lambda kind, flags, payload: struct.pack(">HHI", 0x8003, kind, (flags << 24) | len(payload)) + payload,
     st.sampled_from([*range(10), 0xFFFF]),
@@ -41,7 +40,6 @@ def opening(streams: list[tuple[int, dict[str, str]]]) -> bytes:
 
 
 @given(st.lists(st.one_of(CONTROL, PLAIN, st.binary(max_size=30), OPENING.map(opening)), max_size=8), st.data())
-@OFTEN
 def test_any_octets_are_events_or_a_broken_connection(frames: list[bytes], draw: st.DataObject) -> None:
     connection, octets = spdy.Connection(), b"".join(frames)
     while octets:
@@ -55,7 +53,6 @@ def test_any_octets_are_events_or_a_broken_connection(frames: list[bytes], draw:
 
 
 @given(st.lists(st.binary(max_size=2000), max_size=6), st.lists(st.integers(1, 500), min_size=1))
-@OFTEN
 def test_however_it_is_cut_the_same_arrives(texts: list[bytes], cuts: list[int]) -> None:
     octets = SpdyClient().open(1, streamtype="data", port="80") + b"".join(data(1, text) for text in texts)
     connection, events = spdy.Connection(), []
@@ -172,7 +169,6 @@ class Nothing:
 
 
 @given(FORWARDED, st.lists(st.one_of(PLAIN, CONTROL), max_size=10))
-@OFTEN
 def test_any_frames_leave_nothing_behind_of_forwarded_ports(opened: bytes, frames: list[bytes]) -> None:
     async def connect(port: int) -> Nothing:
         if port == 81:
@@ -265,7 +261,6 @@ async def opened(octets: bytes) -> tuple[WebSocket, Sink]:
 
 
 @given(st.binary(max_size=300))
-@OFTEN
 def test_any_octets_are_messages_or_the_end(octets: bytes) -> None:
     async def run() -> None:
         socket, _ = await opened(octets)
@@ -289,7 +284,6 @@ def masked(*events: BytesMessage | Ping | CloseConnection) -> bytes:
 
 
 @given(st.lists(st.binary(max_size=2000), max_size=5))
-@OFTEN
 async def test_messages_arrive_whole_and_in_order(texts: list[bytes]) -> None:
     octets = masked(*map(BytesMessage, texts), Ping(b"?"))
     socket, sink = await opened(octets)
@@ -336,7 +330,6 @@ async def test_what_is_no_websocket_is_refused(octets: bytes) -> None:
         ).map(lambda each: json.dumps(each).encode()),
     )
 )
-@OFTEN
 def test_a_size_is_a_size_or_nothing(text: bytes) -> None:
     found = resized(text)
     assert found is None or (isinstance(found, Resized) and 0 <= found.columns < 65536 and 0 <= found.rows < 65536)

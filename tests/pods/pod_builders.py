@@ -25,18 +25,35 @@ def a_pod(
     return pod(document)
 
 
+def debugged(*targets: str, **spec: Any) -> Pod:
+    """A pod with ephemeral containers, debug-0 and so on; a target of '' is none."""
+    added = [container(f"debug-{place}", targetContainerName=target) for place, target in enumerate(targets)]
+    return a_pod(ephemeralContainers=added, **spec)
+
+
 def deleted(when: float = 0, grace: int = 30) -> dict[str, Any]:
     """metadata of a pod deleted at T0 + when."""
     return {"deletionTimestamp": at(when + grace), "deletionGracePeriodSeconds": grace}
 
 
-def running(name: str = "main", attempt: int = 0, start: float = 1) -> Run:
-    return Run(name, attempt, f"mooring://{name}{attempt}", "busybox", "busybox@sha256:0", at(start))
+def running(name: str = "main", attempt: int = 0, start: float = 1, **more: Any) -> Run:
+    return Run(name, attempt, f"mooring://{name}{attempt}", "busybox", "busybox@sha256:0", at(start), **more)
 
 
-def ended(name: str = "main", code: int = 0, attempt: int = 0, start: float = 1, end: float = 5) -> Run:
+def ended(name: str = "main", code: int = 0, attempt: int = 0, start: float = 1, end: float = 5, **more: Any) -> Run:
     reason = "Completed" if code == 0 else "Error"
-    return Run(name, attempt, f"mooring://{name}{attempt}", "busybox", "busybox@sha256:0", at(start), at(end), code, 0, reason)
+    marks = f"mooring://{name}{attempt}", "busybox", "busybox@sha256:0"
+    return Run(name, attempt, *marks, at(start), at(end), code, 0, reason, **more)
+
+
+def sized(cpu: str, memory: str = "1Gi", **fields: Any) -> dict[str, Any]:
+    """A container that asks for no more than it may have."""
+    return container(resources={"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}}, **fields)
+
+
+def given(cpu: str, memory: str = "1Gi") -> dict[str, Any]:
+    """What a run has that was started as `sized` says, where the kernel holds the limit of memory."""
+    return {"resources": a_pod(sized(cpu, memory)).spec.containers[0].resources, "held": ("memory",)}
 
 
 def seen(*runs: Run, alive: bool = True, created: float = 0) -> PodSeen:

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from pod_builders import a_pod, at, container, deleted, ended, running, seen
+from pod_builders import a_pod, at, container, debugged, deleted, ended, given, running, seen, sized
 
 from mooring.model.pod import Pod
 from mooring.pods.observed import PodSeen
 from mooring.pods.probing import Health
 from mooring.pods.qos import qos_class
+from mooring.pods.resizing import Refusal
 from mooring.pods.step import Knowledge, step
 
 UP, DOWN = Health(started=True, ready=True), Health(started=True, ready=False)
@@ -81,6 +82,34 @@ def test_a_restarted_container_remembers_its_last_end() -> None:
     document = status(a_pod(), seen(ended(code=3), running(attempt=1, start=6)), health={"main": UP})["containerStatuses"][0]
     assert (document["restartCount"], document["lastState"]["terminated"]["exitCode"], document["ready"]) == (1, 3, True)
     assert document["state"] == {"running": {"startedAt": "2026-01-01T12:00:06Z"}}
+
+
+def test_ephemeral_containers_are_told_of_and_nothing_else_changes() -> None:
+    pod, runs = debugged("", "", "gone"), (running(), running("debug-0", start=6), ended("debug-1", 3))
+    document, without = status(pod, seen(*runs), health={"main": UP}), status(a_pod(), seen(*runs), health={"main": UP})
+    told = {one["name"]: one for one in document.pop("ephemeralContainerStatuses")}
+    assert without == document
+    assert {"running": {"startedAt": "2026-01-01T12:00:06Z"}} == told["debug-0"]["state"]
+    assert (3, 0) == (told["debug-1"]["state"]["terminated"]["exitCode"], told["debug-1"]["restartCount"])
+    waiting = {"reason": "CreateContainerConfigError", "message": "unable to find target container gone"}
+    assert {"waiting": waiting} == told["debug-2"]["state"]
+    assert {(False, False)} == {(one["ready"], "started" in one) for one in told.values()}
+
+
+def test_what_is_wished_what_is_allotted_and_what_runs() -> None:
+    """Limits are told of where the kernel holds them."""
+    runs, full = seen(running(**given("1"))), Refusal("Infeasible", "Node didn't have enough capacity: cpu, ...")
+
+    def told(document: dict[str, Any]) -> tuple[Any, ...]:
+        one, marks = document["containerStatuses"][0], {"PodResizePending", "PodResizeInProgress"}
+        resizing = {kind: reason for kind, (_, reason) in conditions(document).items() if kind in marks}
+        return one["allocatedResources"]["cpu"], one["resources"]["requests"]["cpu"], one["resources"]["limits"], resizing
+
+    memory, before = {"memory": "1Gi"}, status(a_pod(sized("1")), runs)
+    assert ("1", "1", memory, {}) == told(before)
+    assert ("1", "1", memory, {"PodResizePending": "Infeasible"}) == told(status(a_pod(sized("2")), runs, refusal=full))
+    assert ("2", "1", memory, {"PodResizeInProgress": ""}) == told(status(a_pod(sized("2")), runs, before=before))
+    assert ("2", "2", memory, {}) == told(status(a_pod(sized("2")), seen(running(**given("2")))))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pod_builders import T0, a_pod, at, container, deleted, ended, running, seen
+from pod_builders import T0, a_pod, at, container, debugged, deleted, ended, given, running, seen, sized
 
 from mooring.model.pod import Pod
 from mooring.pods.observed import PodSeen
 from mooring.pods.probing import Health
+from mooring.pods.resizing import Refusal
 from mooring.pods.restart import Backoff, Trouble
-from mooring.pods.step import Finish, Knowledge, MakeSandbox, Release, Start, Step, Stop, step
+from mooring.pods.step import Finish, Knowledge, MakeSandbox, Release, Resize, Start, Step, Stop, step
 
 UP = Health(started=True, ready=True)
 INIT, SIDECAR = container("init"), container("side", restartPolicy="Always")
@@ -26,6 +27,8 @@ def told(taken: Step) -> list[str]:
                 words.append(f"start {action.container.name} #{action.attempt}")
             case Stop():
                 words.append(f"stop {action.container.name} in {action.grace:g}")
+            case Resize():
+                words.append(f"resize {action.container.name} to {action.container.resources.requests['cpu']}")
             case MakeSandbox() | Release() | Finish():
                 words.append(type(action).__name__)
     return words
@@ -35,6 +38,7 @@ def decide(pod: Pod, now_seen: PodSeen | None, **known: Any) -> Step:
     return step(pod, now_seen, Knowledge(node_ips=("172.30.0.11",), **known), at(NOW))
 
 
+ANEW = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
 FAILED_ONCE = Backoff(timedelta(seconds=10), at(0))
 SITUATIONS = {
     "nothing is there yet": (a_pod(), None, {}, ["MakeSandbox"], "Pending"),
@@ -97,6 +101,32 @@ SITUATIONS = {
         a_pod(initContainers=[INIT]), seen(ended("init"), ended(code=137), created=6), {}, ["start init #1"], "Running"),
     "an unknown image waits": (
         a_pod(), seen(), {"troubles": {"main": Trouble("ErrImagePull", "no such image", at(20))}}, [], "Pending"),
+    "an ephemeral container starts whatever holds up the others": (
+        debugged("", initContainers=[INIT]), seen(running("init")), {}, ["start debug-0 #0"], "Pending"),
+    "ephemeral containers are run once, and nobody waits for one": (
+        debugged("", "", restartPolicy="Always"), seen(running(), ended("debug-0", 1), running("debug-1")), {}, [], "Running"),
+    "an ephemeral container goes where its target runs": (
+        debugged("main", "", "gone"), seen(running()), {}, ["start debug-0 #0", "start debug-1 #0"], "Running"),
+    "an ephemeral container ends with the pod": (
+        debugged("", restartPolicy="Never"), seen(ended(), running("debug-0")), {}, ["stop debug-0 in 30"], "Succeeded"),
+    "a deleted pod's ephemeral containers stop with the others": (
+        debugged("", "", meta=deleted(NOW)), seen(running(), running("debug-0")), {},
+        ["stop main in 30", "stop debug-0 in 30"], "Running"),
+    "what runs gets more": (a_pod(sized("2")), seen(running(**given("1"))), {}, ["resize main to 2"], "Running"),
+    "what runs has what it is to have, in other words": (
+        a_pod(sized("2000m", "1024Mi")), seen(running(**given("2"))), {}, [], "Running"),
+    "what an older agent started is let be": (a_pod(sized("2")), seen(running()), {}, [], "Running"),
+    "there is no room for more": (
+        a_pod(sized("2")), seen(running(**given("1"))), {"refusal": Refusal("Deferred", "full")}, [], "Running"),
+    "more of one resource needs a new run": (
+        a_pod(sized("2", resizePolicy=ANEW)), seen(running(**given("1"))), {}, ["stop main in 30"], "Running"),
+    "more of another does not": (
+        a_pod(sized("1", "2Gi", resizePolicy=ANEW)), seen(running(**given("1"))), {}, ["resize main to 1"], "Running"),
+    "the new run comes whatever the restart policy says": (
+        a_pod(sized("2", resizePolicy=ANEW), restartPolicy="OnFailure"), seen(ended(**given("1"))),
+        {"renewing": frozenset({"main"})}, ["start main #1"], "Running"),
+    "a deleted pod gets no more": (
+        a_pod(sized("2"), meta=deleted(NOW)), seen(running(**given("1"))), {}, ["stop main in 30"], "Running"),
     "a deleted pod stops": (a_pod(meta=deleted(NOW)), seen(running()), {}, ["stop main in 30"], "Running"),
     "part of the grace period is over": (a_pod(meta=deleted(NOW - 20)), seen(running()), {}, ["stop main in 10"], "Running"),
     "the grace period is over": (a_pod(meta=deleted(NOW - 99)), seen(running()), {}, ["stop main in 2"], "Running"),

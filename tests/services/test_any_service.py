@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 from itertools import chain
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.services.random_services import nodes, services, slices
 
@@ -16,7 +16,6 @@ from mooring.services.build import build_service, build_view
 from mooring.services.locality import locality, options_of
 from mooring.services.view import Entry, Family, Frontend, Pool, ServicePort, Verdict
 
-EXAMPLES = settings(max_examples=250, deadline=None)
 Slices = list[EndpointSlice]
 
 
@@ -32,7 +31,6 @@ def with_spec(service: Service, **changes: object) -> Service:
     return msgspec.structs.replace(service, spec=msgspec.structs.replace(service.spec, **changes))
 
 
-@EXAMPLES
 @given(services(), slices(), nodes())
 def test_whatever_a_service_says_its_frontends_can_be_read_and_are_its_own(service: Service, found: Slices, node: Node) -> None:
     ports = built(service, found, node)
@@ -50,7 +48,6 @@ def test_whatever_a_service_says_its_frontends_can_be_read_and_are_its_own(servi
         assert endpoint.local == (endpoint.node == "node-1")
 
 
-@EXAMPLES
 @given(services(), slices(), nodes())
 def test_no_arm_forwards_to_an_empty_pool_and_none_refuses_while_some_endpoint_is_usable(
     service: Service, found: Slices, node: Node
@@ -62,7 +59,6 @@ def test_no_arm_forwards_to_an_empty_pool_and_none_refuses_while_some_endpoint_i
             assert (arm.verdict is Verdict.REJECT) == (not port.cluster and not port.local)
 
 
-@EXAMPLES
 @given(services(), slices(), nodes())
 def test_a_pool_is_sorted_has_nothing_twice_and_shares_nothing_with_what_is_retained(
     service: Service, found: Slices, node: Node
@@ -75,7 +71,6 @@ def test_a_pool_is_sorted_has_nothing_twice_and_shares_nothing_with_what_is_reta
         assert all(each.local for each in port.local)
 
 
-@EXAMPLES
 @given(services(), slices(), nodes(), st.sampled_from(["", "Cluster", "Local"]), st.sampled_from([None, "Cluster", "Local"]))
 def test_each_policy_rules_its_own_doors_only(
     service: Service, found: Slices, node: Node, external: str, internal: str | None
@@ -91,7 +86,6 @@ def test_each_policy_rules_its_own_doors_only(
     assert outer == [each for _, each in changed if each.entry is not Entry.CLUSTER_IP]
 
 
-@EXAMPLES
 @given(services(), slices(), nodes())
 def test_outer_addresses_are_such_as_a_network_can_lead_here(service: Service, found: Slices, node: Node) -> None:
     for _, each in frontends(built(service, found, node)):
@@ -100,7 +94,6 @@ def test_outer_addresses_are_such_as_a_network_can_lead_here(service: Service, f
             assert not (parsed.is_loopback or parsed.is_unspecified or parsed.is_link_local or parsed.is_multicast)
 
 
-@EXAMPLES
 @given(services(), slices(), nodes())
 def test_pods_that_cannot_be_told_from_the_outside_fare_as_the_outside(service: Service, found: Slices, node: Node) -> None:
     here = locality(node, options_of(node))
@@ -109,7 +102,6 @@ def test_pods_that_cannot_be_told_from_the_outside_fare_as_the_outside(service: 
             assert each.pod == each.outside
 
 
-@EXAMPLES
 @given(services(), slices(), nodes())
 def test_source_ranges_guard_the_balancers_addresses_only(service: Service, found: Slices, node: Node) -> None:
     ranged = with_spec(service, load_balancer_source_ranges=("192.0.2.0/24",))
@@ -120,7 +112,6 @@ def test_source_ranges_guard_the_balancers_addresses_only(service: Service, foun
             assert each.allowed is None
 
 
-@EXAMPLES
 @given(services(), slices(), nodes(), st.data())
 def test_it_does_not_matter_in_which_order_slices_come_nor_which_endpoint_is_in_which(
     service: Service, found: Slices, node: Node, data: st.DataObject
@@ -132,7 +123,6 @@ def test_it_does_not_matter_in_which_order_slices_come_nor_which_endpoint_is_in_
     assert built(service, found, node) == built(service, data.draw(st.permutations(scattered)), node)
 
 
-@EXAMPLES
 @given(services(), slices(), nodes(), st.sampled_from(["10.244.1.9", "172.30.0.11", "192.0.2.7", "127.0.0.1"]))
 def test_the_simulator_follows_every_frontend_to_an_end_and_gives_its_reasons(
     service: Service, found: Slices, node: Node, source: str

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring.store.records import Committed, Compacted, Compare, Conflict, Delete, Event, Put, Record, Txn
@@ -48,7 +48,6 @@ class Model:
             self.at.append(after)
 
 
-@settings(max_examples=60)
 @given(st.lists(TXNS, max_size=25))
 def test_every_revision_reads_as_it_was(txns: list[Txn]) -> None:
     state, model = State(), Model()
@@ -71,7 +70,6 @@ def test_every_revision_reads_as_it_was(txns: list[Txn]) -> None:
     assert state.count("/b/") == sum(key.startswith("/b/") for key in model.at[-1])
 
 
-@settings(max_examples=60)
 @given(st.lists(TXNS, max_size=25), st.integers(0, 25))
 def test_replaying_the_events_since_any_revision_gives_the_state_of_now(txns: list[Txn], start: int) -> None:
     state, model = State(), Model()
@@ -89,7 +87,6 @@ def test_replaying_the_events_since_any_revision_gives_the_state_of_now(txns: li
     assert replayed == model.at[-1]
 
 
-@settings(max_examples=60)
 @given(st.lists(TXNS, max_size=20))
 def test_deciding_many_at_once_is_deciding_one_after_another(txns: list[Txn]) -> None:
     together, single = State(), State()
@@ -101,7 +98,6 @@ def test_deciding_many_at_once_is_deciding_one_after_another(txns: list[Txn]) ->
     assert together.since("", 0) == single.since("", 0)
 
 
-@settings(max_examples=60)
 @given(st.lists(TXNS, min_size=1, max_size=25), st.data())
 def test_compaction_changes_nothing_that_can_still_be_read(txns: list[Txn], data: st.DataObject) -> None:
     compacted, whole = State(), State()
@@ -146,7 +142,6 @@ def test_a_state_may_start_from_records_without_history() -> None:
     assert state.apply(Txn((), (Delete("/a"),))) == Committed(10, (Event(10, "/a", None, Record("/a", b"1", 3, 7)),))
 
 
-@settings(max_examples=60)
 @given(st.lists(TXNS, max_size=25), st.integers(0, 25), st.integers(0, 25))
 def test_a_state_read_from_a_log_is_the_one_that_wrote_it(txns: list[Txn], oldest: int, start: int) -> None:
     state = State()

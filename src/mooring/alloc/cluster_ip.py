@@ -43,17 +43,25 @@ def first_address(network: Network) -> Address:
 
 def choose(
     networks: Sequence[Network], taken: Callable[[str], bool], scan: Callable[[], Container[int]], rng: Rng
-) -> Address | None:
-    """A free address of the first range that has one; all ranges are of one family. None when all are full.
+) -> str | None:
+    """A free address of the first range that has one, canonical; all ranges are of one family. None when all are full.
 
     `taken` is asked with canonical text; `scan` lists the taken addresses of that family as numbers.
     """
     for network in networks:
-        build = IPv4Address if network.version == 4 else IPv6Address
+        text = _text_4 if network.version == 4 else _text_6
         low, high, split = bounds(network)
-        if (number := pick(low, high, split, lambda n, build=build: taken(str(build(n))), scan, rng)) is not None:  # type: ignore[misc]
-            return build(number)
+        if (number := pick(low, high, split, lambda n, text=text: taken(text(n)), scan, rng)) is not None:  # type: ignore[misc]
+            return text(number)
     return None
+
+
+def _text_4(number: int) -> str:
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def _text_6(number: int) -> str:
+    return str(IPv6Address(number))
 
 
 def canonical(text: str) -> str:

@@ -13,6 +13,7 @@ from mooring.apiserver.authorization.attributes import Attributes, of_request
 from mooring.apiserver.authorization.reviews import user_info
 from mooring.apiserver.contract import Request
 from mooring.apiserver.paths import resource_target, verb_of
+from mooring.apiserver.pieces import Pieces
 from mooring.apiserver.registry import registry
 from mooring.model import codec
 from mooring.store.snapshot import Snapshot
@@ -168,7 +169,7 @@ def event(
     stage: str,
     now: str,
     code: int = 0,
-    body: bytes = b"",
+    body: bytes | Pieces = b"",
     notes: Mapping[str, str] | None = None,
     acting: Request | None = None,
 ) -> bytes:
@@ -182,7 +183,7 @@ def event(
         "stage": stage,
         "requestURI": about.uri,
         "verb": asked.verb,
-        "user": user_info(request.user),
+        "user": user_info(request.user) if request.user.name else {},
         "sourceIPs": [about.source] if about.source else [],
         "userAgent": request.headers.get("user-agent", ""),
         "requestReceivedTimestamp": about.received,
@@ -197,7 +198,7 @@ def event(
     if rule.level in ("Request", "RequestResponse") and request.body and asked.resource:
         found["requestObject"] = _object(request.body, rule)
     if rule.level == "RequestResponse" and body and code:
-        found["responseObject"] = _object(body, rule)
+        found["responseObject"] = _object(bytes(body), rule)
     if notes:
         found["annotations"] = dict(notes)
     return codec.encode(found)
@@ -211,11 +212,11 @@ def _reference(asked: Attributes) -> Document:
     return {name: value for name, value in fields.items() if value}
 
 
-def _status(code: int, body: bytes) -> Document:
+def _status(code: int, body: bytes | Pieces) -> Document:
     status: Document = {"metadata": {}, "code": code}
     if code >= 400:
         try:
-            said = codec.decode(body)
+            said = codec.decode(bytes(body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return status
         if isinstance(said, dict):

@@ -1,22 +1,42 @@
-"""Which node shall run this pod? POST pods/<name>/binding, as the scheduler sends it."""
+"""Which node shall run this pod? POST pods/<name>/binding, as the scheduler sends it, or bindings, which names it."""
 
 from mooring.apiserver import errors, metadata, read, render
 from mooring.apiserver.admission import chain
 from mooring.apiserver.admission.operation import CREATE
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Write
+from mooring.apiserver.paths import Target
+from mooring.apiserver.resources import resource_of
 from mooring.apiserver.shape import built_in
 from mooring.apiserver.strategy import Document, FieldError
-from mooring.model.kinds import Kind
+from mooring.model.kinds import BINDING, POD
 from mooring.store.records import Compare, Put, Txn
 
-BINDING = Kind("", "v1", "Binding", "bindings", "binding", True)
+
+def create(call: Call) -> Outcome:
+    """A Binding as an object of its own, that is stored nowhere."""
+    binding, warnings = _admitted(call)
+    name = binding["metadata"].get("name")
+    if not name:
+        missing = FieldError("FieldValueRequired", "metadata.name", "Required value: name is required")
+        raise errors.invalid(BINDING, "", [missing])
+    target = Target(resource_of(POD), call.namespace, name, "binding")
+    return _assigned(Call(call.request, target, call.verb, call.snapshot, call.env), binding, warnings)
 
 
 def bind(call: Call) -> Outcome:
-    """Sets spec.nodeName once and for all, with the condition PodScheduled. Answers with a Status, 201."""
+    binding, warnings = _admitted(call)
+    return _assigned(call, binding, warnings)
+
+
+def _admitted(call: Call) -> tuple[Document, tuple[str, ...]]:
     received = call.receive(BINDING, built_in(BINDING))
     binding = chain.review(call, CREATE, received.document, None, BINDING)
+    return binding, (*received.warnings, *call.told)
+
+
+def _assigned(call: Call, binding: Document, warnings: tuple[str, ...]) -> Outcome:
+    """Sets spec.nodeName once and for all, with the condition PodScheduled. Answers with a Status, 201."""
     node = _target(call, binding)
     record = read.existing(call)
     pod = call.resource.load(record.value)
@@ -35,7 +55,7 @@ def bind(call: Call) -> Outcome:
     if annotations := binding["metadata"].get("annotations"):
         meta["annotations"] = {**(meta.get("annotations") or {}), **annotations}
     _set_scheduled(pod, metadata.timestamp(call.env.now))
-    done = render.plain(call.request, errors.success(code=201), 201, render.warning_headers(received.warnings))
+    done = render.plain(call.request, errors.success(code=201), 201, render.warning_headers(warnings))
     if call.dry_run:
         return done
     txn = Txn((Compare(record.key, record.mod_revision),), (Put(record.key, call.resource.store(pod)),))

@@ -42,11 +42,12 @@ def receive(data: bytes, content_type: str, kind: Kind, shape: Shape, validation
 
     Raises StatusError 400, 415.
     """
-    document, duplicates = parse(data, body_media(content_type), kind.kind, find_duplicates=validation != "Ignore")
+    media = body_media(content_type)
+    document, duplicates = parse(data, media, kind.kind, find_duplicates=validation != "Ignore")
     if not isinstance(document, dict):
         raise _unrecognized(kind.kind, data, f"json: cannot unmarshal {json_word(document)} into Go value of type v1.TypeMeta")
     check_type(document, kind)
-    as_sent = shape.patch_meta is not None and body_media(content_type) == JSON
+    as_sent = shape.patch_meta is not None and media == JSON
     return checked(document, kind, shape, validation, duplicates, lambda why: bad_request(mismatch(kind, why)), as_sent)
 
 
@@ -124,6 +125,8 @@ def yaml_errors(lines: Sequence[str]) -> str:
 def check_type(document: Document, kind: Kind) -> None:
     """The body's kind and apiVersion, filled in when absent, must be those of the URL. Raises StatusError 400."""
     api_version, name = document.get("apiVersion"), document.get("kind")
+    if name == kind.kind and api_version == kind.api_version:
+        return
     if api_version is None and name is None:
         document["apiVersion"], document["kind"] = kind.api_version, kind.kind
         return

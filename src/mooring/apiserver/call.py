@@ -17,6 +17,8 @@ from mooring.model.kinds import Kind
 from mooring.store.snapshot import Snapshot
 
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
+_UNASKED = {"_query": {}, "dry_run": False, "validation": "Warn"}
+"""What is kept of a request without parameters."""
 
 
 class Call:
@@ -25,7 +27,9 @@ class Call:
     def __init__(self, request: Request, target: Target, verb: str, snapshot: Snapshot, env: Env) -> None:
         self.request, self.target, self.verb, self.snapshot, self.env = request, target, verb, snapshot, env
         self.resource: Resource = target.resource.within(env, snapshot)
-        self.kind, self.namespace, self.name = target.kind, target.namespace, target.name
+        self.kind, self.namespace, self.name = self.resource.kind, target.namespace, target.name
+        if not request.query:
+            self.__dict__.update(_UNASKED)
         self.told: list[str] = []
         """Warnings that admission has for the client."""
         self.complaints: tuple[str, ...] = ()

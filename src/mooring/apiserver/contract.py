@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from mooring.alloc.rng import Rng
+from mooring.apiserver.pieces import Pieces
 from mooring.store.records import Committed, Event, Txn
 from mooring.store.snapshot import Snapshot
 
@@ -43,7 +44,7 @@ class Request(Struct, frozen=True):
 
 class Response(Struct, frozen=True):
     status: int
-    body: bytes
+    body: bytes | Pieces
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -138,7 +139,13 @@ class Ask(Struct, frozen=True):
     questions: tuple[Question, ...]
 
 
-Outcome = Response | Write | Watch | Proxy | Ask
+class Aside(Struct, frozen=True):
+    """An answer that takes long to make, from what never changes: `make` may be called in a thread, while others are served."""
+
+    make: Callable[[], Response]
+
+
+Outcome = Response | Write | Watch | Proxy | Ask | Aside
 
 
 TokenVerifier = Callable[[str, Snapshot, datetime, tuple[str, ...]], tuple[User, tuple[str, ...]]]
@@ -159,6 +166,8 @@ class Settings(Struct, frozen=True):
     max_body: int = 3 * 1024 * 1024
     enable_admission_plugins: tuple[str, ...] = ()
     """Of admission/built_in.OPTIONAL."""
+    nodes_read_pods: bool = False
+    """Whether nodes may read all Pods: they verify their names, or walk their search paths."""
 
 
 class Env(Struct, frozen=True):

@@ -32,6 +32,8 @@ VERSION = {
 _SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     # name: (kind, group, version, verbs); '' means the parent's own, {} stands for its name
     "status": ("", "", "", ("get", "patch", "update")),
+    "ephemeralcontainers": ("", "", "", ("get", "patch", "update")),
+    "resize": ("", "", "", ("get", "patch", "update")),
     "scale": ("Scale", "autoscaling", "v1", ("get", "patch", "update")),
     "log": ("", "", "", ("get",)),
     "exec": ("PodExecOptions", "", "v1", ("create", "get")),

@@ -7,7 +7,7 @@ what the first has left. Upstream: pkg/registry/core/pod/storage/eviction.go.
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mooring.apiserver import body, delete, errors, metadata, read, render, write
 from mooring.apiserver.admission import chain
@@ -42,12 +42,12 @@ def evict(call: Call) -> Outcome:
     if eviction["metadata"].get("name") != call.name:
         raise errors.bad_request("name in URL does not match name in Eviction object")
     wish = delete.options(call, eviction.get("deleteOptions") or {})
-    chain.review(call, CREATE, eviction, None, EVICTION)
+    wish = _admitted(call, eviction, wish)
     record = read.existing(call)
     pod = call.resource.load(record.value)
     delete.check_preconditions(call, record, pod, wish)
     taken = _taken(call, pod)
-    done = render.plain(call.request, errors.success(code=201), 201, render.warning_headers(received.warnings))
+    done = render.plain(call.request, errors.success(code=201), 201, render.warning_headers((*received.warnings, *call.told)))
     going = delete.decide(call, pod, wish, call.env.now)
     if wish.dry_run or going.pending:
         return done
@@ -63,6 +63,17 @@ def evict(call: Call) -> Outcome:
             (*txn.operations, Put(taken.record.key, budget)),
         )
     return Write(txn, lambda _: done)
+
+
+def _admitted(call: Call, eviction: Document, wish: delete.Options) -> delete.Options:
+    """What is to be done, when webhooks have had their say in it. A dry run stays one: that was promised."""
+    changed = chain.review(call, CREATE, eviction, None, EVICTION)
+    if changed["metadata"].get("name") != call.name:
+        raise errors.bad_request("name in URL does not match name in Eviction object")
+    if changed.get("deleteOptions") == eviction.get("deleteOptions"):
+        return wish
+    now = delete.options(call, changed.get("deleteOptions") or {})
+    return structs.replace(now, dry_run=wish.dry_run or now.dry_run)
 
 
 def _version(call: Call) -> Kind:

@@ -30,6 +30,7 @@ from mooring.apiserver.errors import StatusError
 from mooring.apiserver.paths import resource_target, verb_of
 from mooring.apiserver.registry import registry
 from mooring.model.kinds import (
+    BINDING,
     LOCAL_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_REVIEW,
@@ -42,13 +43,14 @@ from mooring.store.snapshot import Snapshot
 
 Handler = Callable[[Call], Outcome]
 
-_REVIEWS: Mapping[Kind, Handler] = {
+_UNSTORED: Mapping[Kind, Handler] = {
     TOKEN_REVIEW: reviews.token,
     SELF_SUBJECT_REVIEW: reviews.self_subject,
     SUBJECT_ACCESS_REVIEW: reviews.subject_access,
     LOCAL_SUBJECT_ACCESS_REVIEW: reviews.subject_access,
     SELF_SUBJECT_ACCESS_REVIEW: reviews.self_subject_access,
     SELF_SUBJECT_RULES_REVIEW: reviews.self_subject_rules,
+    BINDING: binding.create,
 }
 
 _COLLECTION: Mapping[str, Handler] = {
@@ -66,6 +68,8 @@ _OBJECT: Mapping[str, Handler] = {
 }
 _SUBRESOURCES: Mapping[str, Mapping[str, Handler]] = {
     "status": {"get": read.get, "update": write.update, "patch": patch.patch},
+    "ephemeralcontainers": {"get": read.get, "update": write.update, "patch": patch.patch},
+    "resize": {"get": read.get, "update": write.update, "patch": patch.patch},
     "finalize": {"update": write.update},
     "scale": {"get": scale.get, "update": scale.update, "patch": scale.patch_},
     "log": {"get": kubelet.log},
@@ -97,8 +101,7 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
         if refusal := access.denial(request, None, "", snapshot, env):
             raise refusal
         return plain_paths.respond(request, served, env.settings)
-    watching = target.watch or any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)
-    verb = verb_of(request.method, target, watching)
+    verb = verb_of(request.method, target, target.watch or (bool(request.query) and _watching(request)))
     if refusal := access.denial(request, target, verb, snapshot, env):
         raise refusal
     if len(request.body) > env.settings.max_body:
@@ -107,13 +110,14 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
         handlers = _SUBRESOURCES[target.subresource]
     else:
         handlers = _OBJECT if target.name else _COLLECTION
-    if not target.kind.stored:
-        handlers = {} if target.name else {"create": _REVIEWS[target.kind]}
+    kind = target.kind
+    if not kind.stored:
+        handlers = {} if target.name else {"create": _UNSTORED[kind]}
     handler = handlers.get(verb)
     if handler is None:
-        raise errors.method_not_allowed(target.kind, verb or request.method)
-    if verb == "create" and not target.name and target.kind.namespaced and not target.namespace:
-        raise errors.method_not_allowed(target.kind, verb)
+        raise errors.method_not_allowed(kind, verb or request.method)
+    if verb == "create" and not target.name and not target.namespace and kind.namespaced:
+        raise errors.method_not_allowed(kind, verb)
     call = Call(request, target, verb, snapshot, env)
     try:
         if target.subresource in connecting.CONNECTED:
@@ -122,7 +126,23 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
     except StatusError as error:
         error.warnings = (*call.complaints, *call.told)
         raise
-    if target.resource.deprecation and isinstance(outcome, Response) and verb in ("get", "list", "watch"):
+    if verb in ("get", "list", "watch") and target.resource.deprecation and isinstance(outcome, Response):
         headers = (*outcome.headers, *render.warning_headers([target.resource.deprecation]))
         return structs.replace(outcome, headers=headers)
     return outcome
+
+
+def refusal(request: Request, snapshot: Snapshot, env: Env) -> Response | None:
+    """What a request is refused for whatever its body says; None when its body is worth reading. Pure."""
+    try:
+        acting = effective(request, snapshot)
+        target = resource_target(request.path, registry(snapshot))
+        verb = verb_of(request.method, target, target.watch or _watching(request)) if target else ""
+        denied = access.denial(acting, target, verb, snapshot, env)
+    except StatusError as error:
+        denied = error
+    return render.failure(request, denied) if denied else None
+
+
+def _watching(request: Request) -> bool:
+    return any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)

@@ -19,6 +19,7 @@ _POD_LOG_OPTIONS = Kind("", "v1", "PodLogOptions", "", "", True)
 _STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
 _LOG_STREAMS = ("All", "Stderr", "Stdout")
 _CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
+_STATUS_LISTS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _PULLS = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
 
 Query = tuple[tuple[str, str], ...]
@@ -111,7 +112,7 @@ def _container(call: Call, pod: Document) -> str:
 def _not_started(pod: Document, container: str) -> str:
     """Why a container has never run, empty when it has or nobody knows: validateContainerLogStatus of the kubelet."""
     status = pod.get("status") or {}
-    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+    for one in (one for group in _STATUS_LISTS for one in status.get(group) or ()):
         if one["name"] == container and not (one.get("lastState") or {}).get("terminated"):
             reason: str = ((one.get("state") or {}).get("waiting") or {}).get("reason", "")
             return _PULLS.get(reason, reason)

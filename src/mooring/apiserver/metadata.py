@@ -3,8 +3,7 @@
 As apiserver/pkg/registry/rest/{create,update}.go; what clients may write is checked in kinds/metadata.py.
 """
 
-from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -14,18 +13,22 @@ Document = dict[str, Any]
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
-_NEVER_KEPT = ("resourceVersion", "selfLink")
-_SERVER_SET = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", *_NEVER_KEPT)
-_OMITTED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
+_NEVER_KEPT = frozenset({"resourceVersion", "selfLink"})
+_SERVER_SET = frozenset({"deletionTimestamp", "deletionGracePeriodSeconds", "generation", *_NEVER_KEPT})
+_OMITTED_WHEN_EMPTY = frozenset({"labels", "annotations", "finalizers", "ownerReferences"})
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 _MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
 
 
-@lru_cache(16)
 def timestamp(now: datetime) -> str:
     """RFC 3339 in UTC, whole seconds, as metav1.Time writes it."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(int(now.timestamp()))
+
+
+@lru_cache(16)
+def _written(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def generated_name(base: str, rng: Rng) -> str:
@@ -33,11 +36,14 @@ def generated_name(base: str, rng: Rng) -> str:
     return base[:_MAX_GENERATED_BASE] + suffix
 
 
+_RANDOM = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
+_VERSION_4 = 0x4 << 76 | 0x2 << 62
+
+
 def new_uid(rng: Rng) -> str:
     """A random UUID, version 4 (RFC 9562)."""
-    bits = rng.randrange(1 << 128) & ~(0xF << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62
-    digits = f"{bits:032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    digits = f"{rng.randrange(1 << 128) & _RANDOM | _VERSION_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def begin(meta: Document, now: datetime, rng: Rng) -> None:
@@ -47,12 +53,14 @@ def begin(meta: Document, now: datetime, rng: Rng) -> None:
     meta["creationTimestamp"] = timestamp(now)
 
 
-def forget_never_kept(meta: Document, names: Iterable[str] = _NEVER_KEPT) -> None:
-    for name in names:
-        meta.pop(name, None)
-    for name in _OMITTED_WHEN_EMPTY:
-        if not meta.get(name):
-            meta.pop(name, None)
+def forget_never_kept(meta: Document, names: frozenset[str] = _NEVER_KEPT) -> None:
+    if not names.isdisjoint(meta):
+        for name in names & meta.keys():
+            del meta[name]
+    if not _OMITTED_WHEN_EMPTY.isdisjoint(meta):
+        for name in _OMITTED_WHEN_EMPTY & meta.keys():
+            if not meta[name]:
+                del meta[name]
 
 
 def carry_over(meta: Document, old: Document) -> None:

@@ -72,6 +72,7 @@ def _media(media: str) -> str:
     return YAML if media in (YAML, "application/x-yaml", "text/yaml") else ""
 
 
+@lru_cache(maxsize=256)
 def body_media(content_type: str) -> str:
     """JSON, YAML or PROTOBUF, of a request body; none given means JSON. Raises StatusError 415."""
     media = content_type.split(";", 1)[0].strip().lower()

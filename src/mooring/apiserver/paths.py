@@ -34,12 +34,25 @@ class Target(Struct, frozen=True):
 def resource_target(path: str, registry: Registry) -> Target | None:
     """The target of /api/v1/... and /apis/<group>/<version>/...; None when no kind of the registry is named there."""
     known = registry.targets
-    if path not in known:
-        if len(known) >= _REMEMBERED:
-            known.clear()
-        known[path] = _target(path, registry)
-    found: Target | None = known[path]
+    if path in known:
+        kept: Target | None = known[path]
+        return kept
+    collection, _, name = path.rpartition("/")
+    if name and (within := known.get(collection)) is not None and _is_collection(within):
+        return Target(within.resource, within.namespace, name)
+    found = _target(path, registry)
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    if found is not None and found.name == name and found == Target(found.resource, found.namespace, name):
+        known[collection] = Target(found.resource, found.namespace)  # objects are many, and differ in their names
+    else:
+        known[path] = found
     return found
+
+
+def _is_collection(target: Target) -> bool:
+    """One whose objects' paths end in their names."""
+    return not (target.name or target.watch) and bool(target.namespace or not target.kind.namespaced)
 
 
 def _target(path: str, registry: Registry) -> Target | None:

@@ -1,10 +1,11 @@
 """What do the paths answer that are no resource: health, version, discovery, OpenAPI, who signs tokens?"""
 
 import json
+from functools import partial
 from typing import Any
 
 from mooring.apiserver import discovery, errors, openapi_answers, render
-from mooring.apiserver.contract import Request, Response, Settings
+from mooring.apiserver.contract import Aside, Request, Response, Settings
 from mooring.apiserver.negotiate import JSON
 from mooring.apiserver.registry import Registry
 
@@ -15,8 +16,21 @@ _FOR_AN_HOUR = (("Cache-Control", "public, max-age=3600"),)
 _TEXT = "text/plain; charset=utf-8"
 
 
-def respond(request: Request, registry: Registry, settings: Settings) -> Response:
+def respond(request: Request, registry: Registry, settings: Settings) -> Response | Aside:
     """Raises StatusError 404, 405."""
+    if request.path.startswith("/openapi"):
+        return Aside(partial(_told, request, registry, settings))
+    return _respond(request, registry, settings)
+
+
+def _told(request: Request, registry: Registry, settings: Settings) -> Response:
+    try:
+        return _respond(request, registry, settings)
+    except errors.StatusError as error:
+        return render.failure(request, error)
+
+
+def _respond(request: Request, registry: Registry, settings: Settings) -> Response:
     if request.method not in ("GET", "HEAD"):
         raise errors.path_method_not_allowed() if _get(request, registry, settings) else errors.no_such_path()
     answer = _get(request, registry, settings)

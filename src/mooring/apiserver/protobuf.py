@@ -13,7 +13,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib import resources
+from pkgutil import get_data
 from typing import Any
 
 import msgspec
@@ -67,8 +67,7 @@ def document(body: bytes) -> dict[str, Any]:
 @cache
 def _numbers() -> Mapping[str, Mapping[int, str]]:
     """By full type name: field number to JSON name."""
-    raw = resources.files("mooring.apiserver").joinpath("wire_numbers.json").read_bytes()
-    table: dict[str, dict[str, dict[str, int]]] = msgspec.json.decode(raw)
+    table: dict[str, dict[str, dict[str, int]]] = msgspec.json.decode(get_data(__package__, "wire_numbers.json") or b"")
     return {
         f"{package}.{name}": {number: field for field, number in fields.items()}
         for package, found in table.items()

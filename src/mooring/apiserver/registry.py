@@ -35,16 +35,19 @@ class Registry:
 BUILT_IN = Registry(resource_of(kind) for kind in KINDS)
 
 
+_DEFINITIONS = CUSTOM_RESOURCE_DEFINITION.prefix
+
+
 def registry(snapshot: Snapshot) -> Registry:
     """The kinds as of now; the same object until a definition changes."""
-    return snapshot.derived(_extended, CUSTOM_RESOURCE_DEFINITION.prefix)
+    return snapshot.derived(_extended, _DEFINITIONS)
 
 
 def _extended(snapshot: Snapshot) -> Registry:
     """With the versions that established definitions serve; a kind of the table is never hidden by one of them."""
     found: list[Resource] = []
     known, current = dict(_known), {}
-    for record in snapshot.scan(CUSTOM_RESOURCE_DEFINITION.prefix):
+    for record in snapshot.scan(_DEFINITIONS):
         held = known.get(record.key)
         served = held[1] if held and held[0] == record.value else custom_resources(record.value)
         current[record.key] = record.value, served

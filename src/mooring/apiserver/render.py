@@ -14,6 +14,7 @@ from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Env, Request, Response
 from mooring.apiserver.errors import StatusError, not_acceptable
 from mooring.apiserver.negotiate import JSON, YAML, accepted
+from mooring.apiserver.pieces import Pieces, listed
 from mooring.apiserver.resources import raw_metadata
 from mooring.apiserver.strategy import Document
 from mooring.model import codec
@@ -84,8 +85,7 @@ def many(call: Call, records: Iterable[Record], meta: Document) -> Response:
     kind, api_version = call.kind.list_kind, call.kind.api_version
     if not form.transform and not call.resource.converts:
         head = codec.encode({"kind": kind, "apiVersion": api_version, "metadata": meta})
-        stored = ((record.value, record.mod_revision) for record in records)
-        return _response(call.request, form.media, codec.stamped_list(head, call.kind.kind, api_version, stored))
+        return _response(call.request, form.media, listed(head, records))
     items = b",".join([item(call, record.value, record.mod_revision) for record in records])
     if form.transform:
         kind, api_version = form.transform, f"{_META_API}/{form.version}"
@@ -93,8 +93,10 @@ def many(call: Call, records: Iterable[Record], meta: Document) -> Response:
     return _response(call.request, form.media, b'%s,"items":[%s]}' % (head[:-1], items))
 
 
-def warning_headers(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def warning_headers(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """RFC 7234 Warning headers, code 299, as upstream sends them: each text once, cut short when there is very much to say."""
+    if not texts:
+        return ()
     shown, room = list(dict.fromkeys(texts)), _WARNINGS_LENGTH
     if sum(map(len, shown)) > room:
         shown = [text[:_WARNING_LENGTH] for text in shown]
@@ -109,12 +111,12 @@ def warning_headers(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _response(
-    request: Request, media: str, body: bytes, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
+    request: Request, media: str, body: bytes | Pieces, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
 ) -> Response:
     if media == YAML:
-        return Response(status, to_yaml(codec.decode(body)), YAML, headers)
+        return Response(status, to_yaml(codec.decode(bytes(body))), YAML, headers)
     if _pretty(request):
-        body = msgspec.json.format(body, indent=2) + b"\n"
+        body = msgspec.json.format(bytes(body), indent=2) + b"\n"
     return Response(status, body, JSON, headers)
 
 

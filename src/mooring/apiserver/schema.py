@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from importlib import resources
+from pkgutil import get_data
 from typing import Any
 
 import msgspec
@@ -95,21 +95,21 @@ def _field(text: str, package: str) -> Field:
     return Field(base, wrappers, bool(parsed["required"]), patch, parsed["topology"] or "", keys)
 
 
-@cache
 def _table() -> dict[str, dict[str, dict[str, str]]]:
-    raw = resources.files("mooring.apiserver").joinpath("schema_types.json").read_bytes()
-    table: dict[str, dict[str, dict[str, str]]] = msgspec.json.decode(raw)
+    table: dict[str, dict[str, dict[str, str]]] = msgspec.json.decode(get_data(__package__, "schema_types.json") or b"")
     return table
 
 
 @cache
 def types() -> Mapping[str, Fields]:
-    """Every type by its full name, e.g. 'core.v1.ServicePort'."""
-    return {
-        f"{package}.{name}": {field: _field(text, package) for field, text in fields.items() if field}
-        for package, found in _table().items()
-        for name, fields in found.items()
-    }
+    """Every type by its full name, e.g. 'core.v1.ServicePort'. Fields of one type are one: most are like others."""
+    made: dict[str, Mapping[str, Field]] = {}
+    for package, found in _table().items():
+        texts = {text for fields in found.values() for name, text in fields.items() if name}
+        known = {text: _field(text, package) for text in texts}
+        for name, fields in found.items():
+            made[f"{package}.{name}"] = {field: known[text] for field, text in fields.items() if field}
+    return made
 
 
 @cache
@@ -227,7 +227,7 @@ _BASE64_BYTE = re.compile(r"[A-Za-z0-9+/]")
 _INT_BITS = {"int32": 31, "int64": 63}
 
 
-def _check_time(value: Any) -> str:
+def check_time(value: Any) -> str:
     if not isinstance(value, str):
         return f"json: cannot unmarshal {_json_kind(value)} into Go value of type string"
     try:
@@ -240,7 +240,7 @@ def _check_time(value: Any) -> str:
     return f'parsing time {shown} as "2006-01-02T15:04:05Z07:00": cannot parse {shown} as "2006"'
 
 
-def _check_quantity(value: Any) -> str:
+def check_quantity(value: Any) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return "" if math.isfinite(value) else "quantities must match the regular expression"
     if isinstance(value, str) and _QUANTITY.fullmatch(value):
@@ -248,7 +248,7 @@ def _check_quantity(value: Any) -> str:
     return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
-def _check_bytes(value: str) -> str:
+def check_bytes(value: str) -> str:
     try:
         binascii.a2b_base64(value.replace("\n", "").replace("\r", ""), strict_mode=True)
     except (binascii.Error, ValueError):
@@ -265,9 +265,9 @@ def _check_int_or_string(value: Any) -> str:
 
 
 _OWN_WORDS: dict[str, Callable[[Any], str]] = {
-    "time": _check_time,
-    "micro-time": _check_time,
-    "quantity": _check_quantity,
+    "time": check_time,
+    "micro-time": check_time,
+    "quantity": check_quantity,
     "int-or-string": _check_int_or_string,
 }
 _ZERO: dict[str, Any] = {"string": "", "bytes": "", "bool": False, "int32": 0, "int64": 0, "quantity": "0", "int-or-string": 0}
@@ -284,7 +284,7 @@ def _check_scalar(field: Field, value: Any, path: Path, owner: str, found: _Foun
         good = type(value) is int and -(1 << bits) <= value < 1 << bits
     elif base == "bytes":
         good = isinstance(value, str)
-        if good and (trouble := _check_bytes(value)):
+        if good and (trouble := check_bytes(value)):
             found.type_error(trouble)
     elif base in _OWN_WORDS:
         good = True

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mooring.apiserver import schema
+from mooring.apiserver import schema, schema_at_once
 from mooring.apiserver.apply import built_in as merge_types
 from mooring.apiserver.apply.types import MergeType
 from mooring.apiserver.schema import PatchMeta, StructureResult
@@ -29,11 +29,18 @@ class Shape(Struct, frozen=True):
     """How server-side apply merges documents, and by which fields their managers are told; None: by what documents hold."""
 
 
+_GOOD = StructureResult()
+
+
 @cache
 def built_in(kind: Kind) -> Shape:
     """The shape of a kind of the table of types, or of a document that is only sent or answered (Scale, TokenRequest)."""
+
+    def check(document: Document) -> StructureResult:
+        return _GOOD if schema_at_once.fits(kind, document) else schema.check_structure(kind, document)
+
     return Shape(
-        lambda document: schema.check_structure(kind, document),
+        check,
         lambda document: schema.drop_unknown(kind, document),
         lambda path: schema.patch_meta(kind, path),
         cache(lambda: merge_types.merge_type(kind)),

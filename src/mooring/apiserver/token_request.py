@@ -57,7 +57,7 @@ def create(call: Call) -> Response:
         "name": call.name, "namespace": call.namespace, "creationTimestamp": metadata.timestamp(call.env.now)
     }  # fmt: skip
     request["status"] = {"token": sign(claims), "expirationTimestamp": metadata.timestamp(expires)}
-    return render.plain(call.request, request, 201, render.warning_headers(received.warnings))
+    return render.plain(call.request, request, 201, render.warning_headers((*received.warnings, *call.told)))
 
 
 def _check_seconds(call: Call, seconds: int) -> None:

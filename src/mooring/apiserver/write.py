@@ -205,7 +205,7 @@ def _prepare(call: Call, record: Record, old: Document, document: Document) -> t
     metadata.carry_over(meta, old["metadata"])
     ownership.changed(call, old, document)
     strategy.prepare_update(document, old, subresource, call.env)
-    if strategy.generation and not subresource and _content(document) != _content(old):
+    if strategy.generation and subresource != "status" and _content(document) != _content(old):
         document["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
     escalation.check(call, document, old)
     _refuse_invalid(call, document, strategy.validate(document, old, subresource))

@@ -44,7 +44,7 @@ def node_network_url(settings: Settings) -> str:
     return f"https://{_with_port(settings.switch_addresses[0])}"
 
 
-def api_server(settings: Settings, files: Files, running: Running, group: Path) -> Role:
+def api_server(settings: Settings, files: Files, running: Running, group: Path, nodes_read_pods: bool = False) -> Role:
     switch = str(namespaces.path(namespace_name(settings.name, "switch")))
     arguments = [
         *("--data-dir", str(files.root)),
@@ -54,6 +54,7 @@ def api_server(settings: Settings, files: Files, running: Running, group: Path) 
         *("--service-cidr", ",".join(settings.service_cidrs)),
         *("--node-port-range", settings.node_port_range),
         *("--cluster-domain", settings.cluster_domain),
+        *(("--nodes-read-pods",) if nodes_read_pods else ()),
     ]
     return _role(settings, files, "apiserver", arguments, group / "apiserver")
 

@@ -17,6 +17,7 @@ from mooring.app.outside_routes import OutsideRoutes
 from mooring.app.pod_routes import follow_routes
 from mooring.app.process import Role, keep_running, rotate
 from mooring.app.progress import Step, Tell
+from mooring.app.resolver import load
 from mooring.app.roles.node_names import default_workers
 from mooring.app.roles.serving_keys import RENEWAL_CHECK
 from mooring.app.settings import Settings
@@ -95,7 +96,8 @@ class Supervisor:
         deadline = asyncio.get_running_loop().time() + settings.ready_timeout
         connection = Connection(kubeconfig.load(files.kubeconfig), timeout=5.0)
         try:
-            self._keep(tasks, cluster.api_server(settings, files, running, self._group))
+            names = load(settings.dns_config)
+            self._keep(tasks, cluster.api_server(settings, files, running, self._group, names.follows_pods))
             await readiness.wait("the API server", partial(readiness.api, connection), deadline, self._tell)
             for role in cluster.followers(settings, files, running, self._group, await aside(self._dns_sockets)):
                 self._keep(tasks, role)

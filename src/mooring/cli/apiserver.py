@@ -20,6 +20,10 @@ Places = Annotated[
     typer.Option("--listen", help="HOST:PORT, or HOST:PORT@/run/netns/NAME in that network namespace; may be repeated."),
 ]
 
+ReadPods = Annotated[
+    bool, typer.Option("--nodes-read-pods", help="Nodes may read all pods: their --dns-config has pods: verified or autopath.")
+]
+
 
 def command(
     data_dir: Annotated[Path, typer.Option("--data-dir", help="Holds state.db and pki/.")] = DEFAULT_DATA_DIR,
@@ -32,6 +36,7 @@ def command(
     enable_admission_plugins: Annotated[
         list[str] | None, typer.Option(help=f"Beyond those that are always on: {', '.join(OPTIONAL)}; may be repeated.")
     ] = None,
+    nodes_read_pods: ReadPods = False,
     audit_policy_file: Annotated[Path | None, typer.Option(help="An audit.k8s.io/v1 Policy.")] = None,
     audit_log_path: Annotated[Path | None, typer.Option(help="Where audit events go.")] = None,
     audit_log_maxsize: Annotated[int, typer.Option(help="Megabytes after which the file is rotated; 0: never.")] = 100,
@@ -49,6 +54,7 @@ def command(
         cluster_domain=cluster_domain,
         issuer=f"https://kubernetes.default.svc.{cluster_domain}",
         enable_admission_plugins=tuple(enable_admission_plugins or ()),
+        nodes_read_pods=nodes_read_pods,
     )
     if unknown := set(settings.enable_admission_plugins) - set(OPTIONAL):
         raise CommandError(f"--enable-admission-plugins {min(unknown)}: there are {', '.join(OPTIONAL)}", 2)

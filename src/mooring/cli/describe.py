@@ -117,6 +117,7 @@ def _pod(server: Connection, document: Document) -> Iterator[str]:
     for title, field, states in (
         ("Init containers", "initContainers", "initContainerStatuses"),
         ("Containers", "containers", "containerStatuses"),
+        ("Ephemeral containers", "ephemeralContainers", "ephemeralContainerStatuses"),
     ):
         known = {each["name"]: each for each in status.get(states) or ()}
         rows = [_container(each, known.get(each["name"], {})) for each in spec.get(field) or ()]

@@ -1,6 +1,5 @@
 """mooring exec: run a command in a pod, on a node, or outside."""
 
-import asyncio
 import os
 from typing import Annotated
 
@@ -35,6 +34,9 @@ def command(
     pod, *argv = words or [""]
     if not pod or not argv:
         raise CommandError("say what to run: mooring exec POD -- COMMAND", 2)
+    # What it takes to speak to a pod is loaded for pods alone.
+    import asyncio
+
     from mooring.cli.remote_command import Wanted, run
 
     where = access(data_dir, config)

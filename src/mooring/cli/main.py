@@ -56,6 +56,8 @@ class CommandError(Exception):
 
 def main() -> None:
     """The entry point of `mooring`."""
+    # structlog loads rich and Pygments where it finds them, 6 MB in every process, for tracebacks in colour: ours are plain.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     sys.exit(run(sys.argv[1:]))
 
 

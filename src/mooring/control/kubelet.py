@@ -14,12 +14,14 @@ from mooring.control.kubelet_events import Events
 from mooring.control.kubelet_node import NodeReporter
 from mooring.control.kubelet_objects import Objects
 from mooring.control.kubelet_pod import Machine, PodWorker
+from mooring.control.kubelet_room import refusal
 from mooring.control.kubelet_watch import Follower
 from mooring.control.kubelet_wishes import NodeView, no_dns, no_hosts
 from mooring.model.kinds import POD
 from mooring.model.pod import pod as pod_view
-from mooring.pods.node import HostFacts, NodeIdentity
+from mooring.pods.node import HostFacts, NodeIdentity, room
 from mooring.pods.observed import PodSeen
+from mooring.pods.resizing import Refusal
 from mooring.pods.resolv_conf import node_complaint
 from mooring.ports.api import Api
 
@@ -93,7 +95,20 @@ class Kubelet:
             await self.machine.runtime.remove(uid)
             self.adopted.pop(uid, None)
 
+    def _room(self, uid: str) -> Refusal | None:
+        """Whether a pod may have what it wishes, beside the others as they will be told of."""
+        known = self.pods.objects
+        others = [
+            {**known[other], "status": worker.status.latest}
+            for other, worker in self.workers.items()
+            if other != uid and other in known
+        ]
+        allocatable = self.reporter.allocatable or room(self.options.identity, self.options.facts)
+        return refusal(known[uid], others, allocatable) if uid in known else None
+
     def _changed(self, uid: str, document: Document | None) -> None:
+        for other in self.workers.values():
+            other.room_changed()
         worker = self.workers.get(uid)
         if document is None:
             if worker:
@@ -107,7 +122,8 @@ class Kubelet:
         if worker:
             worker.update(pod)
             return
-        worker = PodWorker(self.api, self.machine, self.objects, self.events, self.node, pod, self.adopted.pop(uid, None))
+        seen = self.adopted.pop(uid, None)
+        worker = PodWorker(self.api, self.machine, self.objects, self.events, self.node, pod, seen, self._room)
         self.workers[uid] = worker
         self.tasks.create_task(self._work(worker), name=f"pod {pod.key}")
 
@@ -121,6 +137,8 @@ class Kubelet:
                 log.exception("pod worker failed", pod=worker.pod.key)
                 await asyncio.sleep(_RESTART)
         self.workers.pop(worker.pod.uid, None)
+        for other in self.workers.values():
+            other.room_changed()
 
     def _seen(self, seen: PodSeen) -> None:
         worker = self.workers.get(seen.uid)

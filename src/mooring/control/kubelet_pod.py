@@ -17,20 +17,22 @@ from mooring.control.kubelet_files import PodFiles
 from mooring.control.kubelet_lifecycle import Lifecycle
 from mooring.control.kubelet_objects import Objects
 from mooring.control.kubelet_probes import ContainerProbes
+from mooring.control.kubelet_pulls import Pulls
 from mooring.control.kubelet_status import StatusWriter
 from mooring.control.kubelet_volumes import Host, volumes_of
-from mooring.control.kubelet_wishes import NodeView, container_wish, sandbox_wish
+from mooring.control.kubelet_wishes import NodeView, container_wish, resize_wish, sandbox_wish
 from mooring.model.kinds import POD
 from mooring.model.pod import Container, Pod
 from mooring.pods.observed import PodSeen
 from mooring.pods.probing import Health, Role
+from mooring.pods.resizing import Refusal, allotted
 from mooring.pods.resolv_conf import resolver
-from mooring.pods.restart import INITIAL, LONGEST, Backoff, Trouble, raised
+from mooring.pods.restart import INITIAL, Backoff, Trouble, raised
 from mooring.pods.security import Refused
 from mooring.pods.sources import Missing
-from mooring.pods.step import Finish, Knowledge, MakeSandbox, Release, Start, Stop, step
+from mooring.pods.step import Action, Finish, Knowledge, MakeSandbox, Release, Resize, Start, Stop, step
 from mooring.ports.api import Api, ApiError, ApiUnavailable
-from mooring.ports.pods import Images, Prober, Runtime, RuntimeFailure, Volumes
+from mooring.ports.pods import Images, Prober, Resizer, Runtime, RuntimeFailure, Volumes
 
 Document = dict[str, Any]
 log = structlog.get_logger("kubelet")
@@ -47,10 +49,11 @@ class Machine(Struct, frozen=True):
     images: Images
     volumes: Volumes
     prober: Prober
+    resizer: Resizer
 
 
 class PodWorker:
-    """`node()` gives the node's current view; `done(uid)` is called when the pod has gone for good."""
+    """`node()` gives the node's current view; `room(uid)` says whether the pod may have what its spec wishes."""
 
     def __init__(
         self,
@@ -61,9 +64,11 @@ class PodWorker:
         node: Callable[[], NodeView],
         pod: Pod,
         seen: PodSeen | None,
+        room: Callable[[str], Refusal | None],
     ) -> None:
-        self.api, self.machine, self.events, self.node = api, machine, events, node
-        self.pod, self.seen = pod, seen
+        self.api, self.machine, self.events, self.node, self.room = api, machine, events, node, room
+        self.pod, self.seen, self.allotted = pod, seen, pod
+        self.refusal: Refusal | None = None
         self.status = StatusWriter(api, pod, self.forget)
         self._wake = asyncio.Event()
         self._news: set[asyncio.Future[None]] = set()
@@ -72,7 +77,8 @@ class PodWorker:
         self._probes: dict[str, ContainerProbes] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._troubles: dict[str, Trouble] = {}
-        self._pull_delays: dict[str, timedelta] = {}
+        self._pulls = Pulls(machine.images)
+        self._renewing: set[str] = set()
         self._sandbox_trouble: Trouble | None = None
         self.lifecycle = Lifecycle(self, machine.runtime, machine.prober, self._notify)
         self.files = PodFiles(api, objects, machine.volumes, self._objects_changed)
@@ -97,6 +103,11 @@ class PodWorker:
         self._gone = self._gone or datetime.now(UTC)
         self._notify()
 
+    def room_changed(self) -> None:
+        """Another pod has less, or has gone."""
+        if self.refusal:
+            self._notify()
+
     def _notify(self) -> None:
         self._wake.set()
         for future in self._news:
@@ -119,7 +130,7 @@ class PodWorker:
             while not self._finished:
                 try:
                     again = await self._round()
-                except (ApiUnavailable, ApiError, OSError) as error:
+                except (ApiUnavailable, ApiError, OSError, RuntimeFailure) as error:
                     log.warning("pod worker tries again", pod=self.pod.key, error=str(error))
                     again = datetime.now(UTC) + timedelta(seconds=_RETRY)
                 await self._sleep(again)
@@ -135,8 +146,8 @@ class PodWorker:
         self._wake.clear()
         self._follow_runs()
         pod = self._wished()
-        before = self.status.latest
-        taken = step(pod, self.seen, self._knowledge(before), datetime.now(UTC))
+        taken = step(pod, self.seen, self._knowledge(self.status.latest), datetime.now(UTC))
+        self.allotted = taken.pod
         if not self._gone:
             self.status.wish(taken.status)
         for container in taken.backing_off:
@@ -146,8 +157,7 @@ class PodWorker:
             if self._wake.is_set() and not isinstance(action, Stop):
                 break  # Something changed meanwhile: decide again before going on.
         renewal = await self._refresh_files()
-        times = [time for time in (taken.again, renewal) if time]
-        return min(times, default=None)
+        return min((time for time in (taken.again, renewal) if time), default=None)
 
     def _wished(self) -> Pod:
         """The pod; one whose object has gone is one that was deleted at short notice."""
@@ -160,6 +170,7 @@ class PodWorker:
         return structs.replace(self.pod, metadata=meta)
 
     def _knowledge(self, before: Document) -> Knowledge:
+        self.refusal = None if allotted(self.pod, self.seen, before) is self.pod else self.room(self.pod.uid)
         return Knowledge(
             node_ips=self.node().addresses,
             health={name: probes.health for name, probes in self._probes.items()},
@@ -167,6 +178,8 @@ class PodWorker:
             troubles=self._troubles,
             sandbox_trouble=self._sandbox_trouble,
             stopping=frozenset(self.lifecycle.stops),
+            renewing=frozenset(self._renewing),
+            refusal=self.refusal,
             before=before,
         )
 
@@ -180,14 +193,18 @@ class PodWorker:
         except TimeoutError:
             return
 
-    async def _act(self, action: MakeSandbox | Start | Stop | Release | Finish) -> None:
+    async def _act(self, action: Action) -> None:
         match action:
             case MakeSandbox():
                 await self._make_sandbox()
             case Start():
                 await self._start(action)
             case Stop():
+                self._renewing |= {action.container.name} if action.renews else set()
                 self.lifecycle.stop(action)
+            case Resize():
+                self.seen = await self.machine.resizer.resize(self.pod.uid, resize_wish(self.allotted, action.container))
+                self._notify()
             case Release():
                 await self.machine.runtime.remove(self.pod.uid, keep_files=True)
                 if self.seen:
@@ -245,7 +262,7 @@ class PodWorker:
                 self.events.about_node("Warning", each.reason, each.node)
         try:
             claimed = await volumes_of(self.api, self.pod, Host(node.name, node.labels))
-            self.seen = await self.machine.runtime.sandbox(sandbox_wish(self.pod, node, asked, claimed))
+            self.seen = await self.machine.runtime.sandbox(sandbox_wish(self.allotted, node, asked, claimed))
             self._sandbox_trouble = None
             self.files.stale = True
         except (RuntimeFailure, Missing) as error:
@@ -259,21 +276,21 @@ class PodWorker:
         container, now = action.container, datetime.now(UTC)
         if not await self._files_ready(container):
             return
-        image = self.machine.images.find(container.image)
-        if image is None:
-            self._no_image(container)
+        if lack := self._pulls.lack(container):
+            for kind, reason, message in lack.events:
+                self.tell(kind, reason, message, container)
+            self._trouble(container, lack.reason, lack.message, lack.delay)
             return
-        text = f'Container image "{container.image}" already present on machine'
-        self.tell("Normal", "Pulled", text, container)
-        self._pull_delays.pop(container.name, None)
+        self.tell("Normal", "Pulled", f'Container image "{container.image}" already present on machine', container)
         try:
             facts = await self.files.facts(self.pod, self.seen, self.node(), services=True)
-            wish = container_wish(self.pod, container, action.attempt, facts)
+            wish = container_wish(self.allotted, container, action.attempt, facts)
         except (Missing, Refused) as error:
             self.tell("Warning", "Failed", f"Error: {error}", container)
             self._trouble(container, "CreateContainerConfigError", str(error), INITIAL)
             return
         self._troubles.pop(container.name, None)
+        self._renewing.discard(container.name)
         if action.ended is not None:
             self._backoffs[container.name] = raised(self._backoffs.get(container.name), action.ended, now)
         self.tell("Normal", "Created", f"Created container: {container.name}", container)
@@ -294,22 +311,6 @@ class PodWorker:
         """A start that failed in the shim is a run that ended: the restart policy and its back-off take over."""
         run = self.seen.latest(container.name) if self.seen else None
         return run is not None and run.attempt == attempt and not run.running
-
-    def _no_image(self, container: Container) -> None:
-        known = ", ".join(image.name for image in self.machine.images.all())
-        delay = self._pull_delays.get(container.name)
-        if delay is None:
-            text = f'Failed to pull image "{container.image}": not in the local image table; known images: {known}'
-            self.tell("Warning", "Failed", text, container)
-            self.tell("Warning", "Failed", "Error: ErrImagePull", container)
-            self._pull_delays[container.name] = INITIAL
-            self._trouble(container, "ErrImagePull", text, timedelta(seconds=1))
-            return
-        text = f'Back-off pulling image "{container.image}": not in the local image table; known images: {known}'
-        self.tell("Normal", "BackOff", text, container)
-        self.tell("Warning", "Failed", "Error: ImagePullBackOff", container)
-        self._pull_delays[container.name] = min(delay * 2, LONGEST)
-        self._trouble(container, "ImagePullBackOff", text, delay)
 
     def _trouble(self, container: Container, reason: str, message: str, delay: timedelta) -> None:
         self._troubles[container.name] = Trouble(reason, message, datetime.now(UTC) + delay)
@@ -385,8 +386,7 @@ class PodWorker:
         about = {"apiVersion": "v1", "kind": "Pod", "namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
         about["resourceVersion"] = meta.resource_version
         if container is not None:
-            where = "initContainers" if container in (self.pod.spec.init_containers or ()) else "containers"
-            about["fieldPath"] = f"spec.{where}{{{container.name}}}"
+            about["fieldPath"] = f"spec.{self.pod.group(container)}{{{container.name}}}"
         self.events.record(about, kind, reason, message)
 
     def _tell_back_off(self, name: str) -> None:

@@ -85,6 +85,8 @@ def _replacing(before: Document, after: Document) -> Document:
     patch: Document = {key: None for key in ("reason", "message") if key in before}
     patch.update(after)
     patch["conditions"] = [{"reason": None, "message": None, **condition} for condition in after["conditions"]]
+    gone = {one["type"] for one in before.get("conditions") or ()} & set(OWNED) - {one["type"] for one in after["conditions"]}
+    patch["conditions"] += [{"type": kind, "$patch": "delete"} for kind in sorted(gone)]
     old = [entry["ip"] for entry in before.get("podIPs") or ()]
     new = [entry["ip"] for entry in after.get("podIPs") or ()]
     if old and old != new:
@@ -100,6 +102,6 @@ def _own(status: Document) -> Document:
     }
     keys = (
         "phase", "reason", "message", "startTime", "hostIP", "hostIPs", "podIP", "podIPs", "qosClass", "observedGeneration",
-        "containerStatuses", "initContainerStatuses",
+        "containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses",
     )  # fmt: skip
     return {"conditions": conditions, **{key: status.get(key) or None for key in keys}}

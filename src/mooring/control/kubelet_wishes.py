@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from mooring.model.meta import Document
-from mooring.model.pod import Container, Pod
+from mooring.model.pod import Container, EphemeralContainer, Pod
 from mooring.pods import names, volumes
 from mooring.pods.environment import environment, expand
 from mooring.pods.quantity import parse, whole
 from mooring.pods.resolv_conf import NodeDns, Resolver
 from mooring.pods.security import identity
 from mooring.pods.sources import Facts, Missing
-from mooring.pods.wishes import ContainerWish, Mount, SandboxWish
+from mooring.pods.wishes import ContainerWish, Mount, ResizeWish, SandboxWish
 from mooring.ports.pods import RuntimeFailure
 
 
@@ -95,10 +95,16 @@ def container_wish(pod: Pod, container: Container, attempt: int, facts: Facts) -
         termination_message_path=container.termination_message_path,
         fall_back_to_logs=container.termination_message_policy == "FallbackToLogsOnError",
         limits=_limits(container),
+        resources=container.resources,
         stdin=container.stdin,
         stdin_once=container.stdin_once,
         tty=container.tty,
+        target=container.target if isinstance(container, EphemeralContainer) else "",
     )
+
+
+def resize_wish(pod: Pod, container: Container) -> ResizeWish:
+    return ResizeWish(container.name, container.resources, _limits(container), _sum_of_limits(pod))
 
 
 def _read_only(volume: Document) -> bool:

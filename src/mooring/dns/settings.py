@@ -116,6 +116,11 @@ class DnsSettings(Struct, frozen=True, rename="kebab"):
     transfer: TransferSetting = TransferSetting()
     log: tuple[LogClass, ...] = ()
 
+    @property
+    def follows_pods(self) -> bool:
+        """Whether all Pods must be known: to verify their names, or to know the namespace of whoever asks."""
+        return self.autopath or self.pods is PodNames.VERIFIED
+
 
 def decode(document: Mapping[str, Any], source: str) -> DnsSettings:
     """The settings that a YAML file's mapping stands for. Raises DnsSettingsError, which names `source`."""

@@ -1,6 +1,6 @@
 """Which kinds are there? The one table that discovery, storage, validation, OpenAPI and the clients read."""
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -20,15 +20,19 @@ class Kind(Struct, frozen=True, gc=False, cache_hash=True):
     verbs: tuple[str, ...] = ALL_VERBS
     list_name: str = ""
     """The kind of its lists where that is not the kind with 'List' behind, as definitions may say."""
+    api_version: str = ""
+    """'v1', 'apps/v1'. This and `prefix` follow from the others: every request asks for them."""
+    prefix: str = ""
+    """The store prefix under which all objects of the kind live, e.g. '/core/services/'."""
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
+        structs.force_setattr(self, "prefix", f"/{self.group or 'core'}/{self.plural}/")
 
     @property
     def stored(self) -> bool:
         """False for what is asked and answered but never kept: reviews."""
         return "get" in self.verbs
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def list_kind(self) -> str:
@@ -38,11 +42,6 @@ class Kind(Struct, frozen=True, gc=False, cache_hash=True):
     def group_resource(self) -> str:
         """As upstream's messages write it: 'services', 'deployments.apps'."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    @property
-    def prefix(self) -> str:
-        """The store prefix under which all objects of the kind live, e.g. '/core/services/'."""
-        return f"/{self.group or 'core'}/{self.plural}/"
 
     def key(self, namespace: str, name: str) -> str:
         """The store key, e.g. '/core/services/default/web', '/core/nodes/a'."""
@@ -62,7 +61,7 @@ NAMESPACE = Kind("", "v1", "Namespace", "namespaces", "namespace", False, ("ns",
 NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), (), ("status", "proxy"))
 POD = Kind(
     "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
-    ("status", "log", "exec", "binding", "eviction", "attach", "portforward", "proxy"),
+    ("status", "log", "exec", "binding", "eviction", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"),
 )  # fmt: skip
 SERVICE = Kind("", "v1", "Service", "services", "service", True, ("svc",), ("all",), ("status", "proxy"))
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", True, ("ep",))
@@ -136,6 +135,7 @@ SUBJECT_ACCESS_REVIEW = _review("authorization.k8s.io", "SubjectAccessReview")
 SELF_SUBJECT_ACCESS_REVIEW = _review("authorization.k8s.io", "SelfSubjectAccessReview")
 LOCAL_SUBJECT_ACCESS_REVIEW = _review("authorization.k8s.io", "LocalSubjectAccessReview", True)
 SELF_SUBJECT_RULES_REVIEW = _review("authorization.k8s.io", "SelfSubjectRulesReview")
+BINDING = Kind("", "v1", "Binding", "bindings", "binding", True, verbs=_ASKED)
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, CONFIG_MAP, SECRET, SERVICE_ACCOUNT, CORE_EVENT, EVENT,
@@ -144,7 +144,7 @@ KINDS: tuple[Kind, ...] = (
     POD_DISRUPTION_BUDGET, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CUSTOM_RESOURCE_DEFINITION,
     MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION, VALIDATING_ADMISSION_POLICY,
     VALIDATING_ADMISSION_POLICY_BINDING, TOKEN_REVIEW, SELF_SUBJECT_REVIEW, SUBJECT_ACCESS_REVIEW,
-    SELF_SUBJECT_ACCESS_REVIEW, LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW, LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW, BINDING,
 )  # fmt: skip
 STORED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.stored)
 

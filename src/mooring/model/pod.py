@@ -143,9 +143,19 @@ class PodSecurityContext(Struct, frozen=True, gc=False):
     supplemental_groups: tuple[int, ...] | None = field(name="supplementalGroups", default=None)
 
 
+Quantities = dict[str, str | int | float]
+
+
 class Resources(Struct, frozen=True, gc=False):
-    requests: dict[str, str | int | float] | None = None
-    limits: dict[str, str | int | float] | None = None
+    requests: Quantities | None = None
+    limits: Quantities | None = None
+
+
+class ResizePolicy(Struct, frozen=True, gc=False):
+    """What becomes of the container when it gets more or less of a resource: NotRequired or RestartContainer."""
+
+    resource: str = field(name="resourceName")
+    restart: str = field(name="restartPolicy")
 
 
 class VolumeMount(Struct, frozen=True, gc=False):
@@ -167,6 +177,7 @@ class Container(Struct, frozen=True, gc=False):
     env: tuple[EnvVar, ...] | None = None
     env_from: tuple[EnvFrom, ...] | None = field(name="envFrom", default=None)
     resources: Resources = Resources()
+    resize_policy: tuple[ResizePolicy, ...] | None = field(name="resizePolicy", default=None)
     volume_mounts: tuple[VolumeMount, ...] | None = field(name="volumeMounts", default=None)
     liveness_probe: Probe | None = field(name="livenessProbe", default=None)
     readiness_probe: Probe | None = field(name="readinessProbe", default=None)
@@ -197,6 +208,13 @@ class Container(Struct, frozen=True, gc=False):
         raise ValueError(f"couldn't find port: {wanted} in container {self.name}")
 
 
+class EphemeralContainer(Container, frozen=True, gc=False):
+    """One that was added to a pod that is there, to look into it. It is run once, and nothing depends on it: KEP-277."""
+
+    target: str = field(name="targetContainerName", default="")
+    """The container whose processes it is among; '' for none."""
+
+
 class HostAlias(Struct, frozen=True, gc=False):
     ip: str
     hostnames: tuple[str, ...] | None = None
@@ -220,6 +238,7 @@ class ReadinessGate(Struct, frozen=True, gc=False):
 class PodSpec(Struct, frozen=True, gc=False):
     containers: tuple[Container, ...]
     init_containers: tuple[Container, ...] | None = field(name="initContainers", default=None)
+    ephemeral_containers: tuple[EphemeralContainer, ...] | None = field(name="ephemeralContainers", default=None)
     volumes: tuple[Document, ...] | None = None
     restart_policy: str = field(name="restartPolicy", default="Always")
     termination_grace_period_seconds: int | None = field(name="terminationGracePeriodSeconds", default=None)
@@ -263,8 +282,18 @@ class Pod(Struct, frozen=True, gc=False):
 
     @property
     def containers(self) -> tuple[Container, ...]:
-        """Init containers, then containers: in the order they start."""
+        """Init containers, then containers: in the order they start. What the pod is made of, so without ephemeral ones."""
         return (*(self.spec.init_containers or ()), *self.spec.containers)
+
+    @property
+    def ephemeral_containers(self) -> tuple[EphemeralContainer, ...]:
+        return self.spec.ephemeral_containers or ()
+
+    def group(self, container: Container) -> str:
+        """The field of the spec in which a container of the pod stands."""
+        if isinstance(container, EphemeralContainer):
+            return "ephemeralContainers"
+        return "initContainers" if container in (self.spec.init_containers or ()) else "containers"
 
     @property
     def terminating(self) -> bool:

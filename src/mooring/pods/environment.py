@@ -48,7 +48,8 @@ def _value(pod: Pod, container: Container, variable: EnvVar, facts: Facts, known
         return field(pod, given.field_ref.field_path, facts)
     if given.resource_field_ref:
         wanted = given.resource_field_ref.container_name or container.name
-        return resource(next(one for one in pod.containers if one.name == wanted), given.resource_field_ref, facts)
+        found = next(one for one in (container, *pod.containers) if one.name == wanted)
+        return resource(found, given.resource_field_ref, facts)
     if given.config_map_key_ref:
         return _key(pod, "ConfigMap", given.config_map_key_ref, facts)
     if given.secret_key_ref:

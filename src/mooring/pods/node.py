@@ -54,6 +54,16 @@ def labels(identity: NodeIdentity, facts: HostFacts) -> dict[str, str]:
     return found | dict(identity.labels)
 
 
+def room(identity: NodeIdentity, facts: HostFacts) -> dict[str, str]:
+    """All that pods may ask for."""
+    return {
+        "cpu": str(facts.cpus),
+        "ephemeral-storage": str(facts.storage),
+        "memory": f"{facts.memory // 1024}Ki",
+        "pods": str(identity.max_pods),
+    }
+
+
 def node_status(
     identity: NodeIdentity,
     facts: HostFacts,
@@ -63,17 +73,12 @@ def node_status(
     now: datetime,
 ) -> Document:
     """The whole status. `images`: (name, id); `ready`: whether pods can run here, else why not; `before`: the status so far."""
-    room = {
-        "cpu": str(facts.cpus),
-        "ephemeral-storage": str(facts.storage),
-        "memory": f"{facts.memory // 1024}Ki",
-        "pods": str(identity.max_pods),
-    }
+    capacity = room(identity, facts)
     return {
         "addresses": [{"type": "InternalIP", "address": address} for address in identity.addresses]
         + [{"type": "Hostname", "address": identity.name}],
-        "allocatable": room,
-        "capacity": room,
+        "allocatable": capacity,
+        "capacity": capacity,
         "conditions": _conditions(ready, before, now),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.kubelet_port}},
         "images": [{"names": [name, image_id], "sizeBytes": 0} for name, image_id in images],

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from mooring.model.pod import Resources
+
 
 class Run(Struct, frozen=True):
     """One run of a container. Running while `finished_at` is None."""
@@ -25,6 +27,10 @@ class Run(Struct, frozen=True):
     """'Completed', 'Error', 'StartError', or 'ContainerStatusUnknown' when its end was never seen."""
     message: str = ""
     """The termination message, at most 4096 bytes."""
+    resources: Resources | None = None
+    """What it was given last; None of a run that an older agent started."""
+    held: tuple[str, ...] = ()
+    """Of which resources the kernel holds the limits: 'cpu', 'memory'."""
 
     @property
     def running(self) -> bool:

@@ -33,7 +33,7 @@ class Facts(Struct, frozen=True):
 def references(pod: Pod) -> set[tuple[str, str]]:
     """('ConfigMap' or 'Secret', name) of every object that the pod's volumes and environment name."""
     found = set(_of_volumes(pod))
-    for container in pod.containers:
+    for container in (*pod.containers, *pod.ephemeral_containers):
         for source in container.env_from or ():
             found |= {("ConfigMap", source.config_map_ref.name)} if source.config_map_ref else set()
             found |= {("Secret", source.secret_ref.name)} if source.secret_ref else set()

@@ -10,12 +10,16 @@ from mooring.model.pod import Container, Pod
 from mooring.pods.observed import PodSeen, Run
 from mooring.pods.probing import Health
 from mooring.pods.qos import qos_class
+from mooring.pods.resizing import shown
 from mooring.pods.restart import restarts
 
 Document = dict[str, Any]
 Marks = tuple[tuple[str, ...], Document]
 """The node's addresses, and the status as last written: it keeps what does not change (startTime, transition times)."""
-OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+OWNED = (
+    "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "PodResizePending",
+    "PodResizeInProgress",
+)  # fmt: skip
 """The condition types that the kubelet writes; all others belong to others."""
 
 
@@ -69,6 +73,8 @@ def status(
     document["containerStatuses"] = mains
     if inits:
         document["initContainerStatuses"] = inits
+    if ephemeral := [_told(pod, one, seen, waiting) for one in pod.ephemeral_containers]:
+        document["ephemeralContainerStatuses"] = ephemeral
     return document
 
 
@@ -84,9 +90,21 @@ def _container(
     *,
     init: bool,
 ) -> Document:
+    document, run = _told(pod, container, seen, waiting), seen.latest(container.name) if seen else None
+    mine, running = health.get(container.name, Health()), "running" in document["state"]
+    if init and not container.sidecar:
+        document["ready"] = run is not None and not run.running and run.exit_code == 0
+        document["started"] = running
+    else:
+        document["ready"] = running and mine.ready
+        document["started"] = running and mine.started
+    return document | (shown(container, run) if run else {})
+
+
+def _told(pod: Pod, container: Container, seen: PodSeen | None, waiting: Mapping[str, Waiting]) -> Document:
+    """What is told of every container; `ready` stays false of those that nobody asks, ephemeral ones."""
     run = seen.latest(container.name) if seen else None
     previous = seen.previous(container.name) if seen else None
-    mine = health.get(container.name, Health())
     shows_waiting = waiting.get(container.name)
     document: Document = {"name": container.name, "image": container.image, "imageID": run.image_id if run else ""}
     document["restartCount"] = run.attempt if run else 0
@@ -102,14 +120,7 @@ def _container(
     last = run if shows_waiting and run and not run.running else previous
     if last:
         document["lastState"] = {"terminated": terminated(last)}
-    document["state"] = state
-    running = "running" in state
-    if init and not container.sidecar:
-        document["ready"] = run is not None and not run.running and run.exit_code == 0
-        document["started"] = running
-    else:
-        document["ready"] = running and mine.ready
-        document["started"] = running and mine.started
+    document |= {"state": state, "ready": False}
     if run:
         document["containerID"] = run.id
     return document
@@ -165,8 +176,8 @@ def _phase(
     has_run = any("waiting" not in state for state in states) or any(document["lastState"] for document in mains)
     if not (initialized or has_run) or any(not document["lastState"] for document in waits):
         return "Pending"
-    if any("running" in document["state"] for document in (*mains, *inits)):
-        return "Running"
+    if waits or any("running" in document["state"] for document in (*mains, *inits)):
+        return "Running"  # What waits here has run, and starts again.
     runs = [seen.latest(container.name) if seen else None for container in pod.spec.containers]
     if pod.spec.restart_policy == "Always" or any(
         run is not None and restarts(pod, container, run, init=False)
@@ -222,7 +233,7 @@ def _conditions(
             ready = (True, "", "")
         wanted |= {"Ready": _gated(pod, ready), "ContainersReady": ready}
     wanted["PodScheduled"] = (True, "", "")
-    return [_condition(kind, *wanted[kind], pod, before, now) for kind in wanted]
+    return [condition(kind, *wanted[kind], pod, before, now) for kind in wanted]
 
 
 def _gated(pod: Pod, ready: tuple[bool, str, str]) -> tuple[bool, str, str]:
@@ -241,7 +252,7 @@ def _gated(pod: Pod, ready: tuple[bool, str, str]) -> tuple[bool, str, str]:
     return (False, "ReadinessGatesNotReady", ", ".join(texts)) if texts else ready
 
 
-def _condition(kind: str, true: bool, reason: str, message: str, pod: Pod, before: Document, now: datetime) -> Document:
+def condition(kind: str, true: bool, reason: str, message: str, pod: Pod, before: Document, now: datetime) -> Document:
     known = {
         condition["type"]: condition for condition in (*(pod.status.get("conditions") or ()), *(before.get("conditions") or ()))
     }

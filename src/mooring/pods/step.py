@@ -13,10 +13,12 @@ from typing import Any
 from msgspec import Struct, field
 
 from mooring.model.pod import Container, Pod
+from mooring.pods import resizing
 from mooring.pods.observed import PodSeen, Run
 from mooring.pods.probing import Health
+from mooring.pods.resizing import Refusal, allotted
 from mooring.pods.restart import Backoff, Trouble, ready_at, restarts, shown
-from mooring.pods.status import Ending, Waiting, ended_phase, status
+from mooring.pods.status import Ending, Waiting, condition, ended_phase, status
 
 Document = dict[str, Any]
 _SHORTEST_GRACE = 2.0
@@ -32,6 +34,10 @@ class Knowledge(Struct, frozen=True):
     troubles: Mapping[str, Trouble] = {}
     sandbox_trouble: Trouble | None = None
     stopping: frozenset[str] = frozenset()
+    renewing: frozenset[str] = frozenset()
+    """Containers that were stopped to start again with other resources."""
+    refusal: Refusal | None = None
+    """Why the node does not allot the resources that the pod wishes."""
     before: Document = field(default_factory=dict)
     """The status as last written."""
 
@@ -53,6 +59,14 @@ class Stop(Struct, frozen=True):
     container: Container
     message: str
     grace: float
+    renews: bool = False
+    """Whether it starts again, whatever the restart policy says."""
+
+
+class Resize(Struct, frozen=True):
+    """The container goes on with the resources that it has here."""
+
+    container: Container
 
 
 class Release(Struct, frozen=True):
@@ -63,12 +77,14 @@ class Finish(Struct, frozen=True):
     """The pod was deleted and has ended: remove all of it, then delete the object for good."""
 
 
-Action = MakeSandbox | Start | Stop | Release | Finish
+Action = MakeSandbox | Start | Stop | Resize | Release | Finish
 
 
 class Step(Struct, frozen=True):
     """Actions that may be carried out side by side, the status to write, and when to look again without being asked."""
 
+    pod: Pod
+    """With the resources that it has been allotted."""
     actions: tuple[Action, ...]
     status: Document
     again: datetime | None = None
@@ -85,12 +101,14 @@ class _Decision:
     """One call of `step`, taking notes as it goes down the list of containers."""
 
     def __init__(self, pod: Pod, seen: PodSeen | None, known: Knowledge, now: datetime) -> None:
-        self.pod, self.seen, self.known, self.now = pod, seen, known, now
+        self.pod = allotted(pod, seen, known.before) if known.refusal else pod
+        self.seen, self.known, self.now = seen, known, now
         self.alive = seen is not None and seen.alive
         self.actions: list[Action] = []
         self.waiting: dict[str, Waiting] = {}
         self.times: list[datetime] = []
         self.backing_off: list[str] = []
+        self.resizing = False
 
     def made(self) -> Step:
         ending = self._ending()
@@ -99,11 +117,20 @@ class _Decision:
         else:
             self._run_all()
         document = status(self.pod, self.seen, self.known.health, self.waiting, self._marks(), ending, self.now)
+        document["conditions"] = [*document.get("conditions", ()), *self._resize_conditions()]
         self._close(document["phase"])
-        return Step(tuple(self.actions), document, min(self.times, default=None), tuple(self.backing_off))
+        return Step(self.pod, tuple(self.actions), document, min(self.times, default=None), tuple(self.backing_off))
 
     def _marks(self) -> tuple[tuple[str, ...], Document]:
         return self.known.node_ips, self.known.before
+
+    def _resize_conditions(self) -> list[Document]:
+        """Of a pod that goes on."""
+        if self.known.before.get("phase") in ("Succeeded", "Failed"):
+            return []
+        refusal, context = self.known.refusal, (self.pod, self.known.before, self.now)
+        pending = [condition("PodResizePending", True, refusal.reason, refusal.message, *context)] if refusal else []
+        return pending + ([condition("PodResizeInProgress", True, "", "", *context)] if self.resizing else [])
 
     def _latest(self, container: Container) -> Run | None:
         return self.seen.latest(container.name) if self.seen else None
@@ -131,7 +158,8 @@ class _Decision:
 
     def _stop_all(self, ending: Ending) -> None:
         """Containers at once; then sidecars, the last started first."""
-        plain = [container for container in self.pod.containers if not container.sidecar and self._running(container)]
+        every = (*self.pod.containers, *self.pod.ephemeral_containers)
+        plain = [container for container in every if not container.sidecar and self._running(container)]
         sidecars = [
             container for container in self.pod.spec.init_containers or () if container.sidecar and self._running(container)
         ]
@@ -145,9 +173,9 @@ class _Decision:
             return grace
         return min(grace, max((deadline - self.now).total_seconds(), min(_SHORTEST_GRACE, grace)))
 
-    def _stop(self, container: Container, message: str, grace: float) -> None:
+    def _stop(self, container: Container, message: str, grace: float, *, renews: bool = False) -> None:
         if container.name not in self.known.stopping:
-            self.actions.append(Stop(container, message, grace))
+            self.actions.append(Stop(container, message, grace, renews))
 
     def _close(self, phase: str) -> None:
         """What is left to do once nothing runs."""
@@ -168,10 +196,22 @@ class _Decision:
         if not self.alive:
             self._make_sandbox()
             return
+        self._look_in()
         failed = self._init()
         if failed is None:
             for container in self.pod.spec.containers:
                 self._keep(container, init=False)
+
+    def _look_in(self) -> None:
+        """Ephemeral containers run once, even while init containers hold up all others; with their target, if they have one."""
+        for container in self.pod.ephemeral_containers:
+            if self._latest(container) is not None or self._troubled(container.name):
+                continue
+            if container.target and not (self.seen and container.target in self.seen.running):
+                text = f"unable to find target container {container.target}"
+                self.waiting[container.name] = Waiting("CreateContainerConfigError", text)
+            else:
+                self.actions.append(Start(container, 0, None))
 
     def _wanted(self) -> bool:
         """Whether anything is still to run: not when all containers, or one init container, have ended for good."""
@@ -181,7 +221,8 @@ class _Decision:
 
     def _unfinished(self, container: Container) -> bool:
         run = self._latest(container)
-        return run is None or run.running or restarts(self.pod, container, run, init=False)
+        renewed = container.name in self.known.renewing
+        return run is None or run.running or renewed or restarts(self.pod, container, run, init=False)
 
     def _init_failed(self) -> bool:
         runs = [(container, self._latest(container)) for container in self.pod.spec.init_containers or ()]
@@ -232,19 +273,17 @@ class _Decision:
         """A container that should be running: started, restarted when its time has come, stopped when a probe says so."""
         run, name = self._latest(container), container.name
         if run is not None and run.running:
-            self._check(container)
+            self._check(container, run)
             return
-        if trouble := self.known.troubles.get(name):
-            # Shown while it is tried again, too: a reason that comes and goes is no reason to a reader.
-            self.waiting[name] = Waiting(trouble.reason, trouble.message)
-            if self.now < trouble.again:
-                self.times.append(trouble.again)
-                return
+        if self._troubled(name):
+            return
         if run is None:
             self.actions.append(Start(container, 0, None))
             return
         ended = run.finished_at or self.now
         rerun = restarts(self.pod, container, run, init=init) or (init and not self._of_this_sandbox(run))
+        if name in self.known.renewing:
+            rerun, self.waiting[name] = True, Waiting("ContainerCreating")
         if not rerun or name in self.known.stopping:
             return
         at = ready_at(self.known.backoffs.get(name), ended)
@@ -258,14 +297,40 @@ class _Decision:
         text = f"back-off {delay} restarting failed container={name} pod={meta.name}_{meta.namespace}({meta.uid})"
         self.waiting[name] = Waiting("CrashLoopBackOff", text)
 
-    def _check(self, container: Container) -> None:
+    def _troubled(self, name: str) -> bool:
+        """Whether it is too early to try a container again that could not be started."""
+        trouble = self.known.troubles.get(name)
+        if trouble is None:
+            return False
+        # Shown while it is tried again, too: a reason that comes and goes is no reason to a reader.
+        self.waiting[name] = Waiting(trouble.reason, trouble.message)
+        early = self.now < trouble.again
+        if early:
+            self.times.append(trouble.again)
+        return early
+
+    def _check(self, container: Container, run: Run) -> None:
         failed = self.known.health.get(container.name, Health()).failed
         if not failed:
+            self._fit(container, run)
             return
         probe = container.liveness_probe if failed == "liveness" else container.startup_probe
         own = probe.termination_grace_period_seconds if probe else None
         grace = self.pod.grace_period if own is None else float(own)
         self._stop(container, f"Container {container.name} failed {failed} probe, will be restarted", grace)
 
+    def _fit(self, container: Container, run: Run) -> None:
+        """What runs gets the resources that it is to have, by a new run if it asks for that."""
+        if not resizing.differs(container, run):
+            return
+        self.resizing = True
+        if resizing.restarts(container, run):
+            text = f"Container {container.name} resize requires restart"
+            self._stop(container, text, self.pod.grace_period, renews=True)
+        elif container.name not in self.known.stopping:
+            self.actions.append(Resize(container))
 
-__all__ = ["Action", "Finish", "Knowledge", "MakeSandbox", "Release", "Start", "Step", "Stop", "ended_phase", "step"]
+
+__all__ = [
+    "Action", "Finish", "Knowledge", "MakeSandbox", "Release", "Resize", "Start", "Step", "Stop", "ended_phase", "step",
+]  # fmt: skip

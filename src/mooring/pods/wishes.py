@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mooring.model.pod import Resources
 from mooring.pods.security import Identity
 
 
@@ -63,9 +64,22 @@ class ContainerWish(Struct, frozen=True):
     termination_message_path: str
     fall_back_to_logs: bool
     limits: Mapping[str, int] = {}
+    resources: Resources = Resources()
+    """Where `limits` come from; kept with the run."""
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    target: str = ""
+    """The container whose processes it is among, '' for none."""
+
+
+class ResizeWish(Struct, frozen=True):
+    """What a container that runs is to have from now on, and the limits of its pod."""
+
+    container: str
+    resources: Resources
+    limits: Mapping[str, int]
+    of_pod: Mapping[str, int]
 
 
 class File(Struct, frozen=True):

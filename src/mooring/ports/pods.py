@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from mooring.pods.observed import PodSeen
-from mooring.pods.wishes import ContainerWish, ExecCheck, File, HttpCheck, Outcome, SandboxWish, TcpCheck
+from mooring.pods.wishes import ContainerWish, ExecCheck, File, HttpCheck, Outcome, ResizeWish, SandboxWish, TcpCheck
 
 
 class RuntimeFailure(Exception):
@@ -47,6 +47,11 @@ class Runtime(Protocol):
 
         With `keep_files`, for a pod that has ended, its logs and records stay until it is removed without.
         """
+
+
+class Resizer(Protocol):
+    async def resize(self, uid: str, wish: ResizeWish) -> PodSeen:
+        """Sets the limits of a container that runs, where the machine has them. Raises RuntimeFailure."""
 
 
 class Images(Protocol):

@@ -29,7 +29,7 @@ class _Segment:
         self._under: dict[str, list[Event]] = {}
         self._lists: dict[str, tuple[list[Event], ...]] = {}  # of a directory and all above it
 
-    def append(self, event: Event) -> None:
+    def append(self, event: Event, freed: int) -> None:
         key = event.key
         directory = key[: key.rfind("/") + 1]
         lists = self._lists.get(directory)
@@ -39,7 +39,7 @@ class _Segment:
             events.append(event)
         self.events.append(event)
         self.last = event.revision
-        self.size += cost(event)
+        self.size += freed
 
     def under(self, prefix: str) -> Sequence[Event]:
         directory = prefix[: prefix.rfind("/") + 1]
@@ -63,8 +63,9 @@ class History:
             if segment is None or (full and event.revision != segment.last):
                 segment = _Segment()
                 self._segments.append(segment)
-            segment.append(event)
-            self.size += cost(event)
+            freed = cost(event)
+            segment.append(event, freed)
+            self.size += freed
 
     def after(self, revision: int, prefix: str = "") -> list[Event]:
         """The events after `revision` under `prefix`, oldest first."""

@@ -50,7 +50,9 @@ class State:
     def __init__(self, records: Iterable[Record] = (), revision: int = 0, history: Sequence[Event] = ()) -> None:
         """Starts from `records`, the live ones now, and `history`, the events since `revision` that led to them."""
         self._records: SortedDict[str, Record] = SortedDict((record.key, record) for record in records)
-        self._derived: dict[tuple[_Compute, tuple[str, ...]], Any] = {}
+        self._derived: dict[_Compute, tuple[Any, tuple[str, ...]]] = {}
+        self._rested_on: tuple[str, ...] = ()
+        """Every prefix of `_derived`."""
         self._history = History()
         self._history.append(history)
         self._oldest = revision
@@ -118,11 +120,19 @@ class State:
             raise Compacted(revision, self._oldest)
 
     def derived(self, compute: Callable[[Snapshot], Derived], *prefixes: str) -> Derived:
-        key = compute, prefixes
-        if key not in self._derived:
-            self._derived[key] = compute(self)
-        found: Derived = self._derived[key]
+        kept = self._derived.get(compute)
+        if kept is not None:
+            found: Derived = kept[0]
+            return found
+        found = compute(self)
+        self._derived[compute] = found, prefixes
+        self._rested_on += prefixes
         return found
+
+    def _forget_derived(self, key: str) -> None:
+        for compute in [each for each, (_, prefixes) in self._derived.items() if key.startswith(prefixes)]:
+            del self._derived[compute]
+        self._rested_on = tuple(prefix for _, prefixes in self._derived.values() for prefix in prefixes)
 
     # Writing
 
@@ -135,26 +145,29 @@ class State:
             outcome = self._decide(txn, ahead, revision)
             if isinstance(outcome, Committed):
                 revision = outcome.revision
-                ahead.update((event.key, event.record) for event in outcome.events)
+                for event in outcome.events:
+                    ahead[event.key] = event.record
             outcomes.append(outcome)
         return outcomes
 
     def _decide(self, txn: Txn, ahead: dict[str, Record | None], revision: int) -> Outcome:
-        def current(key: str) -> Record | None:
-            return ahead[key] if key in ahead else self._records.get(key)
-
-        actual = [
-            Compare(compare.key, found.mod_revision if (found := current(compare.key)) else 0) for compare in txn.compares
-        ]
-        wrong = tuple(have for have, want in zip(actual, txn.compares, strict=True) if have.mod_revision != want.mod_revision)
+        records = self._records
+        wrong: list[Compare] = []
+        for compare in txn.compares:
+            key = compare.key
+            found = ahead[key] if key in ahead else records.get(key)
+            have = found.mod_revision if found is not None else 0
+            if have != compare.mod_revision:
+                wrong.append(Compare(key, have))
         if wrong:
-            return Conflict(wrong)
-        events = tuple(
-            _event(operation, previous, revision + 1)
-            for operation in txn.operations
-            if (previous := current(operation.key)) or isinstance(operation, Put)
-        )
-        return Committed(revision + 1 if events else revision, events)
+            return Conflict(tuple(wrong))
+        events: list[Event] = []
+        for operation in txn.operations:
+            key = operation.key
+            previous: Record | None = ahead[key] if key in ahead else records.get(key)
+            if previous is not None or operation.__class__ is Put:
+                events.append(_event(operation, previous, revision + 1))
+        return Committed(revision + 1 if events else revision, tuple(events))
 
     def publish(self, outcomes: Iterable[Outcome]) -> list[Event]:
         """Makes outcomes of the last `decide` visible. Returns their events, in revision order."""
@@ -164,8 +177,8 @@ class State:
                 self._records[event.key] = event.record
             else:
                 del self._records[event.key]
-            for stale in [key for key in self._derived if event.key.startswith(key[1])]:
-                del self._derived[stale]
+            if event.key.startswith(self._rested_on):
+                self._forget_derived(event.key)
         self._history.append(events)
         if events:
             self._revision = events[-1].revision

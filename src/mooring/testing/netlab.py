@@ -15,7 +15,7 @@ import os
 import secrets
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 from typing import Literal, Self, cast
@@ -30,8 +30,8 @@ from mooring.services.view import NodeView, Protocol
 from mooring.testing.netlab_topology import Place, Source, Topology, output_of
 from mooring.testing.netlab_topology import bare_namespace as bare_namespace
 
-_PATIENCE = 1.0
-"""Seconds without an answer after which a packet counts as dropped; a SYN is repeated after one."""
+_PATIENCE = 0.3
+"""Seconds without an answer after which a packet counts as dropped."""
 _AT_ONCE, _BACKLOG = 400, 1000
 """Packets under way at a time (each takes two open files of this process), and connections that may wait for a server."""
 _ROUNDS = 10
@@ -158,23 +158,21 @@ class Lab:
         patience: float = 0.0,
     ) -> Outcome:
         """One connection, or one datagram and its answer. `patience` in place of the lab's own."""
-        probe = Probe(source, destination, port, protocol)
-        try:
-            return await asyncio.wait_for(self._attempt(probe, source_port), patience or self.patience)
-        except TimeoutError:
-            return Outcome("drop")
+        attempt = self._attempt(Probe(source, destination, port, protocol), source_port)
+        (outcome,) = await self._heard([attempt], patience or self.patience)
+        return outcome
 
     async def probe_many(self, probes: Sequence[Probe]) -> list[Outcome]:
         """All of them at once. Those that nothing was heard of count as dropped when all has been silent for `patience`."""
         found: list[Outcome] = []
         for start in range(0, len(probes), _AT_ONCE):
-            found += await self._probe(probes[start : start + _AT_ONCE])
+            found += await self._heard([self._attempt(each) for each in probes[start : start + _AT_ONCE]], self.patience)
         return found
 
-    async def _probe(self, probes: Sequence[Probe]) -> list[Outcome]:
+    async def _heard(self, attempts: Sequence[Coroutine[None, None, Outcome]], patience: float) -> list[Outcome]:
         """Silence is counted in short rounds, so that a machine that stands still for a while does not make packets late."""
         answered = 0
-        tasks = [asyncio.create_task(self._attempt(each)) for each in probes]
+        tasks = [asyncio.create_task(each) for each in attempts]
 
         def note(_: object) -> None:
             nonlocal answered
@@ -185,7 +183,7 @@ class Lab:
         everything = asyncio.gather(*tasks, return_exceptions=True)
         known, silent = 0, 0
         while not everything.done() and silent < _ROUNDS:
-            await asyncio.wait([everything], timeout=self.patience / _ROUNDS)
+            await asyncio.wait([everything], timeout=patience / _ROUNDS)
             silent = silent + 1 if answered == known else 0
             known = answered
         for task in tasks:

@@ -39,11 +39,11 @@ def tokens(keys: Pki) -> ServiceAccountTokens:
 async def start(keys: Pki, tokens: ServiceAccountTokens) -> AsyncIterator[Start]:
     places: list[Place] = []
 
-    async def begin(patience: Patience | None = None, dial: Any = None, handle: Any = small_core) -> Place:
+    async def begin(patience: Patience | None = None, dial: Any = None, handle: Any = small_core, **more: Any) -> Place:
         tls = server_context(keys.server(()).path, keys.authority)
         store = MemoryStore()
         settings = Settings(max_body=MAX_BODY, token_signer=tokens.sign)
-        server = ApiServer(handle, store, settings, tls=tls, verify=tokens.verify, dial=dial, patience=patience)
+        server = ApiServer(handle, store, settings, tls=tls, verify=tokens.verify, dial=dial, patience=patience, **more)
         sock: socket.socket = listener("127.0.0.1", 0)
         await server.start([sock])
         places.append(Place(server, store, keys, keys.admin(), sock.getsockname()))

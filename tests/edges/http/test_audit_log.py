@@ -79,6 +79,35 @@ async def test_a_request_leaves_its_events(tmp_path: Path) -> None:
     assert {"system:anonymous"} == {event["user"]["username"] for event in events}
 
 
+async def test_a_credential_that_is_not_good_leaves_an_event(tmp_path: Path) -> None:
+    """With nobody in it, as upstream's; also when its body never came."""
+    policy = audit.policy({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [
+        {"level": "None", "users": ["system:anonymous"]}, {"level": "None", "nonResourceURLs": ["/warn"]}, {"level": "Request"},
+    ]})  # fmt: skip
+    log = AuditLog(tmp_path / "audit.log")
+    auditing = Auditing(policy, log, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    server = ApiServer(small_core, MemoryStore(), Settings(max_body=MAX_BODY), tls=None, auditing=auditing)
+    sock = listener("127.0.0.1", 0)
+    await server.start([sock])
+    client = Client(*await asyncio.open_connection(*sock.getsockname()))
+    await client.ask("POST", "/api/v1/namespaces/default/pods", b"{}", "Authorization: Bearer x")
+    await client.ask("GET", "/warn", b"", "Authorization: Bearer x")
+    await client.ask("GET", "/whoami", b"", "Authorization: Negotiate x")
+    client.writer.write(b"POST /late HTTP/1.1\r\nHost: a\r\nAuthorization: Basic x\r\nContent-Length: 5\r\n\r\n")
+    await client.answer()
+    client.writer.transport.abort()
+    await server.stop(grace=0)
+    log.close()
+    events = [json.loads(line) for line in lines(tmp_path / "audit.log")]
+    tried = ("attempted: bearer", "no credentials provided", "attempted: basic")
+    assert [(f"Authentication failed, {each}", 401) for each in tried] == [
+        (event["responseStatus"]["message"], event["responseStatus"]["code"]) for event in events
+    ]
+    first = events[0]
+    assert ("ResponseStarted", {}, "create") == (first["stage"], first["user"], first["verb"])
+    assert "requestObject" not in first
+
+
 def test_a_file_that_cannot_be_rotated_is_written_to_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "audit.log.1" / "in the way").mkdir(parents=True)
     lost = []

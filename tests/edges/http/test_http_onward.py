@@ -95,7 +95,7 @@ async def test_a_body_goes_on_whole(place: Place) -> None:
         body = await reader.readexactly(size)
         writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (size, body[::-1]))
 
-    async with backend(serve) as port, place.connect() as client:
+    async with backend(serve) as port, place.connect(place.admin) as client:
         client.send("PUT", f"/http/{port}/", b"abc" * 30_000)
         assert 201 == (await client.head())[0]
         assert b"cba" == (await client.chunk())[:3]

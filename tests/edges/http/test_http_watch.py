@@ -1,13 +1,15 @@
 """Does every watcher hear every event once, in order, whatever it and the others do?"""
 
 import asyncio
-from collections.abc import AsyncIterator
+import heapq
+from collections.abc import AsyncIterator, Callable
 
 import pytest
-from http_lab import Client, Place, Start, until
+from http_lab import Client, Place, Start, until, watch
 
 from mooring.edges.http import server_watch
 from mooring.edges.http.server_connection import Patience
+from mooring.edges.memory.store import MemoryStore
 from mooring.store.records import Delete, Put, Txn
 
 
@@ -199,3 +201,83 @@ async def test_http_1_0_clients_cannot_watch(place: Place) -> None:
     async with place.connect() as client:
         client.writer.write(b"GET /keys/?watch=1 HTTP/1.0\r\n\r\n")
         assert (await client.answer())[0] == 400
+
+
+class Clock:
+    """The hub's time and loop: time passes while a frame is written, or nothing is to be done."""
+
+    def __init__(self) -> None:
+        self.now = self.busy = 0.0
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> object:
+        heapq.heappush(self._due, (self.now + delay, len(self._due), call))
+        return call
+
+    def call_soon(self, call: Callable[[], None]) -> object:
+        return self.call_later(0, call)
+
+    def run(self, until: float) -> None:
+        while self.now < until and self._due and self._due[0][0] <= until:
+            when, _, call = heapq.heappop(self._due)
+            self.now = max(self.now, when)
+            call()
+        self.now = max(self.now, until)
+
+
+class TimedSink:
+    """A peer to whom each frame takes as long as a TLS record and a system call do."""
+
+    WRITE = 28e-6
+    paused = False
+    on_writable = on_lost = None
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.heard: list[int] = []
+        self.delays: list[float] = []
+
+    def write(self, data: bytes) -> None:
+        self.clock.now += self.WRITE
+        self.clock.busy += self.WRITE
+        numbers = [int(line.rpartition(b"/")[2]) for line in data.split(b"\n") if b"/" in line]
+        self.heard += numbers
+        self.delays += [self.clock.now - number * EVERY for number in numbers[:1]]
+
+    def abort(self) -> None:
+        raise AssertionError("it reads")
+
+
+EVERY, EVENTS = 0.002, 250
+
+
+async def test_a_thousand_watchers_of_many_events_take_half_a_processor_and_hear_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round begins at once after a quiet time, its slices let the writer in between, and the more there is to tell, the more
+    goes into a frame."""
+    clock, store = Clock(), MemoryStore()
+    monkeypatch.setattr(server_watch, "time", clock)
+    hub = server_watch.Hub(store)
+    hub._loop = clock  # type: ignore[assignment]
+    groups = {"/keys/": [TimedSink(clock) for _ in range(100)]}
+    groups |= {f"/keys/{namespace}/": [TimedSink(clock) for _ in range(90)] for namespace in range(10)}
+    for prefix, sinks in groups.items():
+        for sink in sinks:
+            hub.attach(watch(prefix, store.snapshot, {}), sink, [])
+    waited = []
+    for number in range(EVENTS):
+        clock.run(number * EVERY)
+        waited.append(clock.now - number * EVERY)
+        await store.commit(Txn((), (Put(f"/keys/{number % 10}/{number}", b"x"),)))
+    assert min(sink.delays[0] for sink in groups["/keys/"] + groups["/keys/0/"]) == pytest.approx(TimedSink.WRITE)
+    assert max(waited) < server_watch.SLICE + EVERY
+    assert clock.busy / clock.now < 0.6
+    clock.run(clock.now + 1)
+    assert all(sink.heard == list(range(EVENTS)) for sink in groups.pop("/keys/"))
+    for prefix, sinks in groups.items():
+        assert all(sink.heard == list(range(int(prefix[6]), EVENTS, 10)) for sink in sinks)
+    delays = sorted(delay for sinks in groups.values() for sink in sinks for delay in sink.delays)
+    assert delays[int(len(delays) * 0.99)] < 0.1
+    hub.end()

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from tests.routing.front_door.front_lab import HOST, Lab, lab, table, until
 
-from mooring.routing.table import Policy, Route, VirtualHost
+from mooring.routing.table import FrontDoor, Policy, Route, VirtualHost
 
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 KEYS = {
@@ -37,7 +37,12 @@ def front(folder: Path) -> Iterator[Lab]:
             first.routes[-1].action,
             policy=Policy(access_log=False),
         )
-        hosts = (VirtualHost(first.name, first.hosts, (quiet, *first.routes)), *chain.virtual_hosts[1:])
+        named = structs.replace(
+            first.routes[-1],
+            name='a "route"\\',
+            match=structs.replace(first.routes[-1].match, path=structs.replace(first.routes[-1].match.path, value="/named")),
+        )
+        hosts = (VirtualHost(first.name, first.hosts, (quiet, named, *first.routes)), *chain.virtual_hosts[1:])
         found.serve(table(hosts=hosts))
         yield found
 
@@ -84,6 +89,7 @@ ODD = {
     "another line": b'GET /x HTTP/1.1\r\nHost: a.test\r\nUser-Agent: a\\n{"status":200}\r\n',
     "a trace that is none": b'GET /x HTTP/1.1\r\nHost: a.test\r\ntraceparent: \xff"\r\n',
     "a host that is none": b'GET /x HTTP/1.1\r\nHost: \xff"\\\r\n',
+    "a route's name": b"GET /named HTTP/1.1\r\nHost: a.test\r\n",
     "no HTTP": b'\x00\xff"\\ \r\n',
     "too much": b"GET /x HTTP/1.1\r\nHost: a.test\r\nUser-Agent: " + b"\xff" * 100_000 + b"\r\n",
 }
@@ -109,3 +115,11 @@ def test_a_route_may_be_silent(front: Lab, folder: Path, proxy: str) -> None:
     front.ask(proxy, headers=["X-Request-ID: after-it"])
     of(folder, proxy, "after-it")
     assert [] == [each for each in lines(folder, proxy) if each["request_id"] == "silent"]
+
+
+def test_a_line_is_json_whatever_a_believed_proxy_says(front: Lab, folder: Path) -> None:
+    front.serve(table(FrontDoor(trusted_hops=1)))
+    for proxy in front.proxies:
+        head = b'GET /x HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: "\\\xff\r\nX-Request-ID: believed\r\n'
+        front.raw(proxy, head + b"Connection: close\r\n\r\n")
+        assert KEYS == set(of(folder, proxy, "believed"))

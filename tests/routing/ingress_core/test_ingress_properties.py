@@ -6,7 +6,7 @@ from itertools import pairwise
 from time import process_time
 
 import re2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.routing.ingress_core.ingress_objects import CLASS, NOW, ingress, known, service, tls_secret, translated
 
@@ -79,7 +79,6 @@ def by_name(documents: Sequence[Document]) -> list[Document]:
 
 
 @given(st.lists(one(), max_size=5), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
 def test_the_order_of_the_input_does_not_show(documents: list[Document], random: object) -> None:
     documents = by_name(documents)
     mixed = [*documents, *FIXED]
@@ -92,7 +91,6 @@ def test_the_order_of_the_input_does_not_show(documents: list[Document], random:
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqrs"), st.none() | one()), min_size=1, max_size=8), st.data())
-@settings(max_examples=150, deadline=None)
 def test_a_memo_does_not_show(changes: list[tuple[str, Document | None]], data: st.DataObject) -> None:
     there = known(*FIXED)
     ingresses, services, secrets = dict(there.ingresses), dict(there.services), dict(there.secrets)
@@ -136,7 +134,6 @@ def invariants(found: Translation) -> None:
 
 
 @given(st.lists(one(), max_size=5))
-@settings(max_examples=200, deadline=None)
 def test_names_are_unique_and_lead_somewhere(documents: list[Document]) -> None:
     invariants(translated(*by_name(documents), *FIXED))
 
@@ -155,7 +152,6 @@ def asking(kind: str, path: str) -> list[str]:
 
 
 @given(st.lists(one(PLAIN), max_size=5))
-@settings(max_examples=60, deadline=None)
 def test_every_path_is_reached_or_told_about(documents: list[Document]) -> None:
     found = translated(*by_name(documents), *FIXED)
     told = {(each.about.name, each.field.removesuffix(".path").removesuffix(".backend")) for each in found.findings}
@@ -185,7 +181,6 @@ hostile = st.builds(
 
 
 @given(hostile)
-@settings(max_examples=200, deadline=None)
 def test_nothing_that_is_written_raises_or_gets_into_the_table_unread(document: Document) -> None:
     found = translated(document, *FIXED)
 

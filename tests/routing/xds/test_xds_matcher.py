@@ -2,7 +2,7 @@
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
@@ -33,7 +33,6 @@ def keyed(match: Match) -> Keyed:
     return matcher.keyed(match, "", ())
 
 
-@settings(max_examples=300, deadline=None)
 @given(lists, paths, st.booleans())
 def test_the_first_of_the_leaf_is_the_first_of_the_list(
     drawn: tuple[list[Match], list[Match], Random], path: str, is_get: bool

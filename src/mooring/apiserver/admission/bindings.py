@@ -1,11 +1,13 @@
-"""Which values have the variables of an expression of admission: object, oldObject, request, params, namespaceObject?"""
+"""Which values have the variables of an expression of admission: object, request, authorizer...?"""
 
 from typing import Any
 
-from mooring.apiserver.admission import expressions
+from msgspec import Struct
+
+from mooring.apiserver.admission import authorizer, expressions
 from mooring.apiserver.admission.matching import Condition, namespace_of
 from mooring.apiserver.admission.operation import Operation, request_of
-from mooring.apiserver.cel.environment import CelError
+from mooring.apiserver.cel.environment import CelError, Check, Program
 from mooring.apiserver.resources import Resource
 
 Document = dict[str, Any]
@@ -23,8 +25,19 @@ def _condition(document: Document) -> Condition:
         return Condition(document.get("name", ""), None, str(error))
 
 
-def values(seen: Operation, resource: Resource, params: Document | None = None) -> Document:
-    """Every variable but `variables`, which policies add one after the other."""
+class Bindings(Struct, frozen=True):
+    """Values of all variables; `check` answers the authorizer among them."""
+
+    values: Document
+    check: Check
+
+    def evaluate(self, program: Program) -> Any:
+        """Raises CelError."""
+        return program.evaluate(self.values, self.check)
+
+
+def bind(seen: Operation, resource: Resource, params: Document | None = None) -> Bindings:
+    """Every variable; `variables` is empty, policies add them one after the other."""
     request = request_of(seen, resource, seen.call.env.request_id)
     request.pop("object")
     request.pop("oldObject")
@@ -32,11 +45,13 @@ def values(seen: Operation, resource: Resource, params: Document | None = None) 
     shown = None
     if namespace is not None:
         shown = {name: namespace[name] for name in ("apiVersion", "kind", "metadata", "spec", "status") if name in namespace}
-    return {
+    found: Document = {
         "object": seen.document,
         "oldObject": seen.old,
         "request": request,
         "namespaceObject": shown,
         "params": params,
         "variables": {},
+        "authorizer": authorizer.authorizer(request),
     }
+    return Bindings(found, authorizer.check_in(seen.call.snapshot))

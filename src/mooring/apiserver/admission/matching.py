@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#matching-requests-rules
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -130,14 +130,14 @@ class Condition(Struct, frozen=True):
     broken: str = ""
 
 
-def conditions_hold(conditions: Sequence[Condition], bindings: Document) -> bool:
+def conditions_hold(conditions: Sequence[Condition], evaluate: Callable[[Program], Any]) -> bool:
     """Whether all hold. One that is false decides, whatever others fail. Raises CelError when none is false and one failed."""
     failures = []
     for one in conditions:
         try:
             if one.program is None:
                 raise CelError(one.broken)
-            if one.program.evaluate(bindings) is not True:
+            if evaluate(one.program) is not True:
                 return False
         except CelError as error:
             failures.append(str(error))

@@ -1,4 +1,4 @@
-"""What may a node write? Itself, its Lease, and Pods bound to it; nothing of another's, and nothing that gives it more.
+"""What may a node write? Itself, its Lease, Pods bound to it, volumes on it; nothing of another's, nor what gives it more.
 
 Upstream: plugin/pkg/admission/noderestriction
 (https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction).
@@ -6,16 +6,19 @@ Upstream: plugin/pkg/admission/noderestriction
 
 from typing import Any
 
-from mooring.apiserver import errors
+from mooring.apiserver import access, errors
 from mooring.apiserver.admission.operation import CONNECT, CREATE, DELETE, Operation
-from mooring.apiserver.authorization.node import LEASE_NAMESPACE, node_name, referenced
+from mooring.apiserver.authorization.attributes import Attributes
+from mooring.apiserver.authorization.node import LEASE_NAMESPACE, PREFIX, node_name, referenced
 from mooring.apiserver.errors import StatusError, quote
 from mooring.apiserver.kinds.pod_defaults import MIRROR, is_mirror
 from mooring.model import codec
-from mooring.model.kinds import LEASE, NODE, POD, SERVICE_ACCOUNT
+from mooring.model.kinds import LEASE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, SERVICE_ACCOUNT
 
 Document = dict[str, Any]
 
+_HOSTNAME = "kubernetes.io/hostname"
+_SELECTED_NODE = "volume.kubernetes.io/selected-node"
 _RESTRICTED = "node-restriction.kubernetes.io"
 _DOMAINS = ("kubernetes.io", "k8s.io")
 _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
@@ -45,6 +48,8 @@ def node_restriction(seen: Operation) -> None:
         raise _forbidden(seen, f"can only access node lease with the same name as the requesting node: {quote(seen.name)}")
     elif kind == SERVICE_ACCOUNT and seen.subresource == "token":
         _of_token(seen, node)
+    elif kind == PERSISTENT_VOLUME:
+        _of_volume(seen, node)
 
 
 # Its Node ---------------------------------------------------------------------------------------------------------------
@@ -150,9 +155,75 @@ def _wrong_owner(seen: Operation, owners: list[Document], node: str) -> str:
 
 
 def _of_token(seen: Operation, node: str) -> None:
-    reference = ((seen.document or {}).get("spec") or {}).get("boundObjectRef") or {}
-    if reference.get("kind") != "Pod" or reference.get("apiVersion") != "v1":
+    spec = (seen.document or {}).get("spec") or {}
+    reference = spec.get("boundObjectRef") or {}
+    name, uid = reference.get("name"), reference.get("uid")
+    if reference.get("kind") != "Pod" or reference.get("apiVersion") != "v1" or not name:
         raise _forbidden(seen, "node requested token not bound to a pod")
-    record = seen.call.snapshot.get(POD.key(seen.call.namespace, reference.get("name", "")))
-    if record is None or _bound(codec.decode(record.value)) != node:
+    if not uid:
+        raise _forbidden(seen, "node requested token with a pod binding without a uid")
+    record = seen.call.snapshot.get(POD.key(seen.call.namespace, name))
+    if record is None:
+        raise errors.not_found(POD, name)
+    pod = codec.decode(record.value)
+    if (known := pod["metadata"].get("uid")) != uid:
+        why = f"the UID in the bound object reference ({uid}) does not match the UID in record ({known}). "
+        raise _forbidden(seen, why + "The object might have been deleted and then recreated")
+    if _bound(pod) != node:
         raise _forbidden(seen, "node requested token bound to a pod scheduled on a different node")
+    _of_audiences(seen, node, pod, spec.get("audiences") or [""])
+
+
+def _of_audiences(seen: Operation, node: str, pod: Document, audiences: list[str]) -> None:
+    """One that the pod mounts a token for, or that the node has the right to ask for (KEP-4412)."""
+    if len(audiences) > 1:
+        raise _forbidden(seen, "node may only request 0 or 1 audiences")
+    sources = (
+        source
+        for volume in (pod.get("spec") or {}).get("volumes") or ()
+        for source in (volume.get("projected") or {}).get("sources") or ()
+    )
+    mounted = {(source["serviceAccountToken"].get("audience") or "") for source in sources if source.get("serviceAccountToken")}
+    user, audience = seen.call.request.user, audiences[0]
+    asked = Attributes(user, "request-serviceaccounts-token-audience", "", "v1", audience, "", seen.call.namespace, seen.name)
+    if audience not in mounted and not (audience and access.authorize(asked, seen.call.snapshot).allowed):
+        why = f"audience {quote(audience)} not found in pod spec volume, "
+        raise _forbidden(seen, f"{why}{PREFIX}{node} is not authorized to request tokens for this audience")
+
+
+# Its volumes ------------------------------------------------------------------------------------------------------------
+
+
+def _of_volume(seen: Operation, node: str) -> None:
+    """As the provisioner of directories on itself: for claims that wait for it, and gone when their files are."""
+    who = f"node {quote(node)}"
+    if seen.verb == CREATE:
+        if not _lies_on(seen.document, node) or not _awaited(seen, node):
+            raise _forbidden(seen, f"{who} can only create local volumes on itself, for claims that have selected it")
+        return
+    if not _lies_on(seen.old, node):
+        raise _forbidden(seen, f"{who} can only {'delete' if seen.verb == DELETE else 'modify'} local volumes on itself")
+    if seen.verb != DELETE and _but_finalizers(seen.document) != _but_finalizers(seen.old):
+        raise _forbidden(seen, f"{who} can only modify the finalizers of a volume")
+
+
+def _lies_on(volume: Document | None, node: str) -> bool:
+    spec = (volume or {}).get("spec") or {}
+    terms = ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or ()
+    here = {"matchExpressions": [{"key": _HOSTNAME, "operator": "In", "values": [node]}]}
+    return bool(spec.get("local")) and list(terms) == [here]
+
+
+def _awaited(seen: Operation, node: str) -> bool:
+    reference = ((seen.document or {}).get("spec") or {}).get("claimRef") or {}
+    key = PERSISTENT_VOLUME_CLAIM.key(reference.get("namespace", ""), reference.get("name", ""))
+    record = seen.call.snapshot.get(key)
+    meta = codec.decode(record.value)["metadata"] if record is not None else {}
+    selected = (meta.get("annotations") or {}).get(_SELECTED_NODE)
+    return bool(selected == node and meta.get("uid") == reference.get("uid"))
+
+
+def _but_finalizers(volume: Document | None) -> list[Any]:
+    """What a volume is and means, for who looks for a change."""
+    meta = (volume or {}).get("metadata") or {}
+    return [(volume or {}).get("spec"), *(meta.get(name) or None for name in ("labels", "annotations", "ownerReferences"))]

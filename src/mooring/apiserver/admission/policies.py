@@ -4,6 +4,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-pol
 apiserver/pkg/admission/plugin/policy/validating.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from msgspec import Struct, structs
 
 from mooring.apiserver import errors
 from mooring.apiserver.admission import bindings, expressions
+from mooring.apiserver.admission.bindings import Bindings
 from mooring.apiserver.admission.matching import Condition, Selection, conditions_hold, rule
 from mooring.apiserver.admission.operation import Operation
 from mooring.apiserver.cel.environment import CelError, Program
@@ -53,11 +55,11 @@ class Expression(Struct, frozen=True):
     program: Program | None
     broken: str = ""
 
-    def evaluate(self, values: Document) -> Any:
+    def evaluate(self, bound: Bindings) -> Any:
         """Raises CelError."""
         if self.program is None:
             raise CelError(f"compilation error: {self.broken}")
-        return self.program.evaluate(values)
+        return bound.evaluate(self.program)
 
 
 class Validation(Struct, frozen=True):
@@ -170,43 +172,48 @@ def _ask_with(
     binding: Binding, seen: Operation, resource: Resource, param: Document | None
 ) -> tuple[list[Complaint], list[tuple[str, str]]]:
     policy = binding.policy
-    values = bindings.values(seen.seen_as(resource), resource, param)
+    bound = bindings.bind(seen.seen_as(resource), resource, param)
     try:
-        if not conditions_hold(policy.conditions, values):
+        if not conditions_hold(policy.conditions, bound.evaluate):
             return [], []
     except CelError as error:
         return _failed(binding, str(error)), []
     broken: dict[str, str] = {}
     for name, expression in policy.variables:
         try:
-            values["variables"][name] = expression.evaluate(values)
+            bound.values["variables"][name] = expression.evaluate(bound)
         except CelError as error:
-            broken[name] = str(error)
+            broken[name] = _why(expression, error, broken)
     complaints = [
         structs.replace(each, index=index)
         for index, one in enumerate(policy.validations)
-        for each in _complaints(binding, one, values, broken)
+        for each in _complaints(binding, one, bound, broken)
     ]
-    return complaints, list(_annotations(policy, values))
+    return complaints, list(_annotations(policy, bound))
 
 
-def _complaints(binding: Binding, one: Validation, values: Document, broken: dict[str, str]) -> list[Complaint]:
+def _complaints(binding: Binding, one: Validation, bound: Bindings, broken: dict[str, str]) -> list[Complaint]:
     try:
-        if one.expression.evaluate(values) is True:
+        if one.expression.evaluate(bound) is True:
             return []
     except CelError as error:
-        # What a variable could not be is the reason when an expression misses it.
-        why = next((text for name, text in broken.items() if name in one.expression.text), str(error))
+        why = _why(one.expression, error, broken)
         return _failed(binding, f"expression '{one.expression.text}' resulted in error: {why}")
     message = one.message.strip() or f"failed expression: {one.expression.text.strip()}"
     if one.message_expression is not None:
         try:
-            said = one.message_expression.evaluate(values)
+            said = one.message_expression.evaluate(bound)
             if isinstance(said, str) and said.strip() and "\n" not in said.strip():
                 message = said.strip()
         except CelError:
             pass  # the message stands in for it, as upstream has it
     return [Complaint(binding, message, one.reason, action) for action in binding.actions]
+
+
+def _why(expression: Expression, error: CelError, broken: dict[str, str]) -> str:
+    """What a variable could not be is the reason when an expression misses it."""
+    read = re.findall(r"\bvariables\.(\w+)", expression.text)
+    return next((broken[name] for name in read if name in broken), str(error))
 
 
 def _failed(binding: Binding, why: str) -> list[Complaint]:
@@ -216,10 +223,10 @@ def _failed(binding: Binding, why: str) -> list[Complaint]:
     return [Complaint(binding, why, _DEFAULT_REASON, action) for action in binding.actions]
 
 
-def _annotations(policy: Policy, values: Document) -> Iterator[tuple[str, str]]:
+def _annotations(policy: Policy, bound: Bindings) -> Iterator[tuple[str, str]]:
     for key, expression in policy.audit_annotations:
         try:
-            said = expression.evaluate(values)
+            said = expression.evaluate(bound)
         except CelError as error:
             said = f"error: {error}"
         if isinstance(said, str) and said:

@@ -167,7 +167,8 @@ def _wanted(webhook: Webhook, seen: Operation) -> Resource | None:
     if resource is None or not webhook.conditions:
         return resource
     try:
-        return resource if conditions_hold(webhook.conditions, bindings.values(seen.seen_as(resource), resource)) else None
+        bound = bindings.bind(seen.seen_as(resource), resource)
+        return resource if conditions_hold(webhook.conditions, bound.evaluate) else None
     except CelError as error:
         if webhook.lenient:
             return None

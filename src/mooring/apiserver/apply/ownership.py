@@ -31,6 +31,7 @@ _NOBODYS_METADATA = frozenset({
     "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
     "resourceVersion",
 })  # fmt: skip
+_RESIZED = ("f:resources", "f:resizePolicy")
 _NOBODYS: FieldSet = {
     "f:apiVersion": LEAF,
     "f:kind": LEAF,
@@ -84,9 +85,14 @@ class Seen:
 
 
 def ignored(call: Call) -> Filter:
-    """What this request cannot change, and so does not own: status, or all but status. Upstream's reset fields."""
+    """What this request cannot change, and so does not own: status, or all but what its subresource is for. Upstream's
+    reset fields."""
     if call.target.subresource == "status":
         return _only_status
+    if call.target.subresource == "ephemeralcontainers":
+        return _only_ephemeral_containers
+    if call.target.subresource == "resize":
+        return _only_resources
     return _no_status if "status" in call.kind.subresources else _as_is
 
 
@@ -100,6 +106,22 @@ def _no_status(fields: FieldSet) -> FieldSet:
 
 def _only_status(fields: FieldSet) -> FieldSet:
     return {step: node for step, node in fields.items() if step in ("f:status", "f:metadata")}
+
+
+def _only_ephemeral_containers(fields: FieldSet) -> FieldSet:
+    added = {step: node for step, node in fields.get("f:spec", LEAF).items() if step == "f:ephemeralContainers"}
+    return {"f:spec": added} if added else {}
+
+
+def _only_resources(fields: FieldSet) -> FieldSet:
+    """Of containers, by their names."""
+    found: FieldSet = {}
+    for group, containers in fields.get("f:spec", LEAF).items():
+        if group in ("f:containers", "f:initContainers"):
+            resized = {name: {step: node for step, node in one.items() if step in _RESIZED} for name, one in containers.items()}
+            if kept := {name: one for name, one in resized.items() if one}:
+                found[group] = kept
+    return {"f:spec": found} if found else {}
 
 
 def updater(call: Call) -> Updater:
@@ -149,6 +171,8 @@ def of_new(kind: MergeType, document: Document, without_status: bool) -> FieldSe
     result: FieldSet = {}
     for name, value in document.items():
         if name == "metadata":
+            if _NOBODYS_METADATA.issuperset(value):
+                continue
             fields = (METADATA.map or mapped).fields
             inner = {
                 "f:" + each: everything(fields[each].type, item) if each in fields else LEAF
@@ -203,9 +227,7 @@ def _quickly(call: Call, manager: str, stored: list[Document], old: Document, ne
     for entry in stored:
         if entry["apiVersion"] != version:
             return None
-    left_out = ignored(call)
-    changed, removed = compare(merge_type(call.resource), old, new)
-    changed, removed = nobodys_removed(left_out(changed)), nobodys_removed(left_out(removed))
+    changed, removed = _differences(call, old, new)
     if not changed and not removed:
         return stored
     subresource = call.target.subresource
@@ -213,10 +235,12 @@ def _quickly(call: Call, manager: str, stored: list[Document], old: Document, ne
     mine: Document = {}
     for entry in stored:
         fields = entry["fieldsV1"]
-        kept = difference(difference(fields, changed), removed)
+        kept = difference(fields, removed) if removed else fields
         if entry["operation"] == UPDATE and entry.get("manager") == manager and entry.get("subresource", "") == subresource:
-            mine = {**entry, "fieldsV1": kept}
-        elif kept is fields:
+            mine = {**entry, "fieldsV1": kept}  # what has changed is its own again below
+            continue
+        kept = difference(kept, changed)
+        if kept is fields:
             result.append(entry)
         elif kept:
             result.append({**entry, "fieldsV1": kept})
@@ -229,8 +253,32 @@ def _quickly(call: Call, manager: str, stored: list[Document], old: Document, ne
         result.append(mine)
         if len(result) > entries.MAX_UPDATERS:
             return None
-    result.sort(key=_stored_order)
+    if len(result) > 1:
+        result.sort(key=_stored_order)
     return result
+
+
+def _differences(call: Call, old: Document, new: Document) -> tuple[FieldSet, FieldSet]:
+    """What was changed and what removed of what a request can change and somebody may own. Raises BadItem."""
+    kind, left_out = merge_type(call.resource), ignored(call)
+    if left_out is _no_status or left_out is _as_is:
+        before, after = old["metadata"], new["metadata"]
+        owned = (before.keys() | after.keys()) - _NOBODYS_METADATA
+        changed, removed = compare(kind, _ownable(old, owned), _ownable(new, owned))
+        return left_out(changed), left_out(removed)
+    changed, removed = compare(kind, old, new)
+    return nobodys_removed(left_out(changed)), nobodys_removed(left_out(removed))
+
+
+_UNOWNED: Document = {"apiVersion": "", "kind": "", "metadata": {}}
+
+
+def _ownable(document: Document, names: set[str]) -> Document:
+    """Without what has no manager: of metadata, `names` alone."""
+    if not names:
+        return document | _UNOWNED
+    meta = document["metadata"]
+    return document | _UNOWNED | {"metadata": {name: meta[name] for name in meta if name in names}}
 
 
 def _stored_order(entry: Document) -> tuple[str, str, str, str, str]:

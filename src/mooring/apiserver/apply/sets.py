@@ -6,7 +6,7 @@ empty dict is the empty set. Sets are values: no operation changes its arguments
 https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
@@ -60,20 +60,7 @@ def union(left: FieldSet, right: FieldSet) -> FieldSet:
 
 def difference(left: FieldSet, right: FieldSet) -> FieldSet:
     """Without the members of `right`: a parent goes without its children, a child without its parent."""
-    result = left
-    for key, theirs in right.items():
-        mine = left.get(key)
-        if mine is None:
-            continue
-        kept = _without(mine, theirs)
-        if kept is not mine:
-            if result is left:
-                result = dict(left)
-            if kept is None:
-                del result[key]
-            else:
-                result[key] = kept
-    return result
+    return _left_of(left, right, _without)
 
 
 def _without(mine: FieldSet, theirs: FieldSet) -> FieldSet | None:
@@ -89,19 +76,26 @@ def _without(mine: FieldSet, theirs: FieldSet) -> FieldSet | None:
 
 def recursive_difference(left: FieldSet, right: FieldSet) -> FieldSet:
     """Without the members of `right` and all below them."""
+    return _left_of(left, right, _without_below)
+
+
+def _without_below(mine: FieldSet, theirs: FieldSet) -> FieldSet | None:
+    if is_member(theirs):
+        return None
+    if not mine:
+        return mine
+    kept = recursive_difference(mine, theirs)
+    return mine if kept is mine else _settled(kept)
+
+
+def _left_of(left: FieldSet, right: FieldSet, without: Callable[[FieldSet, FieldSet], FieldSet | None]) -> FieldSet:
+    """`without` says what each node keeps of itself that both have."""
     result = left
     for key, theirs in right.items():
         mine = left.get(key)
         if mine is None:
             continue
-        kept: FieldSet | None
-        if is_member(theirs):
-            kept = None
-        elif mine:
-            kept = recursive_difference(mine, theirs)
-            kept = mine if kept is mine else _settled(kept)
-        else:
-            kept = mine
+        kept = without(mine, theirs)
         if kept is not mine:
             if result is left:
                 result = dict(left)

@@ -201,7 +201,11 @@ def _compare_fields(mapped: MapType, old: dict[str, Any], new: dict[str, Any]) -
             continue
         if before is ABSENT:
             changed["f:" + name] = everything(inner, value)
-        elif before != value:
+        elif before == value:
+            continue
+        elif inner.map is None and inner.list is None:
+            changed["f:" + name] = LEAF
+        else:
             _put("f:" + name, _compare(inner, before, value), changed, removed)
     for name, before in old.items():
         if name in new:
@@ -221,9 +225,21 @@ def added_field(field: FieldType | None, kind: MergeType | None, value: Any) -> 
     """The node of a field of a struct that has it now and did not before."""
     if kind is None:
         return None
-    if field is not None and field.present:
+    if field is None or not field.present:
+        return everything(kind, value)
+    mapped = kind.map
+    if mapped is None or mapped.atomic or not value or not isinstance(value, dict):
         return _compare(kind, [] if isinstance(value, list) else {}, value)[0]
-    return everything(kind, value)
+    node: FieldSet = {}
+    fields, element = mapped.fields, mapped.element
+    for name, item in value.items():
+        inner = fields.get(name)
+        if inner is not None and inner.present:
+            if (below := added_field(inner, inner.type, item)) is not None:
+                node["f:" + name] = below
+        elif (type_ := element if inner is None else inner.type) is not None:
+            node["f:" + name] = LEAF if item.__class__ in _PLAIN else everything(type_, item)
+    return node or None
 
 
 def _put(step: str, nodes: Nodes, changed: FieldSet, removed: FieldSet) -> None:

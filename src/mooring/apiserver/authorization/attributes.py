@@ -20,6 +20,8 @@ class Attributes(Struct, frozen=True):
     namespace: str = ""
     name: str = ""
     path: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    """What a list, watch or deletecollection of many is confined to by its field selector: (field, value)."""
 
     @property
     def combined(self) -> str:
@@ -35,18 +37,20 @@ def of_request(request: Request, target: Target | None, verb: str) -> Attributes
     namespace = target.namespace
     if kind.plural == "namespaces" and not kind.group and name:
         namespace = name
-    if not name and verb in ("list", "watch", "deletecollection"):
-        name = _selected_name(request)
+    fields: tuple[tuple[str, str], ...] = ()
+    if not name and request.query and verb in ("list", "watch", "deletecollection"):
+        fields = _selected(request)
+        name = next((value for field, value in fields if field == "metadata.name"), "")
     where = kind.group, kind.version, kind.plural, target.subresource, namespace, name
-    return Attributes(request.user, verb, *where, request.path)
+    return Attributes(request.user, verb, *where, request.path, fields)
 
 
-def _selected_name(request: Request) -> str:
-    """That of the first selector, which is the one that selects; '' when it is none, as the handler will say."""
+def _selected(request: Request) -> tuple[tuple[str, str], ...]:
+    """By the first selector, which is the one that selects; nothing when it is none, as the handler will say."""
     selector = next((value for key, value in request.query if key == "fieldSelector"), "")
-    if "metadata.name" not in selector:
-        return ""
+    if not selector:
+        return ()
     try:
-        return next((wanted for label, wanted, equal in field_terms(selector) if label == "metadata.name" and equal), "")
+        return tuple((label, wanted) for label, wanted, equal in field_terms(selector) if equal)
     except StatusError:
-        return ""
+        return ()

@@ -1,17 +1,18 @@
-"""What must be written so that every default role and binding is there? Missing rules and subjects are added, nothing is taken.
+"""What must be written so that every default role and binding is there? Missing rules and subjects are added.
 
-Upstream reconciles at every start what carries the annotation rbac.authorization.kubernetes.io/autoupdate: "true".
+Nothing is taken but what an option no longer asks for. Upstream reconciles at every start what carries the annotation
+rbac.authorization.kubernetes.io/autoupdate: "true".
 """
 
 from typing import Any
 
 from mooring.apiserver import metadata
-from mooring.apiserver.authorization.default_roles import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES
+from mooring.apiserver.authorization.default_roles import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, NODES_READ_PODS
 from mooring.apiserver.authorization.rules import document, rule, uncovered
 from mooring.apiserver.contract import Env
 from mooring.model import codec
 from mooring.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, Kind
-from mooring.store.records import Compare, Put, Txn
+from mooring.store.records import Compare, Delete, Put, Txn
 from mooring.store.snapshot import Snapshot
 
 Document = dict[str, Any]
@@ -22,11 +23,19 @@ _AUTO = "rbac.authorization.kubernetes.io/autoupdate"
 def missing(snapshot: Snapshot, env: Env) -> list[Txn]:
     """One transaction for each object to be made or amended; none when all is well."""
     found = []
-    for kind, defaults in ((CLUSTER_ROLE, CLUSTER_ROLES), (CLUSTER_ROLE_BINDING, CLUSTER_ROLE_BINDINGS)):
+    bindings = (*CLUSTER_ROLE_BINDINGS, *((NODES_READ_PODS,) if env.settings.nodes_read_pods else ()))
+    for kind, defaults in ((CLUSTER_ROLE, CLUSTER_ROLES), (CLUSTER_ROLE_BINDING, bindings)):
         for default in defaults:
             if txn := _wanted(kind, default, snapshot, env):
                 found.append(txn)
+    unasked = snapshot.get(CLUSTER_ROLE_BINDING.key("", NODES_READ_PODS["metadata"]["name"]))
+    if unasked and not env.settings.nodes_read_pods and _is_ours(codec.decode(unasked.value)):
+        found.append(Txn((Compare(unasked.key, unasked.mod_revision),), (Delete(unasked.key),)))
     return found
+
+
+def _is_ours(document: Document) -> bool:
+    return (document["metadata"].get("annotations") or {}).get(_AUTO) == "true"
 
 
 def _wanted(kind: Kind, default: Document, snapshot: Snapshot, env: Env) -> Txn | None:
@@ -37,7 +46,7 @@ def _wanted(kind: Kind, default: Document, snapshot: Snapshot, env: Env) -> Txn 
         metadata.begin(made["metadata"], env.now, env.rng)
         return Txn((Compare(key, 0),), (Put(key, codec.canonical(made)),))
     now = codec.decode(record.value)
-    if (now["metadata"].get("annotations") or {}).get(_AUTO) != "true" or not _amend(kind, now, default):
+    if not _is_ours(now) or not _amend(kind, now, default):
         return None
     return Txn((Compare(key, record.mod_revision),), (Put(key, codec.canonical(now)),))
 

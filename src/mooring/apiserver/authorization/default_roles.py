@@ -95,15 +95,27 @@ _ADMIN = (
 # What Mooring's processes may do ----------------------------------------------------------------------------------------
 
 _CONTROLLERS = (
-    # Deletes what owners leave behind and what namespaces hold, of whatever kind.
-    Rule((*_READ, "create", "delete", "deletecollection", "patch", "update"), _ALL, _ALL),
-    Rule(("bind", "escalate"), (_GROUP,), ("clusterroles",)),
-)
-"""`escalate`: the sum of aggregated roles is written by a controller (upstream's clusterrole-aggregation-controller)."""
+    # The garbage collector takes owners and finalizers off, and it and namespaces that end delete, whatever the kind is.
+    Rule(("list", "watch", "patch", "delete"), _ALL, _ALL),
+    Rule(
+        ("create",), ("",),
+        ("configmaps", "endpoints", "namespaces", "persistentvolumeclaims", "pods", "pods/binding", "serviceaccounts",
+         "services"),
+    ),
+    Rule(("create",), ("apps",), ("controllerrevisions", "deployments", "replicasets")),
+    Rule(("create",), ("discovery.k8s.io",), ("endpointslices",)),
+    Rule(("create",), ("networking.k8s.io",), ("ingressclasses", "ipaddresses", "servicecidrs")),
+    Rule(("create",), ("storage.k8s.io",), ("storageclasses",)),
+    Rule(("update",), ("",), ("endpoints", "namespaces/finalize")),
+    Rule(("update",), ("discovery.k8s.io",), ("endpointslices",)),
+    _events(),
+)  # fmt: skip
+"""What the reconcilers write, together. The sum of aggregated roles is written without `escalate`: see escalation.py."""
 _GATEWAY = (
-    Rule(_READ, ("",), ("services", "secrets", "configmaps")),
-    Rule(_READ, ("discovery.k8s.io",), ("endpointslices",)),
-    Rule(_READ, ("networking.k8s.io",), ("ingresses", "ingressclasses")),
+    Rule(("list", "watch"), ("",), ("services", "secrets", "configmaps")),
+    Rule(("list", "watch"), ("discovery.k8s.io",), ("endpointslices",)),
+    Rule(("list", "watch"), ("networking.k8s.io",), ("ingresses",)),
+    Rule(_READ, ("networking.k8s.io",), ("ingressclasses",)),
     _events(),
 )
 _PROXIER = (
@@ -114,17 +126,19 @@ _PROXIER = (
     Rule(("list", "watch"), ("networking.k8s.io",), ("servicecidrs",)),
 )
 _PROVISIONER = (
-    Rule(("create", "delete", "get", "list", "patch", "update", "watch"), ("",), ("persistentvolumes",)),
-    Rule(("get", "list", "patch", "update", "watch"), ("",), ("persistentvolumeclaims",)),
-    Rule(("patch", "update"), ("",), ("persistentvolumes/status", "persistentvolumeclaims/status")),
+    Rule(("create", "delete", "list", "patch", "watch"), ("",), ("persistentvolumes",)),
+    Rule(("list", "watch"), ("",), ("persistentvolumeclaims",)),
     Rule(_READ, ("storage.k8s.io",), ("storageclasses",)),
     _events(),
 )
+"""Nodes have it. Of volumes they write only those that lie on themselves: see admission/node_restriction.py."""
 _DNS = (
-    Rule(("list", "watch"), ("",), ("endpoints", "services", "namespaces", "pods", "nodes")),
+    Rule(("list", "watch"), ("",), ("endpoints", "services", "namespaces", "nodes")),
     Rule(("list", "watch"), ("discovery.k8s.io",), ("endpointslices",)),
     Rule(("list", "watch"), ("networking.k8s.io",), ("ingresses",)),
 )
+_DNS_PODS = (Rule(("list", "watch"), ("",), ("pods",)),)
+"""Only where names of pods are verified, or pods' search paths walked for them: a node sees other nodes' pods then."""
 
 _PUBLIC = ("/healthz", "/livez", "/readyz", "/version", "/version/")
 _DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", *_PUBLIC[:1], "/livez", "/openapi", "/openapi/*", "/readyz", *_PUBLIC[3:])
@@ -160,6 +174,7 @@ CLUSTER_ROLES: tuple[Document, ...] = (
     _role("system:kube-dns", *_DNS),
     _role("system:persistent-volume-provisioner", *_PROVISIONER),
     _role("system:kube-controller-manager", *_CONTROLLERS),
+    _role("mooring:dns-pods", *_DNS_PODS),
     _role("mooring:gateway", *_GATEWAY),
 )  # fmt: skip
 
@@ -177,3 +192,5 @@ CLUSTER_ROLE_BINDINGS: tuple[Document, ...] = (
     _binding("system:persistent-volume-provisioner", ("Group", node.GROUP)),
     _binding("mooring:gateway", ("Group", "system:serviceaccounts:mooring-system")),
 )
+NODES_READ_PODS = _binding("mooring:dns-pods", ("Group", node.GROUP))
+"""There when Settings.nodes_read_pods says so."""

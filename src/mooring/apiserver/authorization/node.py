@@ -10,6 +10,7 @@ from mooring.apiserver.authorization.attributes import Attributes
 from mooring.apiserver.authorization.rbac import Verdict
 from mooring.apiserver.authorization.rules import Rule, allows
 from mooring.apiserver.contract import User
+from mooring.apiserver.kinds.pod_defaults import containers_of
 from mooring.model import codec
 from mooring.model.kinds import PERSISTENT_VOLUME_CLAIM, POD
 from mooring.store.snapshot import Snapshot
@@ -29,18 +30,17 @@ RULES = (
     Rule(("create",), ("authentication.k8s.io",), ("tokenreviews",)),
     Rule(("create",), ("authorization.k8s.io",), ("subjectaccessreviews", "localsubjectaccessreviews")),
     Rule(_READ, ("",), ("services", "namespaces")),
-    Rule(("create", *_READ), ("",), ("nodes",)),
-    Rule(("patch", "update"), ("",), ("nodes", "nodes/status")),
+    Rule(("create", "patch", "update"), ("",), ("nodes",)),
+    Rule(("patch", "update"), ("",), ("nodes/status",)),
     Rule(("create", "patch", "update"), ("", "events.k8s.io"), ("events",)),
-    Rule(_READ, ("",), ("pods",)),
     Rule(("create", "delete"), ("",), ("pods",)),
     Rule(("patch", "update"), ("",), ("pods/status",)),
     Rule(("create",), ("",), ("pods/eviction",)),
     Rule(_READ, ("discovery.k8s.io",), ("endpointslices",)),
     Rule(_READ, ("storage.k8s.io",), ("storageclasses",)),
 )
-"""As upstream's bootstrappolicy.NodeRules, for the kinds there are."""
-_OWN = {"secrets": "get", "configmaps": "get", "persistentvolumeclaims": "get", "persistentvolumes": "get"}
+"""As upstream's bootstrappolicy.NodeRules, for the kinds there are; of pods and nodes, a node reads its own."""
+_OWN = {"secrets": _READ, "configmaps": _READ, "persistentvolumeclaims": ("get",), "persistentvolumes": ("get",)}
 
 
 def decide(asked: Attributes, snapshot: Snapshot) -> Verdict:
@@ -50,6 +50,8 @@ def decide(asked: Attributes, snapshot: Snapshot) -> Verdict:
         return Verdict(False)
     if not asked.group and asked.resource in _OWN and not asked.subresource:
         return _of_its_pods(asked, node, snapshot)
+    if not asked.group and asked.combined in ("pods", "nodes") and asked.verb in _READ:
+        return (_pods if asked.resource == "pods" else _nodes)(asked, node, snapshot)
     if not asked.group and asked.combined == "serviceaccounts/token":
         used = asked.verb == "create" and any(
             (pod.get("spec") or {}).get("serviceAccountName", "default") == asked.name
@@ -63,14 +65,34 @@ def decide(asked: Attributes, snapshot: Snapshot) -> Verdict:
 
 
 def _of_its_pods(asked: Attributes, node: str, snapshot: Snapshot) -> Verdict:
-    if asked.verb not in _READ:
-        return Verdict(False, "can only read resources of this type")
+    if asked.verb not in _OWN[asked.resource]:
+        only = "read resources" if _OWN[asked.resource] is _READ else "get individual resources"
+        return Verdict(False, f"can only {only} of this type")
     if not asked.name:
         return Verdict(False, "No Object name found")
     for pod in pods_of(node, snapshot, asked.namespace):
         if asked.name in referenced(pod, asked.resource, snapshot):
             return Verdict(True)
     return Verdict(False, f"no relationship found between node '{node}' and this object")
+
+
+def _pods(asked: Attributes, node: str, snapshot: Snapshot) -> Verdict:
+    """KEP-4601: those bound to it, all by the selector that says so."""
+    if ("spec.nodeName", node) in asked.fields:
+        return Verdict(True)
+    record = snapshot.get(POD.key(asked.namespace, asked.name)) if asked.name else None
+    if record and (codec.decode(record.value).get("spec") or {}).get("nodeName") == node:
+        return Verdict(True)
+    if asked.verb == "get":
+        return Verdict(False, f"no relationship found between node '{node}' and this object")
+    return Verdict(False, "can only list/watch pods with spec.nodeName field selector")
+
+
+def _nodes(asked: Attributes, node: str, snapshot: Snapshot) -> Verdict:
+    if asked.name == node:
+        return Verdict(True)
+    which = f"'{asked.name}'" if asked.name else "all nodes"
+    return Verdict(False, f"node '{node}' cannot read {which}, only its own Node object")
 
 
 def pods_of(node: str, snapshot: Snapshot, namespace: str = "") -> list[dict[str, Any]]:
@@ -99,7 +121,7 @@ def referenced(pod: dict[str, Any], resource: str, snapshot: Snapshot) -> set[st
         for source in sources:
             held = source.get("secret" if secret else "configMap") or {}
             found.add(held.get("secretName" if secret and source is volume else "name") or held.get("name", ""))
-    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+    for container in containers_of(spec):
         for entry in container.get("envFrom") or ():
             found.add((entry.get("secretRef" if secret else "configMapRef") or {}).get("name", ""))
         for entry in container.get("env") or ():

@@ -10,6 +10,7 @@ from mooring.apiserver.authorization import node, rbac, rules
 from mooring.apiserver.authorization.attributes import Attributes
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Response, User
+from mooring.apiserver.selectors import field_terms
 from mooring.apiserver.strategy import FieldError
 
 Document = dict[str, Any]
@@ -71,7 +72,7 @@ def _answered(call: Call, review: Document, user: User, spec: Document, warnings
         about = spec["resourceAttributes"]
         asked = Attributes(
             user, about.get("verb", ""), about.get("group", ""), about.get("version", ""), about.get("resource", "") or "",
-            about.get("subresource", ""), about.get("namespace", ""), about.get("name", ""),
+            about.get("subresource", ""), about.get("namespace", ""), about.get("name", ""), fields=_fields(about),
         )  # fmt: skip
     verdict = access.authorize(asked, call.snapshot)
     status: Document = {"allowed": verdict.allowed}
@@ -80,6 +81,18 @@ def _answered(call: Call, review: Document, user: User, spec: Document, warnings
     review["status"] = status
     review["metadata"] = {"creationTimestamp": None} | ({"namespace": call.namespace} if call.namespace else {})
     return render.plain(call.request, review, 201, render.warning_headers(warnings))
+
+
+def _fields(about: Document) -> tuple[tuple[str, str], ...]:
+    """As far as a fieldSelector says that a field has one value: an authorizer may only allow more by what it understands."""
+    selector = about.get("fieldSelector") or {}
+    if selector.get("rawSelector"):
+        try:
+            return tuple((label, wanted) for label, wanted, equal in field_terms(selector["rawSelector"]) if equal)
+        except errors.StatusError:
+            return ()
+    said = ((one.get("key", ""), one.get("operator"), one.get("values") or []) for one in selector.get("requirements") or ())
+    return tuple((key, values[0]) for key, operator, values in said if operator == "In" and len(values) == 1)
 
 
 def self_subject_rules(call: Call) -> Response:

@@ -1,33 +1,34 @@
 """How does the text of an expression become a program, and what does a program say of given values?
 
-Google's C++ implementation (cel_expr_python) parses, checks and evaluates (decision 0014). Where variables have declared types,
-an expression is checked against them as protobuf messages made for this (types.py), then compiled once more for evaluation with
-variables of no declared type: so documents need not be copied into messages, and an absent field is an error, not a default.
+Where variables have declared types, an expression is checked against them as protobuf messages made for this (types.py), then
+compiled once more for evaluation with variables of no declared type: so documents need not be copied into messages, and an
+absent field is an error, not a default. Whose library does it is engine.py's.
 """
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
-from cel_expr_python import cel
-from google.api.expr.v1alpha1 import checked_pb2
-from google.protobuf import any_pb2
 from msgspec import Struct
 
-from mooring.apiserver.cel import libraries
-from mooring.apiserver.cel.declared import DYN, Declared
-from mooring.apiserver.cel.types import Messages
+from mooring.apiserver.cel import spending, tree
+from mooring.apiserver.cel.declared import BOOL, Declared
 
 MAX_LENGTH = 64 * 1024
 """Characters of an expression; the parser's own limit is a little above."""
-_LIBRARIES = ("sets", "two-var-comprehensions", "strings", "optional", "bindings", "math", "encoders")
-_CONFIG = "name: kubernetes\nextensions:\n" + "".join(f"  - name: {name}\n" for name in _LIBRARIES)
-
+Check = Callable[[dict[str, Any], str], dict[str, Any]]
+"""(what is asked, the verb) -> the decision, all opaque values."""
 _VALUE, _HAS = "__value_", "__has_"
-_UNSERVED = frozenset({"cel.@mapInsert"})
-"""transformMap and transformMapEntry: the library checks them, but its Python form cannot evaluate them."""
 COST_EXCEEDED = "operation cancelled: actual cost limit exceeded"
+
+
+@cache
+def _engine() -> Any:
+    """Loaded for the first expression: 9 MB that a server without policies and definitions' rules has no use for."""
+    from mooring.apiserver.cel import engine
+
+    return engine
 
 
 class CelError(Exception):
@@ -37,9 +38,10 @@ class CelError(Exception):
 class Program:
     """An expression ready to be evaluated. `checked` is its syntax tree with types, for cost estimates."""
 
-    def __init__(self, text: str, variables: "Variables", checked: Any, return_type: str) -> None:
+    def __init__(self, text: str, variables: "Variables", checked: Any, return_type: str, bounded: bool) -> None:
+        """`bounded`: what it may cost at worst was looked at (cost.py), so that no look at its values is needed."""
         self.text, self.checked, self.return_type = text, checked, return_type
-        self.references = frozenset(reference.name.lstrip(".") for reference in checked.reference_map.values())
+        self._foresee = spending.doubles(checked.expr) if bounded else not spending.plain(checked.expr)
         self._used = frozenset(name for name in variables.names if _mentions(_inside(checked.expr, variables), name))
         self._variables = variables
         self._compiled: Any = None
@@ -47,16 +49,15 @@ class Program:
     def uses(self, variable: str) -> bool:
         return variable in self._used
 
-    def evaluate(self, bindings: "Mapping[str, Any] | Activation") -> Any:
+    def evaluate(self, bindings: "Mapping[str, Any] | Activation", check: Check | None = None) -> Any:
         """The value: None, bool, int, float, str, bytes, list, dict, datetime or timedelta. Raises CelError."""
+        activation = bindings if isinstance(bindings, Activation) else Activation(self._variables, bindings, check)
+        if self._foresee and spending.foreseen(self.checked.expr, activation.given)[0] > spending.LIMIT:
+            raise CelError(COST_EXCEEDED)
         try:
             if self._compiled is None:
-                self._compiled = _runtime(self._variables).compile(self._variables.around(self.text))
-            activation = bindings if isinstance(bindings, Activation) else Activation(self._variables, bindings)
-            found = self._compiled.eval(activation.bound)
-            if found.type() == cel.Type.ERROR:
-                raise CelError(failure(str(found.value())))
-            return libraries.plain(found.plain_value())
+                self._compiled = _engine().program(self._variables.bound, self._variables.around(self.text))
+            return _engine().evaluated(self._compiled, activation.bound)
         except (RuntimeError, TypeError, ValueError) as error:
             raise CelError(failure(str(error))) from None
 
@@ -70,24 +71,7 @@ def _inside(expr: Any, variables: "Variables") -> Any:
 
 def _mentions(expr: Any, name: str) -> bool:
     """Whether a variable is read anywhere. A loop's own variable of that name counts too: nobody writes that."""
-    match expr.WhichOneof("expr_kind"):
-        case "ident_expr":
-            return bool(expr.ident_expr.name == name)
-        case "select_expr":
-            return _mentions(expr.select_expr.operand, name)
-        case "call_expr":
-            parts = [*expr.call_expr.args, *([expr.call_expr.target] if expr.call_expr.HasField("target") else [])]
-        case "list_expr":
-            parts = list(expr.list_expr.elements)
-        case "struct_expr":
-            entries = expr.struct_expr.entries
-            parts = [entry.value for entry in entries] + [entry.map_key for entry in entries if entry.HasField("map_key")]
-        case "comprehension_expr":
-            loop = expr.comprehension_expr
-            parts = [loop.iter_range, loop.accu_init, loop.loop_condition, loop.loop_step, loop.result]
-        case _:
-            return False
-    return any(_mentions(part, name) for part in parts)
+    return any(each.WhichOneof("expr_kind") == "ident_expr" and each.ident_expr.name == name for each in tree.every(expr))
 
 
 class Variables(Struct, frozen=True):
@@ -97,9 +81,9 @@ class Variables(Struct, frozen=True):
     optional: frozenset[str] = frozenset()
 
     @property
-    def bound(self) -> list[str]:
+    def bound(self) -> frozenset[str]:
         """What the evaluator is given: an optional value cannot be, so it is made there of a value and whether there is one."""
-        return sorted((self.names - self.optional) | {f"{mark}{name}" for name in self.optional for mark in (_VALUE, _HAS)})
+        return frozenset((self.names - self.optional) | {f"{mark}{name}" for name in self.optional for mark in (_VALUE, _HAS)})
 
     def around(self, text: str) -> str:
         for name in sorted(self.optional):
@@ -110,18 +94,22 @@ class Variables(Struct, frozen=True):
 class Activation:
     """Values of variables, handed over once for several programs of one environment. An optional one may be left out."""
 
-    def __init__(self, variables: Variables, bindings: Mapping[str, Any]) -> None:
-        given = {name: bindings[name] for name in variables.names - variables.optional if name in bindings}
+    def __init__(self, variables: Variables, bindings: Mapping[str, Any], check: Check | None = None) -> None:
+        """`check` answers what an authorizer among the values is asked (libraries/authz.py)."""
+        self.given = {name: bindings[name] for name in variables.names - variables.optional if name in bindings}
         for name in variables.optional:
-            given |= {_VALUE + name: bindings.get(name), _HAS + name: name in bindings}
-        self.bound = _runtime(variables).Activation(given)
+            self.given |= {_VALUE + name: bindings.get(name), _HAS + name: name in bindings}
+        self.bound = _engine().activation(variables.bound, self.given, check)
 
 
 class Environment:
     """Variables and their types. Make one for each set of them, and keep it while expressions over them are compiled."""
 
-    def __init__(self, variables: Mapping[str, Declared], optional: frozenset[str] = frozenset()) -> None:
-        """Variables in `optional` have optional values of their type."""
+    def __init__(
+        self, variables: Mapping[str, Declared], optional: frozenset[str] = frozenset(), *, bounded: bool = True
+    ) -> None:
+        """Variables in `optional` have optional values of their type. `bounded` as for a program."""
+        self._bounded = bounded
         self._types = dict(variables)
         self.variables = Variables(frozenset(variables), optional)
         self._checker: Any = None
@@ -139,41 +127,20 @@ class Environment:
             compiled = self._environment().compile(self.variables.around(text))
         except RuntimeError as error:
             raise CelError(compile_failure(str(error), len(self.variables.optional))) from None
-        packed = any_pb2.Any.FromString(compiled.serialize())
-        checked = checked_pb2.CheckedExpr.FromString(packed.value)
-        found = str(compiled.return_type().name()).lower()
+        checked, found = _engine().tree(compiled)
         if expect and found not in expect and found != "dyn":
             raise CelError(f"must evaluate to {' or '.join(expect)}")
-        program = Program(text, self.variables, checked, found)
-        if _UNSERVED & program.references:
-            raise CelError("ERROR: <input>:1:1: undeclared reference to 'transformMap' (in container '')")
-        return program
+        return Program(text, self.variables, checked, found, self._bounded)
 
     def _environment(self) -> Any:
         if self._checker is None:
-            messages = Messages()
-            if all(type is DYN for type in self._types.values()):
-                self._checker = _runtime(self.variables)
+            if all(type.form == "dyn" for type in self._types.values()):
+                self._checker = _engine().evaluator(self.variables.bound)
             else:
-                variables = {name: messages.type_of(type) for name, type in self._types.items()}
-                for name in self.variables.optional:
-                    variables |= {_VALUE + name: variables.pop(name), _HAS + name: cel.Type.BOOL}
-                self._checker = cel.NewEnv(
-                    descriptor_pool=messages.pool(), config=_config(), variables=variables, extensions=libraries.declared()
-                )
+                flags = {_HAS + name for name in self.variables.optional}
+                types = {_VALUE + name if name in self.variables.optional else name: type for name, type in self._types.items()}
+                self._checker = _engine().checker(types | dict.fromkeys(flags, BOOL))
         return self._checker
-
-
-@lru_cache(maxsize=1)
-def _config() -> Any:
-    return cel.NewEnvConfigFromYaml(_CONFIG)
-
-
-@lru_cache(maxsize=64)
-def _runtime(variables: Variables) -> Any:
-    """Every variable of no declared type, and functions that compute."""
-    untyped = dict.fromkeys(variables.bound, cel.Type.DYN)
-    return cel.NewEnv(config=_config(), variables=untyped, extensions=libraries.computed())
 
 
 # Words ------------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,11 @@ _TYPES = {
 }  # fmt: skip
 _IMPORTED = (any_pb2, struct_pb2, timestamp_pb2, duration_pb2, wrappers_pb2)
 _FILE = "declared.proto"
-OPAQUE = {"net": ("IP", "CIDR"), "kubernetes": ("URL", "Quantity", "Semver", "NamedFormat")}
+OPAQUE = {
+    "net": ("IP", "CIDR"),
+    "kubernetes": ("URL", "Quantity", "Semver", "NamedFormat"),
+    "kubernetes.authorization": ("Authorizer", "PathCheck", "GroupCheck", "ResourceCheck", "Decision"),
+}
 """Of the function libraries: messages without fields, so that nothing can be done with them but by functions."""
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.protobuf import duration_pb2, timestamp_pb2
-
 from mooring.apiserver.cel.declared import Declared
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)")
@@ -61,16 +59,12 @@ _AS_THEY_ARE = frozenset({"string", "int", "bool", "dyn"})
 
 
 def _special(value: str, form: str) -> Any:
+    from mooring.apiserver.cel.times import message  # protobuf's share of what environment.py loads late
+
     try:
         if form == "bytes":
             return base64.b64decode(value)
-        if form == "timestamp":
-            stamp = timestamp_pb2.Timestamp()
-            stamp.FromDatetime(timestamp(value).astimezone(UTC).replace(tzinfo=None))
-            return stamp
-        span = duration_pb2.Duration()
-        span.FromTimedelta(duration(value))
-        return span
+        return message(timestamp(value) if form == "timestamp" else duration(value))
     except ValueError:
         return value
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from mooring.apiserver import patterns
 from mooring.apiserver.custom.rule_paths import field_path
 from mooring.apiserver.custom.structural import Raw, structural
-from mooring.apiserver.custom.validation import compile_pattern
 from mooring.apiserver.kinds.problems import forbidden, invalid, required
 from mooring.apiserver.strategy import FieldError
 
@@ -149,9 +149,13 @@ def _checks(raw: Raw, path: str, level: str, skip_any_of: bool = False) -> list[
         found += _nested(raw["not"], f"{path}.not")
     if pattern := raw.get("pattern"):
         try:
-            compile_pattern(pattern)
+            patterns.compiled(pattern)
         except ValueError as error:
-            found.append(invalid(f"{path}.pattern", pattern, f"must be a valid regular expression, but isn't: {error}"))
+            found.append(
+                invalid(
+                    f"{path}.pattern", pattern, f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
+                )
+            )
     return found
 
 

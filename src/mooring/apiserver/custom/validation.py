@@ -9,11 +9,9 @@ Long because one value meets all of JSON Schema's rules, and apart they would be
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
-import re2
-
+from mooring.apiserver import patterns
 from mooring.apiserver.custom import list_types
 from mooring.apiserver.custom.string_formats import FORMATS
 from mooring.apiserver.custom.structural import Checks, Nested, Schema
@@ -199,24 +197,8 @@ def _check_string(value: str, checks: Checks, path: str) -> list[FieldError]:
     return found
 
 
-def compile_pattern(pattern: str) -> Any:
-    """Raises ValueError when it is no regular expression of RE2, as Go's are."""
-    return _pattern(pattern)
-
-
-@lru_cache(maxsize=4096)
-def _pattern(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        why = error.args[0]
-        raise ValueError(f"error parsing regexp: {why.decode() if isinstance(why, bytes) else why}") from None
-
-
 def _matches(pattern: str, value: str) -> bool:
-    return _pattern(pattern).search(value) is not None
+    return patterns.compiled(pattern).search(value) is not None
 
 
 def _check_list(value: list[Any], checks: Checks, path: str) -> list[FieldError]:

@@ -13,6 +13,8 @@ Spec = dict[str, Any]
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 SCHEMES = ("HTTP", "HTTPS")
+RESIZABLE = ("cpu", "memory")
+RESIZE_POLICIES = ("NotRequired", "RestartContainer")
 MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 SOURCE_FIELDS = frozenset({
@@ -51,6 +53,25 @@ def check_container(container: Spec, field: str, volumes: set[str], names: set[s
         if handler := (container.get("lifecycle") or {}).get(hook):
             found += _check_handler(handler, f"{field}.lifecycle.{hook}")
     return found + _check_resources(container.get("resources") or {}, f"{field}.resources")
+
+
+def check_resize_policies(container: Spec, field: str, restart_policy: str) -> list[FieldError]:
+    """`restart_policy`: the pod's."""
+    found: list[FieldError] = []
+    here, names = f"{field}.resizePolicy", set[str]()
+    for place, policy in enumerate(container.get("resizePolicy") or ()):
+        name, wanted = policy.get("resourceName", ""), policy.get("restartPolicy", "")
+        if name in names:
+            found.append(duplicate(f"{here}[{place}]", name))
+        names.add(name)
+        for value, known in ((name, RESIZABLE), (wanted, RESIZE_POLICIES)):
+            if not value:
+                found.append(required(here))
+            elif value not in known:
+                found.append(unsupported(here, value, known))
+        if restart_policy == "Never" and wanted != "NotRequired":
+            found.append(invalid(here, wanted, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+    return found
 
 
 def check_init(container: Spec, field: str) -> list[FieldError]:

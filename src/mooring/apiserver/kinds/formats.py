@@ -178,11 +178,17 @@ def port_number_or_name(value: int | str) -> list[str]:
 # Addresses --------------------------------------------------------------------------------------------------------------
 
 
+_dotted = re.compile(r"\d+(\.\d+){3}", re.A).fullmatch
+
+
 def _loose_ip(text: str) -> Address | None:
     """As Go's older net.ParseIP read them: leading zeros are decimal, IPv4-mapped IPv6 is IPv4."""
-    if ":" not in text and re.fullmatch(r"\d+(\.\d+){3}", text, re.A):
-        text = ".".join(str(int(octet)) for octet in text.split("."))
     try:
+        if ":" not in text and _dotted(text):
+            first, second, third, fourth = map(int, text.split("."))
+            if max(first, second, third, fourth) > 255:
+                return None
+            return IPv4Address(first << 24 | second << 16 | third << 8 | fourth)
         address = ip_address(text)
     except ValueError:
         return None

@@ -83,7 +83,7 @@ class Ordinary(Plain):
 
 
 def restore(document: Document, old: Document, name: str) -> None:
-    """Puts the old value of a top-level field back, or its absence."""
+    """Puts the old value of a field back, or its absence."""
     if name in old:
         document[name] = old[name]
     else:

@@ -5,15 +5,21 @@ from typing import Any
 
 from mooring.apiserver.contract import Env
 from mooring.apiserver.kinds import formats
-from mooring.apiserver.kinds.plain import Plain
+from mooring.apiserver.kinds.ephemeral_containers import check_additions
+from mooring.apiserver.kinds.plain import Plain, restore
 from mooring.apiserver.kinds.pod_columns import COLUMNS, pod_cells
 from mooring.apiserver.kinds.pod_defaults import admit_pod, default_pod_spec, quality_of_service
+from mooring.apiserver.kinds.pod_resize import check_resize, keep_all_but_resources
 from mooring.apiserver.kinds.pod_validation import check_pod_change, check_pod_spec, pod_warnings
-from mooring.apiserver.kinds.problems import each, invalid
+from mooring.apiserver.kinds.problems import each, forbidden, invalid
 from mooring.apiserver.strategy import Column, Document, FieldError
 from mooring.model.kinds import POD
 
 FINISHED = ("Succeeded", "Failed")
+
+
+_CHECKS = {"": check_pod_change, "ephemeralcontainers": check_additions, "resize": check_resize}
+"""Which changes are refused, by subresource."""
 
 
 class Pod(Plain):
@@ -38,16 +44,24 @@ class Pod(Plain):
 
     def prepare_update(self, document: Document, old: Document, subresource: str, env: Env) -> None:
         super().prepare_update(document, old, subresource, env)
+        if subresource == "ephemeralcontainers":
+            _keep_all_but_ephemeral_containers(document, old)
+            _keep_metadata(document, old)
+        if subresource == "resize":
+            keep_all_but_resources(document, old)
+            _keep_metadata(document, old)
         if subresource == "status" and "qosClass" in old.get("status", {}):
             document.setdefault("status", {}).setdefault("qosClass", old["status"]["qosClass"])
 
     def check(self, document: Document, old: Document | None, subresource: str) -> list[FieldError]:
         if subresource == "status":
             return _check_status(document)
-        if subresource:
-            return []
         found = check_pod_spec(document["spec"], "spec")
-        return found if old is None else found + check_pod_change(document, old)
+        if old is None:
+            if document["spec"].get("ephemeralContainers"):
+                found.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+            return found
+        return found + _CHECKS[subresource](document, old)
 
     def warnings(self, document: Document, old: Document | None) -> Sequence[str]:
         return pod_warnings(document) if old is None else ()
@@ -71,6 +85,16 @@ class Pod(Plain):
 
     def cells(self, document: Document, env: Env) -> Sequence[Any]:
         return pod_cells(document, env)
+
+
+def _keep_all_but_ephemeral_containers(document: Document, old: Document) -> None:
+    added = {name: value for name, value in document["spec"].items() if name == "ephemeralContainers"}
+    document["spec"] = {name: value for name, value in old["spec"].items() if name != "ephemeralContainers"} | added
+
+
+def _keep_metadata(document: Document, old: Document) -> None:
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        restore(document["metadata"], old["metadata"], name)
 
 
 def _check_status(document: Document) -> list[FieldError]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mooring.alloc.rng import Rng
+from mooring.apiserver.kinds.container_validation import amount
 from mooring.apiserver.strategy import Document
 
 Spec = dict[str, Any]
@@ -192,7 +193,7 @@ def quality_of_service(spec: Spec) -> str:
         for name in ("cpu", "memory"):
             asked, limit = requests.get(name), limits.get(name)
             anything |= asked is not None or limit is not None
-            guaranteed &= limit is not None and asked in (None, limit)
+            guaranteed &= limit is not None and (asked is None or amount(asked) == amount(limit))
     if not anything:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"

@@ -8,9 +8,9 @@ from typing import Any
 
 from mooring.apiserver.kinds import formats
 from mooring.apiserver.kinds.affinity_validation import check_affinity
-from mooring.apiserver.kinds.container_validation import check_container, check_host_ports, check_init
+from mooring.apiserver.kinds.container_validation import check_container, check_host_ports, check_init, check_resize_policies
+from mooring.apiserver.kinds.ephemeral_containers import check_ephemeral_containers
 from mooring.apiserver.kinds.metadata import check_labels
-from mooring.apiserver.kinds.pod_defaults import containers_of
 from mooring.apiserver.kinds.problems import duplicate, each, forbidden, invalid, required, too_long, unsupported
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model.pod import MAX_NAMESERVERS, MAX_SEARCH_LETTERS, MAX_SEARCHES
@@ -39,9 +39,12 @@ def check_pod_spec(spec: Spec, field: str, restart_policies: Sequence[str] = RES
         found.append(required(f"{field}.containers"))
     for place, container in enumerate(containers):
         found += check_container(container, f"{field}.containers[{place}]", volumes, names)
+        found += check_resize_policies(container, f"{field}.containers[{place}]", spec.get("restartPolicy", ""))
     for place, container in enumerate(spec.get("initContainers") or ()):
         found += check_container(container, f"{field}.initContainers[{place}]", volumes, names)
         found += check_init(container, f"{field}.initContainers[{place}]")
+        found += check_resize_policies(container, f"{field}.initContainers[{place}]", spec.get("restartPolicy", ""))
+    found += check_ephemeral_containers(spec, field, volumes, names)
     found += check_host_ports(spec, field)
     policy, dns = spec.get("restartPolicy"), spec.get("dnsPolicy")
     if policy not in restart_policies:
@@ -221,8 +224,9 @@ def check_pod_change(document: Document, old: Document) -> list[FieldError]:
     """A Pod's spec stands, but for images, a sooner deadline and more tolerations; gates may go, a gated pod be directed."""
     spec, before = document["spec"], old["spec"]
     found: list[FieldError] = []
-    if [c.get("name") for c in containers_of(spec)] != [c.get("name") for c in containers_of(before)]:
-        return [forbidden("spec.containers", "pod updates may not add or remove containers")]
+    for group in ("containers", "initContainers"):
+        if len(spec.get(group) or ()) != len(before.get(group) or ()):
+            return [forbidden(f"spec.{group}", "pod updates may not add or remove containers")]
     deadline, previous = spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
     if previous is not None and (deadline is None or deadline > previous):
         words = "must not update from a positive integer to nil value"
@@ -251,7 +255,7 @@ def _fixed_part(spec: Spec, gated: bool) -> Spec:
     fixed = {name: value for name, value in spec.items() if name not in loose and value not in ({}, [], "")}
     if fixed.get("terminationGracePeriodSeconds", 0) < 0:
         fixed["terminationGracePeriodSeconds"] = 1
-    for name in ("containers", "initContainers", "ephemeralContainers"):
+    for name in ("containers", "initContainers"):
         if name in fixed:
             fixed[name] = [{key: value for key, value in c.items() if key != "image"} for c in fixed[name]]
     return fixed

@@ -6,7 +6,6 @@ two owners, and what a Service gives up is free in the same revision (KEP-1880, 
 """
 
 from collections.abc import Iterable
-from uuid import UUID
 
 from msgspec import Struct, field
 
@@ -24,6 +23,7 @@ from mooring.apiserver.kinds.service_defaults import (
 )
 from mooring.apiserver.kinds.service_families import settle_families
 from mooring.apiserver.kinds.service_ranges import Ranges, ranges
+from mooring.apiserver.metadata import new_uid, timestamp
 from mooring.apiserver.strategy import Claim, Document, FieldError
 from mooring.model.codec import decode, encode
 from mooring.model.kinds import IP_ADDRESS
@@ -107,7 +107,8 @@ def claim_service(document: Document | None, old: Document | None, snapshot: Sna
             _claim_ports(spec, before, ledger)
         if ledger.errors or ledger.unavailable:
             return Claim(errors=tuple(ledger.errors), unavailable=ledger.unavailable)
-        kept_addresses, kept_ports = addresses_of(spec), ports_of(spec)
+        if before is not None:
+            kept_addresses, kept_ports = addresses_of(spec), ports_of(spec)
     if before is not None:
         _give_back(before, kept_addresses, kept_ports, ledger)
     return ledger.claim()
@@ -169,12 +170,11 @@ def _choose_address(family: str, known: Ranges, ledger: _Ledger) -> str:
         return {int(address) for name in names if (address := formats.parse_ip(name)) and f"IPv{address.version}" == family}
 
     networks = known.ready.get(family, ())
-    chosen = cluster_ip.choose(networks, lambda text: get(prefix + text) is not None, used, ledger.env.rng)
-    if chosen is None:
+    text = cluster_ip.choose(networks, lambda text: get(prefix + text) is not None, used, ledger.env.rng)
+    if text is None:
         why = FULL if networks else f"no ready ServiceCIDR of family {family}"
         ledger.unavailable = f"failed to allocate a serviceIP: {why}"
         return ""
-    text = str(chosen)
     _take_address(text, family, ledger)
     return text
 
@@ -185,14 +185,13 @@ def _take_address(text: str, family: str, ledger: _Ledger) -> None:
 
 def ip_address_document(text: str, family: str, service: Document, env: Env) -> Document:
     """The IPAddress object that holds `text` for the Service with this metadata."""
-    random_bits = env.rng.randrange(1 << 62) << 66 | env.rng.randrange(1 << 62)
     return {
         "kind": IP_ADDRESS.kind,
         "apiVersion": IP_ADDRESS.api_version,
         "metadata": {
             "name": text,
-            "uid": str(UUID(int=random_bits, version=4)),
-            "creationTimestamp": env.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "uid": new_uid(env.rng),
+            "creationTimestamp": timestamp(env.now),
             "generation": 1,
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": family,
@@ -213,14 +212,14 @@ def ip_address_document(text: str, family: str, service: Document, env: Env) -> 
 
 
 def _claim_ports(spec: Spec, before: Spec | None, ledger: _Ledger) -> None:
+    if not needs_node_port(spec):  # nor the health check's, which a LoadBalancer alone has
+        return
     held = ports_of(before) if before is not None else set()
     numbers: set[int] = set()
     """Node ports of this Service after the write; one may serve several protocols."""
-    if needs_node_port(spec):
-        share = before is None
-        _claim_asked_ports(spec, held, numbers, ledger)
-        if wants_node_ports(spec):
-            _choose_ports(spec, numbers, share, ledger)
+    _claim_asked_ports(spec, held, numbers, ledger)
+    if wants_node_ports(spec):
+        _choose_ports(spec, numbers, before is None, ledger)
     if needs_health_check_port(spec):
         _claim_health_check_port(spec, held, numbers, ledger)
 

@@ -14,7 +14,10 @@ def settle_families(spec: Spec, before: Spec | None, ranges: Ranges) -> list[Fie
     if not needs_cluster_ip(spec) or (before is not None and _unchanged(spec, before)):
         return []
     headless_by_hand = is_headless(spec) and not spec.get("selector")
-    spec.setdefault("ipFamilyPolicy", "RequireDualStack" if headless_by_hand else "SingleStack")
+    policy = spec.setdefault("ipFamilyPolicy", "RequireDualStack" if headless_by_hand else "SingleStack")
+    if policy == "SingleStack" and not headless_by_hand and not spec.get("clusterIPs") and not spec.get("ipFamilies"):
+        spec["ipFamilies"] = [ranges.families[0]]  # as of nearly all
+        return []
     families, errors = _inferred(spec, ranges)
     errors = _too_many(spec) + errors
     if headless_by_hand and not errors:

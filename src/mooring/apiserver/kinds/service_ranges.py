@@ -12,6 +12,8 @@ from mooring.model.codec import decode
 from mooring.model.kinds import SERVICE_CIDR
 from mooring.store.snapshot import Snapshot
 
+_SERVICE_CIDRS = SERVICE_CIDR.prefix
+
 
 class Ranges(Struct, frozen=True):
     """`ready` lists, by family ('IPv4', 'IPv6'), the networks to take from; `families` what the cluster is configured for."""
@@ -22,7 +24,7 @@ class Ranges(Struct, frozen=True):
 
 
 @lru_cache(1024)
-def _networks(value: bytes) -> tuple[Network, ...]:
+def _networks(value: bytes) -> tuple[str, ...]:
     """Those of a stored ServiceCIDR, none when it is not ready: being deleted, or its Ready condition is not True."""
     document = decode(value)
     if document["metadata"].get("deletionTimestamp"):
@@ -30,28 +32,24 @@ def _networks(value: bytes) -> tuple[Network, ...]:
     for condition in (document.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "Ready" and condition.get("status") != "True":
             return ()
-    return tuple(ip_network(text) for text in document["spec"]["cidrs"])
+    return tuple(document["spec"]["cidrs"])
 
 
 @lru_cache(16)
-def _configured(cidrs: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ip_network(text) for text in cidrs)
-
-
-@lru_cache(16)
-def _ranges(configured: tuple[Network, ...], ready: tuple[Network, ...]) -> Ranges:
+def _ranges(cidrs: tuple[str, ...], stored: tuple[str, ...] | None) -> Ranges:
+    """Found by text: networks are slow to hash."""
+    configured = tuple(map(ip_network, cidrs))
+    ready = configured if stored is None else tuple(map(ip_network, stored))
     families = tuple(dict.fromkeys(FAMILIES[network.version] for network in configured))
     by_family = {family: tuple(n for n in ready if FAMILIES[n.version] == family) for family in families}
     return Ranges(families, by_family, configured[0])
 
 
-def _stored(snapshot: Snapshot) -> tuple[Network, ...] | None:
+def _stored(snapshot: Snapshot) -> tuple[str, ...] | None:
     """Those of all ServiceCIDRs; None when there is no ServiceCIDR."""
     stored = [_networks(record.value) for record in snapshot.scan(SERVICE_CIDR.prefix)]
     return tuple(network for networks in stored for network in networks) if stored else None
 
 
 def ranges(snapshot: Snapshot, settings: Settings) -> Ranges:
-    configured = _configured(settings.service_cidrs)
-    stored = snapshot.derived(_stored, SERVICE_CIDR.prefix)
-    return _ranges(configured, configured if stored is None else stored)
+    return _ranges(settings.service_cidrs, snapshot.derived(_stored, _SERVICE_CIDRS))

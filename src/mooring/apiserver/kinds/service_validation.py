@@ -101,11 +101,14 @@ def _check_ports(spec: Spec) -> list[FieldError]:
             names.add(name)
         elif len(ports) > 1:
             found.append(required(f"{field}.name"))
-        found += each(f"{field}.port", port.get("port", 0), formats.port_number(port.get("port", 0)))
+        number = port.get("port", 0)
+        if words := formats.port_number(number):
+            found += each(f"{field}.port", number, words)
         if port["protocol"] not in PROTOCOLS:
             found.append(unsupported(f"{field}.protocol", port["protocol"], PROTOCOLS))
-        target = port.get("targetPort", port.get("port", 0))
-        found += each(f"{field}.targetPort", target, formats.port_number_or_name(target))
+        target = port.get("targetPort", number)
+        if words := formats.port_number_or_name(target):
+            found += each(f"{field}.targetPort", target, words)
         if (application := port.get("appProtocol")) is not None:
             found += each(f"{field}.appProtocol", application, formats.qualified_name(application))
     return found

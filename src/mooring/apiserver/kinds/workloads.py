@@ -63,6 +63,8 @@ def check_template(spec: Document, restart_policies: Sequence[str]) -> list[Fiel
     """All of a Pod template but its labels."""
     template = spec["template"]
     found = check_annotations(template["metadata"].get("annotations") or {}, "spec.template.metadata.annotations")
+    if template["spec"].get("ephemeralContainers"):
+        found.append(forbidden("spec.template.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"))
     return found + check_pod_spec(template["spec"], "spec.template.spec", restart_policies)
 
 

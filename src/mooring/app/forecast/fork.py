@@ -119,7 +119,7 @@ class Fork:
             outcome = outcome.respond(self._commit(outcome.txn))
         if not isinstance(outcome, Response):
             raise ValueError(f"{method} {path} needs a real server")
-        answer = json.loads(outcome.body)
+        answer = json.loads(bytes(outcome.body))
         return outcome.status, answer if isinstance(answer, dict) else {"items": answer}
 
     def _commit(self, txn: Txn) -> Committed:

@@ -22,7 +22,7 @@ from msgspec import Struct
 from mooring.apiserver.audit import Policy
 from mooring.apiserver.authorization import bootstrap
 from mooring.apiserver.contract import Env, Settings
-from mooring.apiserver.handle import handle
+from mooring.apiserver.handle import handle, refusal
 from mooring.app.roles.housekeeping import delete_old_events, keep_history_short
 from mooring.app.roles.serving_keys import ServingKeys
 from mooring.edges.http.audit import AuditLog
@@ -93,7 +93,10 @@ async def serve(options: Options, ready: Callable[[Sequence[tuple[str, int]]], N
         auditing = _auditing(options.audit, cleanup) if options.audit else None
         ask = Webhooks(options.kubelet_namespace)
         tls = keys.tls.context
-        server = ApiServer(handle, store, settings, tls=tls, verify=verify, dial=keys.dial, inquire=ask, auditing=auditing)
+        server = ApiServer(
+            handle, store, settings, tls=tls, verify=verify, dial=keys.dial, inquire=ask, auditing=auditing, refuse=refusal
+        )
+        keys.renounce = server.renounce
         cleanup.push_async_callback(server.stop, STOP_GRACE)
         await server.start(sockets)
         addresses = [_address(served) for served in sockets]

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from mooring.alloc.pool import Pool
+from mooring.app.roles.stopping import stop_signal
 from mooring.control.custom_kinds import CustomKinds
 from mooring.control.endpoint_slice_metrics import EndpointSliceMetrics
 from mooring.control.informer import Informer
@@ -251,16 +251,3 @@ class Controllers:
 
 def component(name: str) -> str:
     return COMPONENTS.get(name, f"{name}-controller")
-
-
-async def stop_signal() -> None:
-    """Returns at the first SIGTERM or SIGINT."""
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, stopped.set)
-    try:
-        await stopped.wait()
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from mooring.app.gateway_supervisor import LAUNCH
-from mooring.app.roles.controllers import stop_signal
+from mooring.app.roles.stopping import stop_signal
 from mooring.control.gateway import Gateway
 from mooring.control.gateway_metrics import GatewayMetrics
 from mooring.control.recorder import Recorder

@@ -22,9 +22,9 @@ from mooring.app.files import Files
 from mooring.app.pod_routes import follow_routes
 from mooring.app.resolver import ResolverOptions, resolver, zone_options
 from mooring.app.roles import node_names
-from mooring.app.roles.controllers import stop_signal
 from mooring.app.roles.node_names import NamesOptions
 from mooring.app.roles.serving_keys import RENEWAL_CHECK
+from mooring.app.roles.stopping import stop_signal
 from mooring.app.secondaries import listen, with_secondaries
 from mooring.control import proxy_health
 from mooring.control.cache import Cache
@@ -262,7 +262,7 @@ async def _set_kernel(options: Options, dataplane: Dataplane, report: Callable[[
 
 
 def _ports(machine: Pods) -> Machine:
-    return Machine(machine.runtime, machine.images, machine.volumes, machine.prober)
+    return Machine(machine.runtime, machine.images, machine.volumes, machine.prober, machine.runtime)
 
 
 def _node_options(options: Options, services: Cache[Service]) -> NodeOptions:

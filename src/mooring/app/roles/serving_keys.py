@@ -1,6 +1,7 @@
 """How does the API server follow its keys? Its listening TLS, its client of kubelets, its tokens."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -9,7 +10,7 @@ from mooring.apiserver.contract import Settings
 from mooring.edges.http.authn import ServiceAccountTokens
 from mooring.edges.http.kubelet import KubeletDialer
 from mooring.edges.http.renewal import Followed, Renewable, again_and_again
-from mooring.edges.http.tls import client_context, server_context
+from mooring.edges.http.tls import Authorities, client_context, server_context
 from mooring.edges.pki import Pki
 
 RENEWAL_CHECK = 12 * 3600.0
@@ -28,6 +29,9 @@ class ServingKeys:
         self.tls = Renewable(lambda: server_context(served[1], pki.authority))
         self._client = partial(client_context, pki.authority, served[2])
         self.dial = KubeletDialer(self._client(), kubelet_namespace)
+        self._authorities = Authorities(pki.authority.read_bytes())
+        self.renounce: Callable[[Callable[[bytes], bool]], None] = lambda trusted: None
+        """Called when an authority is trusted no more, with what tells whether a client's certificate still is."""
         self.tokens = ServiceAccountTokens(pki.service_account_key().read_bytes(), issuer, retired=self._retired())
 
     def settings(self, settings: Settings) -> Settings:
@@ -47,6 +51,9 @@ class ServingKeys:
         self.tls.renew()
         self.dial.renew(self._client())
         self.tokens.use(self._pki.service_account_key().read_bytes(), self._retired())
+        before, self._authorities = self._authorities, Authorities(self._pki.authority.read_bytes())
+        if self._authorities.lacks(before):
+            self.renounce(self._authorities.signed)
 
     def _retired(self) -> bytes:
         return self._pki.retired_keys.read_bytes() if self._pki.retired_keys.exists() else b""

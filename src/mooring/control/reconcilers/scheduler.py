@@ -7,6 +7,7 @@ node, which then counts it as its own; it is bound to the node when its claims a
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mooring.control.amend import amend
 from mooring.control.conditions import condition, with_condition
@@ -14,6 +15,7 @@ from mooring.control.owners import controller_of
 from mooring.control.pod_state import active, node_of, terminal, terminating
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
 from mooring.control.scheduling.filters import taints_of
+from mooring.control.scheduling.resources import requested
 from mooring.control.scheduling.scores import best
 from mooring.control.scheduling.situation import Situation
 from mooring.control.scheduling.together import refusals
@@ -43,7 +45,7 @@ class Scheduler:
         if change.after and _waiting(change.after):
             return [_key(change.after)]
         freed = change.before and node_of(change.before) and not terminal(change.before)
-        if freed and (change.after is None or terminal(change.after)):
+        if freed and (change.after is None or terminal(change.after) or _shrunk(change)):
             return _all_waiting(world)
         return _minding_others(world) if _moved(change) else ()
 
@@ -62,6 +64,20 @@ class Scheduler:
         if situation.volumes.waiting:
             return _nominated(pod, next(node for node in fit if _name(node) == chosen), situation)
         return _bound(pod, chosen)
+
+
+def _shrunk(change: Change) -> bool:
+    """Whether a Pod gave something back while it goes on running (KEP-1287)."""
+    before, after = change.before, change.after
+    if before is None or after is None or _allotments(before) == _allotments(after):
+        return False
+    asked = requested(after)
+    return any(asked.get(name, 0) < amount for name, amount in requested(before).items())
+
+
+def _allotments(pod: Document) -> list[tuple[Any, Any]]:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return [(one.get("allocatedResources"), one.get("resources")) for one in statuses]
 
 
 def _situation(pod: Document, world: World) -> Situation:

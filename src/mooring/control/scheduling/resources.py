@@ -16,6 +16,7 @@ _SUFFIXES: Mapping[str, Fraction] = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([numkMGTPE]i?|[KMGTPE]i)?)")
 
+_STATUSES = ("initContainerStatuses", "containerStatuses")
 Amounts = dict[str, Fraction]
 """By resource name, in units (cores, bytes, Pods)."""
 
@@ -33,9 +34,23 @@ def amounts(given: Mapping[str, Any] | None) -> Amounts:
     return {name: quantity(str(value)) for name, value in (given or {}).items()}
 
 
-def requested(pod: Document) -> Amounts:
-    """The greater of what runs together (containers and sidecars) and any one step of the start, plus the overhead."""
-    spec = pod["spec"]
+def requested(pod: Document, *, wishes: bool = True) -> Amounts:
+    """The greater of what runs together (containers and sidecars) and any one step of the start, plus the overhead.
+
+    Of a container that gets more or less while it runs, the most of what it wishes, was allotted and has; without `wishes`, or
+    when they can never come true, what it was allotted or has (KEP-1287).
+    """
+    spec, status = pod["spec"], pod.get("status") or {}
+    told = {one["name"]: one for group in _STATUSES for one in status.get(group) or () if one.get("resources")}
+    wishes = wishes and not (told and _infeasible(status))
+
+    def _of(container: Document) -> Amounts:
+        own = amounts((container.get("resources") or {}).get("requests"))
+        if (has := told.get(container["name"])) is None:
+            return own
+        given = _most(amounts(has.get("allocatedResources")), amounts(has["resources"].get("requests")))
+        return _most(own, given) if wishes else given
+
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.get("initContainers") or ():
@@ -48,8 +63,9 @@ def requested(pod: Document) -> Amounts:
     return _sum((_most(peak, running), amounts(spec.get("overhead"))))
 
 
-def _of(container: Document) -> Amounts:
-    return amounts((container.get("resources") or {}).get("requests"))
+def _infeasible(status: Document) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(one["type"] == "PodResizePending" and one.get("reason") == "Infeasible" for one in conditions)
 
 
 def _sum(parts: Iterable[Amounts]) -> Amounts:

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from msgspec import structs
+
 from mooring.apiserver import audit
 from mooring.apiserver.audit import COMPLETE, PANIC, RECEIVED, STARTED, About, Policy, Rule
 from mooring.apiserver.authorization.impersonation import effective
 from mooring.apiserver.contract import Request, Response
 from mooring.apiserver.errors import StatusError
 from mooring.edges.http.audit import AuditLog
+from mooring.model import codec
 from mooring.store.snapshot import Snapshot
 
 
@@ -30,6 +33,18 @@ class Auditing:
         record = Record(self, About(asked, request, uri, source, audit_id, self.stamp()), rule, acting)
         record.tell(RECEIVED)
         return record
+
+    def failed(self, request: Request, uri: str, source: str, audit_id: str, snapshot: Snapshot, tried: str) -> None:
+        """Somebody is not who they say (upstream: WithFailedAuthenticationAudit). `tried`: the scheme of the credential."""
+        asked = audit.asked_of(request, snapshot)
+        rule = self._policy.rule(asked)
+        if rule is None or STARTED in rule.omitted:
+            return
+        known = tried.lower() if tried.lower() in ("basic", "bearer") else ""
+        why = f"Authentication failed, {f'attempted: {known}' if known else 'no credentials provided'}"
+        now = self.stamp()
+        about = About(asked, structs.replace(request, body=b""), uri, source, audit_id, now)
+        self.log.write(audit.event(about, rule, STARTED, now, 401, codec.encode({"message": why})))
 
     def stamp(self) -> str:
         return self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

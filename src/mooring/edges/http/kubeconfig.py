@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from mooring.edges.http.renewal import Stamp, stamp
+from mooring.edges.http.stamp import Stamp, stamp
 
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -47,10 +47,8 @@ class Access(Struct, frozen=True):
 
     def tls(self) -> ssl.SSLContext:
         """Raises KubeconfigError when a certificate or key is no good."""
-        context = ssl.create_default_context()
         try:
-            if self.authority:
-                context = ssl.create_default_context(cadata=self.authority.decode())
+            context = ssl.create_default_context(cadata=self.authority.decode() or None)
             if self.certificate:
                 load_pair(context, self.certificate, self.key)
         except (ssl.SSLError, ValueError) as error:

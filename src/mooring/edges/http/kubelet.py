@@ -17,7 +17,7 @@ class KubeletDialer:
     def __init__(self, context: ssl.SSLContext | None, namespace: str = "") -> None:
         """`context` as tls.client_context makes it: the kubelet's certificate must name its node. None: plain TCP."""
         self._context, self._namespace = context, namespace
-        self._anybody = ssl.create_default_context()
+        self._anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._anybody.check_hostname = False
         self._anybody.verify_mode = ssl.CERT_NONE
 

@@ -1,7 +1,8 @@
 """How do keys that are exchanged on disk come into use while connections are served, and none is refused?
 
 Who uses files looks at them again every few seconds. A listening socket has one TLS context for its life; each handshake on it
-is given the newest one, so that an authority can go as well as come. Connections that stand are left as they are.
+is given the newest one, so that an authority can go as well as come. Connections that stand are left as they are, unless the
+authority that vouched for their client goes (ApiServer.renounce).
 """
 
 import asyncio
@@ -10,29 +11,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
-from msgspec import Struct
+
+from mooring.edges.http.stamp import stamp
 
 log = structlog.get_logger("keys")
 
 LOOK_AGAIN = 2.0
 """Seconds between two looks."""
-
-
-class Stamp(Struct, frozen=True):
-    """By what a file is known to be the same: whoever exchanges keys puts a new file in the place of the old one."""
-
-    path: Path
-    inode: int = 0
-    size: int = -1
-    modified: int = 0
-
-
-def stamp(path: Path) -> Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return Stamp(path)
-    return Stamp(path, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class Renewable:

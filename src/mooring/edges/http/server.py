@@ -8,15 +8,15 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mooring.apiserver.contract import Settings
 from mooring.edges.http.auditing import Auditing
 from mooring.edges.http.authn import Verify
 from mooring.edges.http.server_connection import Connection, Patience
-from mooring.edges.http.server_exchange import Exchange, Handle
+from mooring.edges.http.server_exchange import Exchange, Handle, Refuse
 from mooring.edges.http.server_metrics import Metrics
-from mooring.edges.http.server_parser import Room
+from mooring.edges.http.server_parser import MAX_STRANGERS, Room
 from mooring.edges.http.server_proxy import Dial
 from mooring.edges.http.server_watch import Hub
 from mooring.edges.http.webhooks import Inquire
@@ -40,17 +40,22 @@ class ApiServer:
         patience: Patience | None = None,
         inquire: Inquire | None = None,
         auditing: Auditing | None = None,
+        refuse: Refuse | None = None,
     ) -> None:
         """`tls` None serves plain HTTP. Without `verify` no bearer token is good; without `dial` no kubelet is reached, without
-        `inquire` no webhook; without `auditing` nothing is written down."""
+        `inquire` no webhook; without `auditing` nothing is written down, without `refuse` nobody is refused before the body."""
         self._tls, self._settings, self._patience = tls, settings, patience or Patience()
+        self._room = Room()
+        self._strangers = Room(MAX_STRANGERS, self._room)
         self._hub = Hub(store, inquire)
         self.metrics = Metrics(lambda: self._hub.watchers, lambda: store.snapshot.revision)
-        self._exchange = Exchange(handle, store, settings, verify, dial, self._hub, self.metrics, inquire, auditing)
+        self._exchange = Exchange(
+            handle, store, settings, verify, dial, self._hub, self.metrics, inquire, auditing, refuse, self._room
+        )
         self._live: set[Connection] = set()
-        self._room = Room()
         self._servers: list[asyncio.Server] = []
         self._enforcing: asyncio.Task[None] | None = None
+        self._trusted: Callable[[bytes], bool] | None = None
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serves on listening sockets, which are the server's from now on."""
@@ -81,8 +86,17 @@ class ApiServer:
         if self._enforcing:
             self._enforcing.cancel()
 
+    def renounce(self, trusted: Callable[[bytes], bool]) -> None:
+        """Ends connections whose client's certificate (DER) is trusted no more; again when handshakes under way are over."""
+        for connection in tuple(self._live):
+            connection.leave_unless(trusted)
+        if trusted is not self._trusted:
+            self._trusted = trusted
+            asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self.renounce, trusted)
+
     def _accept(self) -> Connection:
-        return Connection(self._exchange.serve, self._live, self._settings.max_body, self._patience, self._room)
+        exchange, limit = self._exchange, self._settings.max_body
+        return Connection(exchange.serve, self._live, limit, self._patience, self._room, self._strangers, exchange.judge)
 
     async def _enforce(self) -> None:
         loop = asyncio.get_running_loop()

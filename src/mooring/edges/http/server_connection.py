@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -30,6 +30,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SLICE = 256 * 1024
 _FAREWELL = 0.5
 """Seconds that an idle peer gets, when the server stops, to end its side of a TLS connection."""
+_LAST_ANSWER = 2.0
+"""Seconds to answer what a peer has asked that is trusted no more."""
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 MAX_CONNECTIONS = 10_000
 """Served at once. One more is closed before it is read."""
@@ -59,10 +61,12 @@ class Connection(asyncio.Protocol):
         max_body: int,
         patience: Patience,
         room: Room,
+        strangers: Room,
+        judge: Callable[["Connection", Message], Response | Room],
     ) -> None:
         self._serve, self._live, self._patience = serve, live, patience
         self._loop = asyncio.get_running_loop()
-        self._parser = RequestParser(max_body, room)
+        self._parser = RequestParser(max_body, room, strangers, partial(judge, self))
         self._awaited: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._busy = self._draining = self._stopped_reading = False
@@ -81,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         certificate = transport.get_extra_info("peercert")
         self.user = certificate_user(certificate) if certificate else None
+        self._parser.known = self.user is not None
         if len(self._live) >= MAX_CONNECTIONS:
             transport.abort()  # type: ignore[attr-defined]
         self._live.add(self)
@@ -94,8 +99,8 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         before = parser.phase
         parser.feed(data)
-        if parser.phase is not before or parser.phase is Phase.IDLE:
-            self._owes(parser.phase)
+        if parser.phase is not before and parser.phase is not Phase.IDLE:
+            self._owes(parser.phase)  # IDLE: a request is here, and `next` says when another is due
         if self._busy:
             if not self._stopped_reading and (len(parser.ready) > _PIPELINED or parser.ahead > _SLICE):
                 self._stopped_reading = True
@@ -142,7 +147,7 @@ class Connection(asyncio.Protocol):
         """The next request; None when the peer is done, was refused, or the server is stopping."""
         self._busy = False
         if self._current is not None:
-            self._parser.release(len(self._current.body))
+            self._parser.release(self._current)
             self._current = None
         while not self._parser.ready:
             if self._draining or self._parser.refusal or self._parser.phase is Phase.OVER:
@@ -174,15 +179,18 @@ class Connection(asyncio.Protocol):
         head = self._whole_head(message, response)
         if (message and message.method == "HEAD") or response.status in (204, 304):
             self.write(head)
-        elif len(body) <= _SLICE:
+        elif isinstance(body, bytes) and len(body) <= _SLICE:
             self.write(head + body)
         else:
             # In slices: TLS transports encrypt all they are given at once, and see too late that the peer does not read.
             self.write(head)
-            view = memoryview(body)
-            for start in range(0, len(body), _SLICE):
-                await self.drained()
-                self.write(view[start : start + _SLICE])
+            for piece in (body,) if isinstance(body, bytes) else body:
+                view = memoryview(piece)
+                for start in range(0, len(view), _SLICE):
+                    await self.drained()
+                    if self.lost:
+                        return
+                    self.write(view[start : start + _SLICE])
         if self.paused:
             await self.drained()
 
@@ -262,6 +270,14 @@ class Connection(asyncio.Protocol):
             # Who sleeps on a connection does not answer the close, and TLS would wait for that.
             self._loop.call_later(_FAREWELL, self.abort)
 
+    def leave_unless(self, trusted: Callable[[bytes], bool]) -> None:
+        """Of a peer whose certificate is good no more nothing is asked again; what lasts (a watch, a stream) is cut soon."""
+        tls = self._transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(True) if tls else None
+        if certificate and not trusted(certificate):
+            self.drain()
+            self._loop.call_later(_LAST_ANSWER, self.abort)
+
     def abort(self) -> None:
         """Drops the connection, and what was not sent yet."""
         if not self.lost:
@@ -283,6 +299,10 @@ class Connection(asyncio.Protocol):
             await self._serve(self)
             if self._parser.refusal and not self.lost and self._tunnel is None:
                 await self.respond(None, self._parser.refusal)
+                if self._parser.unread:
+                    # A close while the peer sends resets the connection, and the answer may be lost with it (RFC 9112 9.6).
+                    self._read_on()
+                    await asyncio.sleep(_FAREWELL)
         except Exception:
             log.exception("connection failed")
         finally:
@@ -315,7 +335,8 @@ class Connection(asyncio.Protocol):
         first = _first_lines(response.status, response.content_type, int(time.time()))
         more = "".join([f"{name}: {_one_line(value)}\r\n" for name, value in response.headers])
         close = "" if self.keeps_alive(message) else "Connection: close\r\n"
-        return f"{first}Content-Length: {len(response.body)}\r\n{more}{close}\r\n".encode("latin-1", "replace")
+        size = len(response.body) if isinstance(response.body, bytes) else response.body.size
+        return f"{first}Content-Length: {size}\r\n{more}{close}\r\n".encode("latin-1", "replace")
 
     def _head(self, message: Message | None, status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
         fields = "".join([f"{name}: {_one_line(value)}\r\n" for name, value in headers])

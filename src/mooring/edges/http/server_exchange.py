@@ -2,16 +2,18 @@
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
+from weakref import WeakValueDictionary
 
 import structlog
 
 from mooring.apiserver.contract import (
     ANONYMOUS,
     Answer,
+    Aside,
     Ask,
     Env,
     Outcome,
@@ -26,12 +28,14 @@ from mooring.apiserver.contract import (
     Write,
 )
 from mooring.apiserver.flow_control import level_of
+from mooring.apiserver.pieces import Pieces
 from mooring.edges.http.auditing import Auditing, Record
 from mooring.edges.http.authn import Rejected, Verify
 from mooring.edges.http.draws import Draws
 from mooring.edges.http.server_connection import Connection
+from mooring.edges.http.server_gzip import Gzip
 from mooring.edges.http.server_metrics import Metrics, labels
-from mooring.edges.http.server_parser import Message
+from mooring.edges.http.server_parser import MAX_USER, Message, Room
 from mooring.edges.http.server_proxy import Dial, carry
 from mooring.edges.http.server_status import (
     CONTENDED,
@@ -55,13 +59,18 @@ log = structlog.get_logger(__name__)
 
 Handle = Callable[[Request, Snapshot, Env], Outcome]
 """apiserver.handle.handle."""
+Refuse = Callable[[Request, Snapshot, Env], Response | None]
+"""apiserver.handle.refusal."""
 
 DECISIONS = 100
 """How often a write is decided again: each time another one won, so even a hundred writers of one object all get through."""
 ASKING = 60.0
 """Seconds that all questions of one request to webhooks may take together (upstream: --request-timeout)."""
 GZIP_FROM = 128 * 1024
-"""Bytes. Upstream's threshold (responsewriters.defaultGzipThresholdBytes) and level 1; in a thread, zlib lets others run."""
+"""Bytes. Upstream's threshold (responsewriters.defaultGzipThresholdBytes)."""
+
+
+_now = partial(datetime.now, UTC)
 
 
 class Exchange:
@@ -78,7 +87,9 @@ class Exchange:
         metrics: Metrics,
         inquire: Inquire | None = None,
         auditing: Auditing | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        refuse: Refuse | None = None,
+        room: Room | None = None,
+        now: Callable[[], datetime] = _now,
         rng: Random | None = None,
     ) -> None:
         self._handle, self._store, self._settings = handle, store, settings
@@ -86,6 +97,10 @@ class Exchange:
         self._inquire, self._auditing, self._now, self._rng = inquire, auditing, now, rng or Random()
         loop = asyncio.get_running_loop()
         self._turns = Turns(loop.time, loop.call_soon)
+        self._gzip, self._refuse = Gzip(), refuse
+        self._room, self._rooms = room or Room(), WeakValueDictionary[str, Room]()
+        self._aside = asyncio.Lock()
+        """One at a time: threads that compute share the processor with this one, and what many ask for is made once."""
 
     async def serve(self, connection: Connection) -> None:
         """Answers a connection's requests one after another, until it ends."""
@@ -120,11 +135,8 @@ class Exchange:
         try:
             user = self._user(connection, message)
         except Rejected as error:
-            self._metrics.rejected_tokens.inc()
-            log.info("bearer token rejected", why=str(error))
-            return UNAUTHORIZED, None
-        method = "GET" if message.method == "HEAD" else message.method
-        request = Request(method, message.path, message.query, message.headers, message.body, user)
+            return self._unauthorized(connection, message, error), None
+        request = _request(message, user)
         identity = _request_id(self._rng)
         record = None
         try:
@@ -150,6 +162,41 @@ class Exchange:
             record.started()
         return outcome, record
 
+    def judge(self, connection: Connection, message: Message) -> Response | Room:
+        """The 401 or 403 that a request gets before its body is there; or the room of the user, when the body may come."""
+        response, user = None, ANONYMOUS
+        try:
+            user = self._user(connection, message)
+            response = self._refusal(connection, message, user)
+        except Rejected as error:
+            response = self._unauthorized(connection, message, error)
+        except Exception:  # as it will again when it is decided, and then it has an answer
+            log.exception("request failed", method=message.method, path=message.path)
+        if response:
+            self._metrics.answered(labels(message.method, message.path), response.status, 0.0)
+            return response
+        return self._rooms.setdefault(user.name, Room(MAX_USER, self._room))
+
+    def _refusal(self, connection: Connection, message: Message, user: User) -> Response | None:
+        request, identity, notes = _request(message, user), _request_id(self._rng), dict[str, str]()
+        env = Env(self._now(), self._rng, self._settings, self._now, {}, identity, notes)
+        response = self._refuse(request, self._store.snapshot, env) if self._refuse else None
+        if response and self._auditing:
+            record = self._auditing.begin(request, message.target, connection.peer, identity, self._store.snapshot)
+            if record:
+                record.notes.update(notes)
+                record.complete(response)
+        return response
+
+    def _unauthorized(self, connection: Connection, message: Message, error: Rejected) -> Response:
+        self._metrics.rejected_tokens.inc()
+        log.info("bearer token rejected", why=str(error))
+        if self._auditing:
+            request, tried = _request(message, User("")), message.headers["authorization"].partition(" ")[0]
+            identity = _request_id(self._rng)
+            self._auditing.failed(request, message.target, connection.peer, identity, self._store.snapshot, tried)
+        return UNAUTHORIZED
+
     def _user(self, connection: Connection, message: Message) -> User:
         if connection.user:
             return connection.user
@@ -171,13 +218,14 @@ class Exchange:
                 await turn
         except Crowded:
             return TOO_MANY
-        deadline = asyncio.get_running_loop().time() + ASKING
+        deadline = 0.0
         for _ in range(DECISIONS):
             answers: dict[Question, Answer] = {}
             draws = Draws(self._rng)
             env = Env(self._now(), draws, self._settings, self._now, answers, identity, notes)
             outcome = self._handled(request, env, flow)
             while isinstance(outcome, Ask):
+                deadline = deadline or asyncio.get_running_loop().time() + ASKING
                 try:
                     async with asyncio.timeout_at(deadline):
                         answers |= await answers_to(outcome.questions, self._inquire)
@@ -185,6 +233,9 @@ class Exchange:
                     return LATE
                 draws.rewind()
                 outcome = self._handled(request, env, flow)
+            if isinstance(outcome, Aside):
+                async with self._aside:
+                    return await asyncio.to_thread(outcome.make)
             if not isinstance(outcome, Write):
                 return outcome
             result = await self._store.commit(outcome.txn)
@@ -202,8 +253,8 @@ class Exchange:
             self._turns.spend(flow, time.perf_counter() - started)
 
     async def _respond(self, connection: Connection, message: Message, response: Response) -> None:
-        if len(response.body) >= GZIP_FROM and _accepts_gzip(message):
-            body = await asyncio.to_thread(_gzip, response.body)
+        if (isinstance(response.body, Pieces) or len(response.body) >= GZIP_FROM) and _accepts_gzip(message):
+            body = await self._gzip.pack(response.body)
             headers = (*response.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
             response = Response(response.status, body, response.content_type, headers)
         await connection.respond(message, response)
@@ -247,6 +298,11 @@ class Exchange:
             await connection.respond(message, bad_gateway("this API server reaches no kubelets"))
 
 
+def _request(message: Message, user: User) -> Request:
+    method = "GET" if message.method == "HEAD" else message.method
+    return Request(method, message.path, message.query, message.headers, message.body, user)
+
+
 def _request_id(rng: Random) -> str:
     """A random UUID, version 4 (RFC 9562)."""
     digits = f"{rng.getrandbits(122):031x}"
@@ -260,8 +316,3 @@ def _accepts_gzip(message: Message) -> bool:
         if coding.strip().lower() == "gzip":
             return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return False
-
-
-def _gzip(body: bytes) -> bytes:
-    packer = zlib.compressobj(level=1, wbits=31)
-    return packer.compress(body) + packer.flush()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from itertools import accumulate
 
-from msgspec import Struct
+from msgspec import Struct, field
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -44,9 +44,17 @@ class Labels(Struct, frozen=True, cache_hash=True):
         return (self.verb, self.group, self.version, self.resource, self.subresource, self.scope, self.component)
 
 
-@lru_cache(4096)
 def labels(method: str, path: str) -> Labels:
     """Reads a request's labels off its path. Paths outside /api and /apis have only a verb."""
+    slashes = path.count("/")
+    if (slashes == 6 and path.startswith("/api/")) or (slashes == 7 and path.startswith("/apis/")):
+        within, _, name = path.rpartition("/")
+        path = f"{within}/{name and 'name'}"  # of objects in namespaces: which one it is makes no difference
+    return _labels(method, path)
+
+
+@lru_cache(4096)
+def _labels(method: str, path: str) -> Labels:
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]
@@ -107,37 +115,53 @@ class Metrics:
         return Response(200, generate_latest(self._registry), CONTENT_TYPE)
 
 
+class _Took(Struct):
+    """How long requests with the same labels took."""
+
+    seconds: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(_DURATIONS) + 1))
+
+
+class _Count(Struct):
+    """How many of them were answered with one code."""
+
+    took: _Took
+    number: int = 0
+
+
 class _Answered(Collector):
     """How many requests were answered, with which codes, and how long they took. Plain numbers, in one thread: every request
     is counted, and who reads them comes every few seconds."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[Labels, int], int] = {}
-        self._seconds: dict[Labels, float] = {}
-        self._buckets: dict[Labels, list[int]] = {}
+        self._counts: dict[tuple[Labels, int], _Count] = {}
+        self._took: dict[Labels, _Took] = {}
 
     def add(self, about: Labels, code: int, seconds: float) -> None:
-        counts = self._counts
-        if (about, code) not in counts:
-            if len(counts) >= MAX_SERIES:
-                about = Labels(about.verb)
-            counts.setdefault((about, code), 0)
-        if about not in self._seconds:
-            self._seconds[about], self._buckets[about] = 0.0, [0] * (len(_DURATIONS) + 1)
-        counts[about, code] += 1
-        self._seconds[about] += seconds
-        self._buckets[about][bisect_left(_DURATIONS, seconds)] += 1
+        count = self._counts.get((about, code))
+        if count is None:
+            count = self._begun(about, code)
+        took = count.took
+        count.number += 1
+        took.seconds += seconds
+        took.buckets[bisect_left(_DURATIONS, seconds)] += 1
+
+    def _begun(self, about: Labels, code: int) -> _Count:
+        if len(self._counts) >= MAX_SERIES:
+            about = Labels(about.verb)
+        took = self._took.setdefault(about, _Took())
+        return self._counts.setdefault((about, code), _Count(took))
 
     def collect(self) -> Iterator[Metric]:
         told = "Requests answered, by what they asked and their HTTP code."
         requests = CounterMetricFamily("apiserver_request", told, labels=(*_LABELS, "code"))
         for (about, code), count in self._counts.items():
-            requests.add_metric((*about.values(), str(code)), count)
+            requests.add_metric((*about.values(), str(code)), count.number)
         yield requests
         told = "From a whole request received to its response written; long-running requests are not in it."
         durations = HistogramMetricFamily("apiserver_request_duration_seconds", told, labels=_LABELS)
         bounds = [*map(floatToGoString, _DURATIONS), "+Inf"]
-        for about, buckets in self._buckets.items():
-            so_far = zip(bounds, map(float, accumulate(buckets)), strict=True)
-            durations.add_metric(about.values(), list(so_far), self._seconds[about])
+        for about, took in self._took.items():
+            so_far = zip(bounds, map(float, accumulate(took.buckets)), strict=True)
+            durations.add_metric(about.values(), list(so_far), took.seconds)
         yield durations

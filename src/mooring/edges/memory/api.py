@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 
-from mooring.apiserver.contract import Env, Request, Response, Settings, User, Watch, Write
+from mooring.apiserver.contract import Aside, Env, Request, Response, Settings, User, Watch, Write
 from mooring.apiserver.handle import handle
 from mooring.edges.http.rest import RestApi, refusal
 from mooring.edges.memory.store import MemoryStore
@@ -53,14 +53,16 @@ class CoreTransport:
         request = Request(method, path, tuple(query.items()), dict(headers), body, self._user)
         for _ in range(ATTEMPTS):
             outcome = handle(request, self._store.snapshot, self._env())
+            if isinstance(outcome, Aside):
+                outcome = outcome.make()
             if isinstance(outcome, Response):
-                return outcome.status, outcome.body
+                return outcome.status, bytes(outcome.body)
             if not isinstance(outcome, Write):
                 raise ApiUnavailable(f"{method} {path} needs a real server")
             committed = await self._store.commit(outcome.txn)
             if isinstance(committed, Committed):
                 response = outcome.respond(committed)
-                return response.status, response.body
+                return response.status, bytes(response.body)
         raise ApiUnavailable(f"{method} {path} met other writes {ATTEMPTS} times")
 
     async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:

@@ -9,8 +9,9 @@ _PERIOD = 100_000
 """cpu.max's period in microseconds."""
 
 
-def create(path: Path, root: Path, limits: Mapping[str, int]) -> None:
-    """Makes the group and the ones above it up to `root`, with the controllers that the machine's cgroup v2 has.
+def create(path: Path, root: Path, limits: Mapping[str, int]) -> tuple[str, ...]:
+    """Makes the group and the ones above it up to `root`, with the controllers that the machine's cgroup v2 has; which limits
+    it holds.
 
     A hybrid machine gives its controllers to version 1: then limits are not enforced, as is the case for any process there.
     """
@@ -19,12 +20,17 @@ def create(path: Path, root: Path, limits: Mapping[str, int]) -> None:
         for controller in ("cpu", "memory", "pids"):
             with contextlib.suppress(OSError):
                 (parent / "cgroup.subtree_control").write_text(f"+{controller}")
-    values = {"memory.max": limits.get("memory"), "cpu.max": None}
-    if "cpu" in limits:
-        values["cpu.max"] = f"{max(limits['cpu'] * _PERIOD // 1000, 1000)} {_PERIOD}"  # type: ignore[assignment]
-    for file, value in values.items():
-        if value is not None and (path / file).exists():
-            (path / file).write_text(str(value))
+    return limit(path, limits)
+
+
+def limit(path: Path, limits: Mapping[str, int]) -> tuple[str, ...]:
+    """Sets limits of a group: 'cpu' in millicores, 'memory' in bytes. Which of them it holds."""
+    held = tuple(name for name in limits if (path / f"{name}.max").exists())
+    for name in held:
+        value = limits[name]
+        text = f"{max(value * _PERIOD // 1000, 1000)} {_PERIOD}" if name == "cpu" else str(value)
+        (path / f"{name}.max").write_text(text)
+    return held
 
 
 async def destroy(path: Path, deadline: float = 10.0) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from mooring.model.pod import Resources
 from mooring.pods.observed import PodSeen, Run
 
 _MESSAGE_LIMIT, _FALLBACK_LIMIT, _FALLBACK_LINES = 4096, 2048, 80
@@ -96,6 +97,8 @@ def run_of(folder: Path, alive: bool) -> Run | None:
         signal=state.get("signal", 0),
         reason=reason,
         message=message,
+        resources=msgspec.convert(spec["resources"], Resources) if "resources" in spec else None,
+        held=tuple(spec.get("held", ())),
     )
 
 

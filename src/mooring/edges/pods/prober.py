@@ -23,7 +23,7 @@ _CAUSES = {
 
 def _any_certificate() -> ssl.SSLContext:
     """The kubelet does not verify a pod's certificate."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 

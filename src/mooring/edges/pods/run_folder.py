@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct, structs, to_builtins
 
 from mooring.edges.pods import pod_files
 from mooring.edges.pods.images.table import Image
 from mooring.edges.pods.pod_files import Sandbox
+from mooring.model.pod import Resources
 from mooring.pods.wishes import ContainerWish
 from mooring.ports.pods import RuntimeFailure
 
@@ -26,8 +27,18 @@ class RunSettings(Struct, frozen=True):
     log_kept: int
 
 
-def make(directory: Path, sandbox: Sandbox, wish: ContainerWish, image: tuple[Image, str], settings: RunSettings) -> Path:
-    """The folder of a new run, below the pod's directory; folders older than the previous run go. Raises RuntimeFailure."""
+def make(
+    directory: Path,
+    sandbox: Sandbox,
+    wish: ContainerWish,
+    image: tuple[Image, str],
+    settings: RunSettings,
+    held: tuple[str, ...],
+) -> Path:
+    """The folder of a new run, below the pod's directory; folders older than the previous run go. Raises RuntimeFailure.
+
+    `held`: the limits that the kernel holds. Long because it lists all that the shim must know.
+    """
     command, args, env = _command(sandbox, wish, image, settings)
     folder = directory / "containers" / wish.name / str(wish.attempt)
     shutil.rmtree(folder, ignore_errors=True)
@@ -43,11 +54,14 @@ def make(directory: Path, sandbox: Sandbox, wish: ContainerWish, image: tuple[Im
         "env": env,
         "cwd": wish.working_dir or image[0].working_dir,
         "cgroup": f"{sandbox.cgroup}/{wish.name}",
+        "resources": to_builtins(wish.resources),
+        "held": held,
         "identity": structs.asdict(wish.identity),
         "fall_back_to_logs": wish.fall_back_to_logs,
         "stdin": wish.stdin,
         "stdin_once": wish.stdin_once,
         "tty": wish.tty,
+        "target": wish.target,
         "log_limit": settings.log_limit,
         "log_kept": settings.log_kept,
         "root": {
@@ -61,6 +75,12 @@ def make(directory: Path, sandbox: Sandbox, wish: ContainerWish, image: tuple[Im
     }
     (folder / "spec.json").write_text(json.dumps(spec))
     return folder
+
+
+def resize(folder: Path, resources: Resources, held: tuple[str, ...]) -> None:
+    """Keeps with a run what it has from now on."""
+    spec = json.loads((folder / "spec.json").read_bytes())
+    pod_files.store(folder / "spec.json", {**spec, "resources": to_builtins(resources), "held": held})
 
 
 def _command(

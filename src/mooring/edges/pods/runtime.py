@@ -24,7 +24,7 @@ from mooring.edges.pods.run_folder import RunSettings
 from mooring.edges.pods.shim_link import ShimGone, ShimLink
 from mooring.edges.pods.volumes import backing_folders
 from mooring.pods.observed import PodSeen, Run
-from mooring.pods.wishes import ContainerWish, SandboxWish
+from mooring.pods.wishes import ContainerWish, ResizeWish, SandboxWish
 from mooring.ports.pods import RuntimeFailure
 
 _SHIM = str(Path(__file__).with_name("shim"))
@@ -115,6 +115,19 @@ class PodRuntime:
         if "failed" in answer:
             self._changed(pod.seen)  # The failed start is a run that ended.
             raise RuntimeFailure("RunContainerError", answer["failed"])
+        return pod.seen
+
+    async def resize(self, uid: str, wish: ResizeWish) -> PodSeen:
+        pod = self._living(uid)
+        folders = pod_files.attempts(pod.directory, wish.container)
+        group = Path(pod.sandbox.cgroup)
+        try:
+            cgroups.limit(group, wish.of_pod)
+            held = cgroups.limit(group / wish.container, wish.limits)
+            run_folder.resize(folders[-1], wish.resources, held)
+        except (OSError, IndexError) as error:
+            raise RuntimeFailure("ResizeError", str(error)) from error
+        self._look(pod, wish.container)
         return pod.seen
 
     async def signal(self, uid: str, container: str, signal: int) -> None:
@@ -291,9 +304,8 @@ class PodRuntime:
         image = self.images.image(wish.image)
         if image is None:
             raise RuntimeFailure("ErrImagePull", f'image "{wish.image}" is not in the table')
-        folder = run_folder.make(pod.directory, pod.sandbox, wish, image, self._settings)
-        cgroups.create(Path(pod.sandbox.cgroup) / wish.name, self.options.cgroup, wish.limits)
-        return folder
+        held = cgroups.create(Path(pod.sandbox.cgroup) / wish.name, self.options.cgroup, wish.limits)
+        return run_folder.make(pod.directory, pod.sandbox, wish, image, self._settings, held)
 
     def _look(self, pod: _Pod, container: str) -> None:
         """Reads one container's runs again."""

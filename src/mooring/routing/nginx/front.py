@@ -17,12 +17,8 @@ _SET = (
     "m_group",
     "m_leaf",
     "m_hsts",
-    "m_flags",
-    "m_uri",
     "m_target",
     "m_mirrored",
-    "m_unclean",
-    "m_public_port",
     *(f"m_client_{each}" for each in ("verify", "subject", "issuer", "certificate")),
 )
 """Variables that servers and locations set; of one that nobody sets NGINX knows nothing."""
@@ -31,7 +27,8 @@ CONTROL = "private/control.sock"
 DUMMY = "dummy.pem"
 """Certificate and key that NGINX wants to see; the real ones come from Lua."""
 
-_QUOTE, _NO_FLAGS = '"', "-"
+_QUOTE = '"'
+_CONSTANTS = ("-", "")
 _LOG = (
     ("time", "time_iso8601", True),
     ("method", "request_method", True),
@@ -40,8 +37,8 @@ _LOG = (
     ("path", "path", True),
     ("protocol", "server_protocol", True),
     ("status", "status", False),
-    ("flags", _NO_FLAGS, True),
-    ("details", "m_flags", True),
+    ("flags", "-", True),
+    ("details", "", True),
     ("bytes_received", "request_length", False),
     ("bytes_sent", "bytes_sent", False),
     ("duration", "m_milliseconds", False),
@@ -143,7 +140,7 @@ def http_block(table: RouteTable, placement: Placement, data: str, longest_name:
         yield directive("grpc_pass_header", "Server")
     yield from _tls(front, folder)
     yield from _client(front)
-    yield from _variables(placement)
+    yield from _variables(table, placement)
     yield from _paths(front)
     yield from _log(front)
     yield from _own_servers(placement)
@@ -193,7 +190,7 @@ def _believed(front: FrontDoor) -> tuple[str, ...]:
 
 
 def _peer(front: FrontDoor) -> str:
-    return "proxy_protocol_addr" if front.proxy_protocol else "realip_remote_addr"
+    return "proxy_protocol_addr" if front.proxy_protocol else "realip_remote_addr" if _believed(front) else "remote_addr"
 
 
 def _forwarded(believed: tuple[str, ...], peer: str) -> Iterable[Directive]:
@@ -232,25 +229,21 @@ _SEEN = {"proto": "scheme", "host": "m_authority", "port": "m_public_port"}
 _FORMS = {"proto": "https?", "host": "[A-Za-z0-9._:-]+", "port": "[0-9]+"}
 
 
-SEEMS_UNCLEAN = r"[%\\#]|//|/\."
-"""What all unclean targets of requests hold, and few others: most pay for this one quick look only."""
-
-
 def mapped(of: Value, name: str, default: Value | str, *cases: tuple[str, Value | str]) -> Directive:
     lines = (directive("default", default), *(directive(case, value) for case, value in cases))
     return directive("map", of, Bare(f"${name}"), block=lines)
 
 
 def _paths(front: FrontDoor) -> Iterable[Directive]:
-    """Asked when a path SEEMS_UNCLEAN. What is `kept` has its path from Lua (kept.lua), for NGINX decodes slashes too."""
+    """Asked for paths that are not plain (find.lua). What is `kept` has its path from Lua: NGINX decodes slashes too."""
     bad = rf"%(?:{'' if front.keeps_encoded_slashes else '2f|5c|'}[01][0-9a-f]|7f)|\\|/(?:\.|%2e){{1,2}}(?:;|%3b)"
     cases = [(rf"~*^[^?]*(?:{bad})|#", "bad")]
     if front.keeps_encoded_slashes:
         cases += [(f"~*^[^?]*{CLIMBS}", "bad"), ("~*^[^?]*%(?:2f|5c)", "kept")]
-    yield mapped(variable("request_uri"), "m_how_unclean", "", *cases, (r"~*^[^?]*(?://|/\.|%2e)", "unclean"))
+    yield mapped(variable("request_uri"), "m_unclean", "", *cases, (r"~*^[^?]*(?://|/\.|%2e)", "unclean"))
 
 
-def _variables(placement: Placement) -> Iterable[Directive]:
+def _variables(table: RouteTable, placement: Placement) -> Iterable[Directive]:
     """Long because it is a list."""
 
     # What Lua or a server sets before it is asked for is not looked up in its map.
@@ -265,6 +258,8 @@ def _variables(placement: Placement) -> Iterable[Directive]:
     yield mapped(variable("server_protocol"), "m_may_upgrade", "", ("HTTP/1.1", "websocket"))
     yield mapped(variable("http_upgrade"), "m_upgrade", "", ("websocket", variable("m_may_upgrade")))
     yield mapped(variable("m_upgrade"), "m_connection", "", ("websocket", "upgrade"))
+    ports = {str(placement.bound(each.port)): str(each.port) for each in table.listeners}
+    yield mapped(variable("server_port"), "m_public_port", variable("server_port"), *ports.items())
     # The host that was routed by, with the port that the client wrote: another one never reaches a backend.
     yield mapped(
         variable("http_host"),
@@ -283,29 +278,40 @@ def _variables(placement: Placement) -> Iterable[Directive]:
 
 
 def _log(front: FrontDoor) -> Iterable[Directive]:
-    """Two forms of the same line, because most requests are ASCII, which costs one look at all that the client has said."""
-    for key, name in _SAID.items():
-        cases = (directive("default", "?"), directive("", ""), directive(_UTF8, variable(name)))
-        yield directive("map", variable(name), Bare(f"$m_log_{key}"), block=cases)
-    said = Value(tuple(map(Name, _SAID.values())))
-    # Asked in this order, for the second is what the first has found.
-    yield mapped(said, "m_is_ascii", "1", ("~(?<m_is_not_ascii>[\\x80-\\xff])", ""))
+    """Two forms of the same line: most requests have nothing in them that JSON escapes, and one look shows it."""
+    said = _said(front)
+    for key, name in said.items():
+        yield mapped(variable(name), f"m_log_{key}", "?", ("", ""), (_UTF8, variable(name)))
+    # Until a server has looked, which a request that cannot be read never comes to.
+    yield mapped(Value(()), "m_is_plain", "")
+    yield mapped(Value(()), "m_is_not_plain", "1")
     names = {f"forwarded_{name}": own for name, own in forwarded(front).items()}
-    yield directive("log_format", "mooring", "escape=json", _line(names | _SAID))
-    yield directive("log_format", "mooring_any", "escape=json", _line(names | {key: f"m_log_{key}" for key in _SAID}))
+    yield directive("log_format", "mooring", "escape=none", _line(names | said))
+    yield directive("log_format", "mooring_any", "escape=json", _line(names | {key: f"m_log_{key}" for key in said}))
     if front.access_log:
-        for form, condition in (("mooring", "m_is_ascii"), ("mooring_any", "m_is_not_ascii")):
+        for form, condition in (("mooring", "m_is_plain"), ("mooring_any", "m_is_not_plain")):
             is_its = Value(("if=", Name(condition)))
             yield directive("access_log", Bare("/dev/stdout"), form, "buffer=64k", "flush=1s", is_its)
     else:
         yield directive("access_log", "off")
 
 
+def look_at_what_is_said(front: FrontDoor) -> Iterable[Directive]:
+    """Directives of a server: a `map` would first write all of it in small letters."""
+    yield directive("set", Bare("$m_said"), Value(tuple(map(Name, _said(front).values()))))
+    is_plain = (directive("set", Bare("$m_is_plain"), "1"), directive("set", Bare("$m_is_not_plain"), ""))
+    yield directive("if", Bare("($m_said"), Bare("!~"), Bare("[^ !#-\\[\\]-~])"), block=is_plain)
+
+
+def _said(front: FrontDoor) -> dict[str, str]:
+    return _SAID | ({"forwarded_for": "m_forwarded_for"} if is_believing(front) else {})
+
+
 def _line(names: Mapping[str, str]) -> Value:
     parts: list[str | Name] = ["{"]
     for index, (key, name, is_text) in enumerate(_LOG):
         parts.append(f'{"," if index else ""}"{key}":{_QUOTE if is_text else ""}')
-        parts += [name if name == _NO_FLAGS else Name(names.get(name, name)), _QUOTE if is_text else ""]
+        parts += [name if name in _CONSTANTS else Name(names.get(name, name)), _QUOTE if is_text else ""]
     return Value((*parts, "}"))
 
 

@@ -48,8 +48,8 @@ def arm(emission: Emission, route: Route, cluster_name: str) -> dict[str, object
 
 
 def shown(name: str) -> str:
-    """For the access log, whatever it holds; two names are never shown alike."""
-    written = "".join(character if character.isprintable() else "?" for character in name)[:500]
+    """For the access log, whatever it holds: without what JSON escapes. Two names are never shown alike."""
+    written = "".join(each if each.isprintable() and each not in '"\\' else "?" for each in name)[:500]
     return written if written == name else f"{written}~{named(name)}"
 
 

@@ -1,18 +1,19 @@
 """Kubernetes' own function libraries, beside those that the evaluator has."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from cel_expr_python import cel
 
-from mooring.apiserver.cel.libraries import function, lists, named_formats, net, quantity, regex, semver, url
+from mooring.apiserver.cel.libraries import authz, function, lists, maps, named_formats, net, quantity, regex, semver, url
 from mooring.apiserver.cel.libraries.function import MARK, NONE, OPTIONAL, Function, some
 
-__all__ = ["NONE", "computed", "declared", "plain", "some"]
+__all__ = ["NONE", "asking", "computed", "declared", "plain", "some"]
 
 _ALL: tuple[Function, ...] = (
     *lists.FUNCTIONS, *regex.FUNCTIONS, *net.FUNCTIONS, *url.FUNCTIONS, *quantity.FUNCTIONS, *semver.FUNCTIONS,
-    *named_formats.FUNCTIONS,
+    *named_formats.FUNCTIONS, *authz.FUNCTIONS,
 )  # fmt: skip
 
 
@@ -42,7 +43,12 @@ def declared() -> list[Any]:
 @cache
 def computed() -> list[Any]:
     """The extension of an environment that evaluates."""
-    return [cel.CelExtension("kubernetes", function.implementations((*_ALL, *_OPTIONALS)))]
+    return [cel.CelExtension("kubernetes", function.implementations((*_ALL, *_OPTIONALS, *maps.FUNCTIONS)))]
+
+
+def asking(check: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Any]:
+    """The functions of one evaluation: `check` decides what is asked, by the verb."""
+    return [function.bound(next(each for each in authz.FUNCTIONS if each.name == authz.CHECK), check)]
 
 
 def plain(value: Any) -> Any:

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cel_expr_python import cel
-from google.protobuf import duration_pb2, timestamp_pb2
 from msgspec import Struct
+
+from mooring.apiserver.cel.times import message
 
 MARK = "@type"
 OPTIONAL = "optional"
@@ -21,12 +22,15 @@ _PLAIN: dict[str, Any] = {
 
 
 class Function(Struct, frozen=True):
-    """One overload. Types are names: 'string', 'list<int>', 'map<list<string>>', 'optional<list<string>>', or an opaque's."""
+    """One overload. Types are names: 'string', 'list<int>', 'map<list<string>>', 'optional<list<string>>', or an opaque's.
+
+    `does` is None for one that is bound to each evaluation.
+    """
 
     name: str
     takes: tuple[str, ...]
     gives: str
-    does: Callable[..., Any]
+    does: Callable[..., Any] | None
     member: bool = True
 
 
@@ -86,17 +90,23 @@ def implementations(functions: Iterable[Function]) -> list[Any]:
     for (name, member, kinds), same in grouped.items():
         overload = cel.Overload(
             f"{name}_{'_'.join(kinds)}", cel.Type.DYN, [_computed_type(each) for each in same[0].takes], member,
-            _dispatch(name, same),
+            _dispatch(name, same) if same[0].does else None,
         )  # fmt: skip
         found.setdefault(name, []).append(overload)
     return [cel.FunctionDecl(name, overloads) for name, overloads in found.items()]
+
+
+def bound(function: Function, does: Callable[..., Any]) -> Any:
+    """What carries such a function out, for one evaluation."""
+    return cel.Function(function.name, [_computed_type(each) for each in function.takes], function.member, does)
 
 
 def _dispatch(name: str, same: list[Function]) -> Callable[..., Any]:
     def call(*values: Any) -> Any:
         for function in same:
             if all(_is(value, wanted) for value, wanted in zip(values, function.takes, strict=True)):
-                return _given(function.does(*values))
+                given = function.does(*values) if function.does else None
+                return message(given) if isinstance(given, (datetime, timedelta)) else given
         raise ValueError(f"no such overload: {name}")
 
     return call
@@ -106,16 +116,3 @@ def _is(value: Any, wanted: str) -> bool:
     if _kind(wanted) != "map" or wanted.startswith("map<"):
         return True
     return isinstance(value, dict) and value.get(MARK) == wanted.partition("<")[0]
-
-
-def _given(value: Any) -> Any:
-    """The evaluator takes times as messages only."""
-    if isinstance(value, datetime):
-        stamp = timestamp_pb2.Timestamp()
-        stamp.FromDatetime(value.replace(tzinfo=None))
-        return stamp
-    if isinstance(value, timedelta):
-        span = duration_pb2.Duration()
-        span.FromTimedelta(value)
-        return span
-    return value

@@ -13,7 +13,7 @@ from mooring.apiserver.cel.libraries.url import FUNCTIONS as _URLS
 from mooring.apiserver.kinds import formats
 
 FORMAT = "kubernetes.NamedFormat"
-_is_url: Callable[[str], bool] = next(each.does for each in _URLS if each.name == "isURL")
+_is_url: Callable[[str], bool] = next(each.does for each in _URLS if each.does and each.name == "isURL")
 
 
 def _prefix(rule: Callable[[str], list[str]]) -> Callable[[str], list[str]]:

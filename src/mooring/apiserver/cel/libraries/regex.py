@@ -1,22 +1,16 @@
 """Regular expressions: find, findAll (apiserver/pkg/cel/library/regex.go), by RE2 as Go's are."""
 
-from functools import lru_cache
 from typing import Any
 
-import re2
-
+from mooring.apiserver import patterns
 from mooring.apiserver.cel.libraries.function import Function
 
 
-@lru_cache(maxsize=256)
 def _compiled(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        why = error.args[0]
-        raise ValueError(f"Illegal regex: {why.decode() if isinstance(why, bytes) else why}") from None
+        return patterns.compiled(pattern)
+    except ValueError as error:
+        raise ValueError(f"Illegal regex: {error}") from None
 
 
 def _find(text: str, pattern: str) -> str:

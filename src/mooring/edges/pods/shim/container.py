@@ -17,8 +17,8 @@ FAILED = 128
 
 
 def become_container(spec, shim, streams, errors, console=None):
-    """PID 1 of the container. `streams`: descriptors for stdin, stdout, stderr; or `console`, the socket that gets the master
-    of its terminal. What goes wrong is written to `errors`."""
+    """PID 1 of the container, unless it is among the processes of another. `streams`: descriptors for stdin, stdout, stderr; or
+    `console`, the socket that gets the master of its terminal. What goes wrong is written to `errors`."""
 
     def prepare():
         join(spec["cgroup"])

@@ -3,7 +3,8 @@
 Requests (JSON, SOCK_SEQPACKET) and their answers:
     {"op": "watch"}                                     then {"exited": container} at each exit
     {"op": "run", "argv": [...], "input": text}         {"code": n, "output": text}: a set-up command in the pod's network
-    {"op": "start", "directory": path}                  {"started": pid} or {"failed": why}
+    {"op": "start", "directory": path}                  {"started": pid} or {"failed": why}; a `target` in its spec.json is
+                                                        the container whose PID namespace it joins
     {"op": "signal", "container": name, "signal": n}    {}
     {"op": "exec", "container": name, "argv": [...], "terminal": bool} with three descriptors, or one socket for the terminal
                                                         {"started": pid} or {"failed": why}; then {"exited": code}
@@ -229,6 +230,10 @@ class Shim:
         if name in self.containers:
             self._send(connection, {"failed": f"container {name} is running"})
             return
+        target = spec.get("target")
+        if target and target not in self.containers:
+            self._send(connection, {"failed": f"container {target} is not running"})
+            return
         kept = log.Log(directory + "/log", spec["log_limit"], spec["log_kept"])
         errors, errors_end = os.pipe2(os.O_CLOEXEC)
         run = self._fork_on_terminal(spec, errors_end) if spec.get("tty") else self._fork_on_pipes(spec, kept, errors_end)
@@ -240,11 +245,16 @@ class Shim:
         self.watch(run.pidfd, lambda: self._exited(run))
         self.watch(errors, lambda: self._executed(run, connection))
 
+    def _pids(self, spec):
+        """As _fork wants it."""
+        return self.containers[spec["target"]].pidfd if spec.get("target") else None
+
     def _fork_on_pipes(self, spec, kept, errors_end):
         source, feed = os.pipe2(os.O_CLOEXEC) if spec.get("stdin") else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), None)
         (out, out_end), (err, err_end) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        pid = self._fork(lambda: container.become_container(spec, self, (source, out_end, err_end), errors_end), None)
-        for descriptor in (source, out_end, err_end):
+        streams = (source, out_end, err_end)
+        pid = self._fork(lambda: container.become_container(spec, self, streams, errors_end), self._pids(spec))
+        for descriptor in streams:
             os.close(descriptor)
         for descriptor in (out, err):
             os.set_blocking(descriptor, False)
@@ -255,7 +265,7 @@ class Shim:
     def _fork_on_terminal(self, spec, errors_end):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            pid = self._fork(lambda: container.become_container(spec, self, (), errors_end, theirs), None)
+            pid = self._fork(lambda: container.become_container(spec, self, (), errors_end, theirs), self._pids(spec))
         run = running.Running(pid, spec, [])
         run.console = ours
         return run

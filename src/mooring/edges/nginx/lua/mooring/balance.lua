@@ -6,9 +6,8 @@ local state = require "mooring.state"
 local balancer = require "ngx.balancer"
 
 local set_current_peer, get_last_failure = balancer.set_current_peer, balancer.get_last_failure
-local members, address = state.members, state.address
+local endpoints, address = state.set, state.address
 
-local turns = state.turns
 local open = {}     -- of this worker: requests in flight by set and member
 
 -- No endpoint: 502 for NGINX, and 503 for the client (failed.lua), who can tell by the empty $upstream_addr.
@@ -26,42 +25,40 @@ local function to(member)
     end
 end
 
-local function in_turn(set, list)
-    local count = #list
-    if count == 0 then
-        return none()
-    end
-    local turn = turns[set]
-    if not turn then
-        turn = math.random(count)     -- so that workers do not begin with the same one
-    end
-    turn = turn % count + 1
-    turns[set] = turn
-    return to(list[turn])
+local function next_of(set)
+    local count = set.count
+    local turn = (set.turn or math.random(count)) % count + 1     -- so that workers do not begin with the same one
+    set.turn = turn
+    return set.list[turn]
 end
 
-function _M.of_set(set)
-    return in_turn(set, members(set))
+local function in_turn(set)
+    if set.count == 0 then
+        return none()
+    end
+    return to(next_of(set))
+end
+
+function _M.of_set(name)
+    return in_turn(endpoints(name))
 end
 
 -- The set of the cluster that the look-up has found. Mostly no other request has looked anything up since.
 local function found()
     if state.asked_by == address() then
-        return state.answered
+        return endpoints(state.answered)
     end
-    return state.set_of[ngx.var.m_cluster] or ""
+    return endpoints(state.set_of[ngx.var.m_cluster] or "")
 end
 
 function _M.round_robin()
-    local set = found()
-    return in_turn(set, members(set))
+    return in_turn(found())
 end
 
 -- Of two taken at random the one with fewer requests in flight in this worker.
 function _M.least()
     local set = found()
-    local list = members(set)
-    local count = #list
+    local list, count = set.list, set.count
     if count == 0 then
         return none()
     end
@@ -121,8 +118,7 @@ end
 -- A route with a cookie or a hash: `leaf` is its data.
 function _M.sticky(leaf)
     local set = found()
-    local list = members(set)
-    local count = #list
+    local list, count = set.list, set.count
     if count == 0 then
         return none()
     end
@@ -147,9 +143,7 @@ function _M.sticky(leaf)
         chosen = key and by_hash(list, key, context.tried)
     end
     if not chosen then
-        local turn = (turns[set] or math.random(count)) % count + 1
-        turns[set] = turn
-        chosen = list[turn]
+        chosen = next_of(set)
     end
     context.chosen = chosen
     return to(chosen)

@@ -5,6 +5,7 @@ local _M = {}
 local data = require "mooring.data"
 local identity = require "mooring.identity"
 local kept = require "mooring.kept"
+local request = require "mooring.request"
 local seen = require "mooring.seen"
 local state = require "mooring.state"
 local now = require("mooring.version").now
@@ -107,13 +108,15 @@ local function wildcard_of(hosts, name)
     return hosts["*"]
 end
 
-local function host_of(index, name)
-    local host = index.hosts[name] or index.seen[name]
-    if host == nil then
-        host = wildcard_of(index.hosts, name) or false
-        seen.put(index, name, host)
+-- Where requests for this host are answered: `host` is false if nobody does, `seen` what paths led to at once.
+local function place_of(index, name)
+    local place = index.seen[name]
+    if not place then
+        place = { host = index.hosts[name] or wildcard_of(index.hosts, name) or false }
+        seen.begin(place)
+        seen.put(index, name, place)
     end
-    return host
+    return place
 end
 
 local SLASH = 47
@@ -141,7 +144,14 @@ local function prefix_of(tree, path)
     return best and prefixes[sub(path, 1, best)]
 end
 
--- The numbers of the routes that may take this path: one, several in a table, or false.
+-- Whether a path is what it is decoded to, and means what it says.
+local function is_plain(path)
+    return byte(path) == SLASH
+        and not (find(path, "%", 1, true) or find(path, "/.", 1, true) or find(path, "//", 1, true)
+                 or find(path, "\\", 1, true) or find(path, "#", 1, true))
+end
+
+-- The numbers of the routes that may take this path: one, several in a table, or nil.
 local function numbers_of(tree, path)
     local numbers = tree.exact[path] or tree.seen[path]
     if numbers == nil then
@@ -278,10 +288,50 @@ local function has_small_body(var, limit)
     return var.server_protocol == "HTTP/1.1" and not var.http_transfer_encoding
 end
 
+local UNCLEAN = "@unclean"     -- no location
+
+-- The path by which the rules go, nil if it must be cleaned first.
+local function path_of(var, path, is_clean)
+    if not is_clean then
+        if path and is_plain(path) then
+            return path
+        elseif var.m_unclean ~= "" then
+            return nil
+        end
+    end
+    path = var.uri
+    return kept.is(var) and kept.plain(path) or path
+end
+
+-- A request that goes on here, to the cluster's set of endpoints.
+local function forwarded(var, cluster, set)
+    var.m_cluster = cluster
+    state.asked_by, state.answered = address(), set
+end
+
 -- The name of the request's route, and where it goes on: a location, or a status; nil is where it was looked up.
-local function found(listener)
+--
+-- Most requests ask what others have asked: which route that led to is kept by host and path, for paths that are plain and routes
+-- that ask for nothing.
+local function found(listener, is_clean)
     local var, index = ngx.var, index_of(listener)
-    local host = host_of(index, var.host)
+    local target, place = var.request_uri, place_of(index, var.host)
+    local question = find(target, "?", 1, true)
+    local asked = question and sub(target, 1, question - 1) or target
+    if is_clean or question and find(target, "#", question, true) then
+        asked = nil
+    else
+        local answer = place.seen[asked]
+        if answer then
+            forwarded(var, answer.cluster, answer.set)
+            return answer.name
+        end
+    end
+    local path = path_of(var, asked, is_clean)
+    if not path then
+        return "", UNCLEAN
+    end
+    local host = place.host
     if not host then
         if index.is_missing then     -- NGINX has only just begun
             return "", "503"
@@ -294,12 +344,9 @@ local function found(listener)
     if host.hsts then     -- not as most hosts
         var.m_hsts = host.hsts
     end
-    local tree, path = tree_of(host.tree), var.uri
+    local tree = tree_of(host.tree)
     if not tree then
         return "", "503"
-    end
-    if kept.is(var) then
-        path = kept.plain(path)
     end
     local numbers = numbers_of(tree, path)
     local route = type(numbers) == "number" and tree.routes[numbers]
@@ -318,11 +365,13 @@ local function found(listener)
     end
     local cluster, limit = arm.cluster, _M.data.limit
     if cluster then
-        var.m_cluster = cluster
         set_of[cluster] = arm.set
-        state.asked_by, state.answered = address(), arm.set
+        forwarded(var, cluster, arm.set)
     end
     if arm.group == _M.data.common and not limit then
+        if arm == route and cluster and type(numbers) == "number" and path == asked and not (route.conditions or host.hsts) then
+            seen.put(place, path, route)
+        end
         return route.name
     end
     if arm.leaf then
@@ -359,22 +408,29 @@ function _M.find(listener)
     return name
 end
 
-local function go(where)
+local function go(listener, where)
+    if where == UNCLEAN then
+        local name
+        request.clean()
+        name, where = found(listener, true)
+        where = where or _M.data.common
+        ngx.var.m_route, ngx.var.m_group = name, where
+    end
     if sub(where, 1, 1) == "@" then
         return ngx.exec(where)
     end
     return ngx.exit(tonumber(where))
 end
 
-function _M.go()
-    return go(ngx.var.m_group)
+function _M.go(listener)
+    return go(listener, ngx.var.m_group)
 end
 
 -- The connection's last request.
 function _M.last(listener)
     local name, where = found(listener)
     ngx.var.m_route = name
-    return go(where or _M.data.common)
+    return go(listener, where or _M.data.common)
 end
 
 return _M

@@ -53,7 +53,6 @@ return {
     question = function() return request.question(leaf()) end,
     mirror = function(which) return request.mirror(leaf().mirrors[which]) end,
     escaped = function() return ngx.escape_uri(ngx.var.request_uri) end,
-    detour = request.detour,
     answer = function()
         server()
         return answer.change(leaf())

@@ -99,20 +99,16 @@ function _M.mirror(mirror)
     ngx.req.set_uri_args(query)
 end
 
--- Where a request with an unclean path, or one whose connection is to end, goes first: `close` is a location without keep-alive.
-function _M.detour()
-    local unclean = ngx.var.m_unclean
-    local uri = ngx.var.m_uri
-    if uri == "/:mooring:/said" then
-        return _M.said(ngx.status > 0 and ngx.status or 404)     -- a client may ask for it, too
-    elseif unclean == "bad" then
+-- Gives a request with an unclean path one that is as the rules see it, which is what its backend is told, too.
+function _M.clean()
+    local var = ngx.var
+    local unclean, uri = var.m_unclean, var.uri
+    var.m_group = ""     -- what is refused here was not looked up
+    if unclean == "bad" then
         return _M.said(400)
-    end
-    if uri:sub(1, 11) == "/:mooring:/" and not ngx.is_subrequest then
-        return ngx.exit(404)     -- after a rewrite NGINX takes a request for an internal one
-    elseif unclean == "kept" and not ngx.is_subrequest then     -- whose path is its own
+    elseif unclean == "kept" then     -- whose path is its own
         local sent
-        uri, sent = kept.normalised(ngx.var.request_uri)
+        uri, sent = kept.normalised(var.request_uri)
         if not uri then
             return _M.said(400)
         elseif uri:sub(1, 11) == "/:mooring:/" then
@@ -120,7 +116,7 @@ function _M.detour()
         end
         kept.to(sent)
     end
-    ngx.req.set_uri(uri, true)
+    ngx.req.set_uri(uri)
 end
 
 return _M

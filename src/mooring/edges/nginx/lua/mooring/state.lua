@@ -11,10 +11,7 @@ local dict, now = ngx.shared.mooring, version.now
 local cast, uintptr = ffi.cast, ffi.typeof("uintptr_t")
 local find, sub, tonumber = string.find, string.sub, tonumber
 
-local sets, weights = {}, {}   -- what this worker has read: name -> { raw, checked, list }
-
--- Whose turn it was, by set.
-_M.turns = {}
+local sets, weights = {}, {}   -- what this worker has read: name -> { raw, checked, list }; of a set whose turn it was, too
 
 -- The set of a route's cluster, by the name that the access log shows: told by the look-up, asked by the balancer.
 _M.set_of = {}
@@ -28,24 +25,33 @@ function _M.address()
     return tonumber(cast(uintptr, get_request()))
 end
 
--- The members of a set as a list of { address, port, id }, empty if there are none. `list.version` changes with it.
-function _M.members(name)
+-- A set: `list` has its members as { address, port, id }, `count` of them; `turn`, if any, is whose turn it was.
+function _M.set(name)
     local seen = now()
     local entry = sets[name]
     if entry and entry.checked == seen then
-        return entry.list
+        return entry
     end
     local raw = dict:get("set/" .. name) or ""
-    if entry and entry.raw == raw then
-        entry.checked = seen
-        return entry.list
+    if not entry then
+        entry = {}
+        sets[name] = entry
     end
-    local list = {}
+    entry.checked = seen
+    if entry.raw == raw then
+        return entry
+    end
+    local list, count = {}, 0
     for address, port in raw:gmatch("(%S+) (%d+)\n") do
-        list[#list + 1] = { address, tonumber(port), address .. " " .. port }
+        count = count + 1
+        list[count] = { address, tonumber(port), address .. " " .. port }
     end
-    sets[name] = { raw = raw, checked = seen, list = list }
-    return list
+    entry.raw, entry.list, entry.count = raw, list, count
+    return entry
+end
+
+function _M.members(name)
+    return _M.set(name).list
 end
 
 -- The weights under this key by the names of clusters.
@@ -75,7 +81,7 @@ function _M.prune()
     end
     for name in pairs(sets) do
         if is_gone("set/" .. name) then
-            sets[name], _M.turns[name] = nil, nil
+            sets[name] = nil
         end
     end
     for key in pairs(weights) do
