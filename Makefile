@@ -12,7 +12,7 @@ demo: setup  ## the whole story on one machine: a Service over real pods, from k
 	@.venv/bin/python examples/hello/demo.py
 
 test: setup check  ## every test: pure, kernel, clients, end to end
-	$(PYTEST) -n 2 --dist loadfile
+	$(PYTEST) -n 3 --dist loadfile
 
 check: setup  ## style, types and the one-way imports
 	.venv/bin/ruff check .

@@ -254,7 +254,7 @@ class TimedSink:
 EVERY, EVENTS = 0.002, 250
 
 
-async def test_a_thousand_watchers_of_many_events_take_half_a_processor_and_hear_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thousand_watchers_of_many_events_leave_room_for_requests_and_hear_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A round begins at once after a quiet time, its slices let the writer in between, and the more there is to tell, the more
     goes into a frame."""
     clock, store = Clock(), MemoryStore()
@@ -273,11 +273,11 @@ async def test_a_thousand_watchers_of_many_events_take_half_a_processor_and_hear
         await store.commit(Txn((), (Put(f"/keys/{number % 10}/{number}", b"x"),)))
     assert min(sink.delays[0] for sink in groups["/keys/"] + groups["/keys/0/"]) == pytest.approx(TimedSink.WRITE)
     assert max(waited) < server_watch.SLICE + EVERY
-    assert clock.busy / clock.now < 0.6
+    assert clock.busy / clock.now < 0.8
     clock.run(clock.now + 1)
     assert all(sink.heard == list(range(EVENTS)) for sink in groups.pop("/keys/"))
     for prefix, sinks in groups.items():
         assert all(sink.heard == list(range(int(prefix[6]), EVENTS, 10)) for sink in sinks)
     delays = sorted(delay for sinks in groups.values() for sink in sinks for delay in sink.delays)
-    assert delays[int(len(delays) * 0.99)] < 0.1
+    assert delays[int(len(delays) * 0.99)] < 0.06
     hub.end()

@@ -131,7 +131,7 @@ async def test_routes_change_under_load_without_a_failure(tmp_path):
                 await asyncio.sleep(0.05)
 
         await asyncio.gather(load.run(), change())
-        assert load.count > 500
+        assert load.count > 100
         assert load.again < 10
         assert [] == load.failures
 
@@ -217,4 +217,4 @@ async def test_until_a_reload_what_serves_is_not_touched_by_another_control(tmp_
         nginx.running = asyncio.create_task(asyncio.sleep(60))
         await asyncio.gather(load.run(), other())
         assert [] == load.failures
-        assert load.count > 100
+        assert load.count > 20

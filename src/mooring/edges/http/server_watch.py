@@ -1,11 +1,11 @@
 """How do a thousand watchers hear of an event, each once and in order, without the writer waiting for any?
 
 Watchers whose lines are identical share a channel: an event is encoded once, a round's events framed once. A round follows the
-first event after a quiet time at once; the longer one takes, the longer until the next. It is told in slices of time, between
-which the loop turns and requests are answered: with a thousand watchers a round takes tens of milliseconds, and what happens
-meanwhile goes into the next, so that the more there is to tell, the more goes into one frame. A watcher whose peer does not
-read keeps references to the shared frames, and is cut off when they grow beyond a limit. What a stream begins with is encoded
-as the peer reads it.
+first event after a quiet time at once, the next a few milliseconds later. It is told in slices of time, between which the loop
+turns and requests are answered: with a thousand watchers a round takes tens of milliseconds, and what happens meanwhile goes
+into the next, so that the more there is to tell, the more goes into one frame. A watcher whose peer does not read keeps
+references to the shared frames, and is cut off when they grow beyond a limit. What a stream begins with is encoded as the peer
+reads it.
 
 Nothing is lost, doubled or reordered at the start: attaching replays the events between the watcher's revision and the
 snapshot's, and it joins its channel in the same turn of the loop, after the channel has flushed what the replay has covered.
@@ -34,9 +34,9 @@ log = structlog.get_logger(__name__)
 
 FLUSH_EVERY = 0.005
 """Seconds from one round's beginning to the next one's, at least."""
-_REST, MAX_REST = 1.0, 0.03
-"""Between two rounds: so many times what the last one took, up to so many seconds. A frame costs a TLS record and a system call
-whatever is in it, so a thousand watchers who are told at most twenty times a second leave the loop half of its time."""
+MAX_REST = 0.01
+"""Between two rounds: as long as the last one took, up to so many seconds. A frame costs a TLS record and a system call whatever
+is in it: with less rest there is more of that, with more of it watchers wait for longer than larger frames save."""
 SLICE = 0.004
 """Seconds at a time that watchers are told of events, or one of them what was there before."""
 BOOKMARK_EVERY = 60.0
@@ -348,7 +348,7 @@ class Hub:
                 self._flush_at = self._loop.call_soon(self._flush)
                 return
         self._spent += (now := time.perf_counter()) - began
-        self._next_round = max(self._began + FLUSH_EVERY, now + min(_REST * self._spent, MAX_REST))
+        self._next_round = max(self._began + FLUSH_EVERY, now + min(self._spent, MAX_REST))
         self._telling = self._flush_at = None
         self._schedule()
 
