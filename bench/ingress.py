@@ -1,13 +1,15 @@
 """What do requests and changes cost through our Envoy and NGINX? Beside Envoy, NGINX and HAProxy configured by hand.
 
-Options: `--quick` (3 rounds of 1 s, fewer changes), `--rounds N` (default 15), `--seconds N` (default 1), `--only WHAT` (rates,
+Options: `--quick` (3 rounds of 1 s, fewer changes), `--rounds N` (default 9), `--seconds N` (default 1), `--only WHAT` (rates,
 paths or changes).
 `scripts/bootstrap bench` installs the peers.
 
 All in a network namespace of its own: each proxy has one worker on the last processor, wrk and the backend have the first.
-Rounds go through all proxies in turn, each in another order, while the others sleep: many short ones, so that what else the
-machine does falls on all alike. A ratio is that of the medians over the rounds; `spread` is half the distance of the quartiles
-of the ratio within a round, in parts of it: a difference smaller than that tells nothing. What the hand-written ones do is in
+Ours and the hand-written one of its kind are compared in duels: both are under load and take turns of a tenth of a second, in
+which the other is stopped, so that what else the machine or its host does falls on both alike. A ratio is that of all that was
+done in the duels; `spread` is half the distance of the quartiles of single duels of 4 s, in parts of it: a difference smaller
+than that tells nothing. The other figures are medians of rounds, which go through all proxies, each in another order, while the
+others sleep; their `spread` is that of the ratio within a round. What the hand-written ones do is in
 `_proxies_by_hand.py`. `kept` are 32 connections that are kept. Ours are told by the emitters and edges of a proxy pod with
 all defaults: limits, access log (to a file), request ids. CPU seconds are all of the proxy's, the kernel's part included.
 
@@ -92,6 +94,8 @@ CONNECTIONS, FEW = 32, 1
 HOSTS, PATHS, SERVICES = 500, 10, 2_000
 LONG = 5_000
 """Paths of one host."""
+TURN, DUEL = 0.1, 4
+"""Seconds for which one of two runs while the other is stopped; of a duel, which begins with handshakes."""
 PAUSE = 0.02
 """Seconds between two changes, so that each is seen alone."""
 
@@ -101,7 +105,7 @@ def run(options: Sequence[str]) -> Figures:
     if missing():
         raise SystemExit(f"bench ingress needs {', '.join(missing())}: run `scripts/bootstrap bench`")
     quick = "--quick" in options
-    rounds = int(_option(options, "--rounds", "3" if quick else "15"))
+    rounds = int(_option(options, "--rounds", "3" if quick else "9"))
     seconds = int(_option(options, "--seconds", "1"))
     only = _option(options, "--only", "")
     steps: dict[str, Callable[[Path], Figures]] = {
@@ -166,6 +170,8 @@ def _members(translation: Translation, port: Callable[[int], int]) -> Members:
 
 Key = tuple[str, str]
 """(proxy, 'http' or 'https')"""
+Score = tuple[float, float]
+"""(requests, CPU seconds)"""
 
 
 def _rates(folder: Path, rounds: int, seconds: int) -> Figures:
@@ -201,8 +207,49 @@ def _rates(folder: Path, rounds: int, seconds: int) -> Figures:
                     alone.setdefault(key, []).append((percentiles[0], percentiles[1]))
                     each.forget_log()
                 each.pause()
+        duels = _duels({each.name: each for each in running}, 2 * rounds)
         memory = {each.name: each.resident for each in running}
-    return _told(rates, costs, loaded, alone) | {f"{name}: memory, MB (PSS)": value for name, value in memory.items()}
+    return duels | _told(rates, costs, loaded, alone) | {f"{name}: memory, MB (PSS)": value for name, value in memory.items()}
+
+
+def _duels(running: dict[str, Running], count: int) -> Figures:
+    """Ours against its peer, by requests that were done in the same time and by processor time for each."""
+    figures: Figures = {}
+    found = {(name, scheme): [] for name in KIND for scheme in ("http", "https")}  # type: dict[Key, list[tuple[Score, Score]]]
+    for _ in range(count):
+        for (name, scheme), scores in found.items():
+            scores.append(_duel(running[name], running[KIND[name]], scheme))
+    for (name, scheme), scores in found.items():
+        rates = [mine[0] / peers[0] for mine, peers in scores]
+        costs = [peers[1] / peers[0] * mine[0] / mine[1] for mine, peers in scores]
+        mine, peers = (tuple(map(sum, zip(*each, strict=True))) for each in zip(*scores, strict=True))
+        for what, ratio, single in (
+            (f"{name} / {KIND[name]}, {scheme}, requests/s", mine[0] / peers[0], rates),
+            (f"{KIND[name]} / {name}, {scheme}, CPU per request", peers[1] / peers[0] * mine[0] / mine[1], costs),
+        ):
+            low, middle, high = quantiles(single, n=4)
+            figures |= {f"ratio: {what}": ratio, f"spread: {what}": (high - low) / 2 / middle}
+    return figures
+
+
+def _duel(one: Running, other: Running, scheme: str) -> tuple[Score, Score]:
+    before = [each.cpu_seconds for each in (one, other)]
+    loads = [
+        subprocess.Popen(_wrk_command(each.name, scheme, CONNECTIONS, DUEL), stdout=subprocess.PIPE) for each in (one, other)
+    ]
+    begun, turn = time.monotonic(), 0
+    while any(load.poll() is None for load in loads):
+        runs, waits = (one, other) if turn % 2 else (other, one)
+        waits.pause()
+        runs.resume()
+        turn += 1
+        time.sleep(max(0.0, begun + turn * TURN - time.monotonic()))
+    done = [_requests(each.name, load.communicate()[0].decode()) for each, load in zip((one, other), loads, strict=True)]
+    spent = [each.cpu_seconds - past for each, past in zip((one, other), before, strict=True)]
+    for each in (one, other):
+        each.forget_log()
+        each.pause()
+    return (done[0], spent[0]), (done[1], spent[1])
 
 
 def _told(
@@ -221,10 +268,6 @@ def _told(
             figures[f"spread: {what}"] = (high - low) / 2 / middle
 
     for scheme in ("http", "https"):
-        for name, peer in KIND.items():
-            one, other = (name, scheme), (peer, scheme)
-            compare(f"{name} / {peer}, {scheme}, requests/s", rates, one, other)
-            compare(f"{peer} / {name}, {scheme}, CPU per request", costs, other, one)
         for name in (OURS_ENVOY, OURS_NGINX, ENVOY, NGINX):
             compare(f"{name} / {HAPROXY}, {scheme}, requests/s", rates, (name, scheme), (HAPROXY, scheme))
     for key in rates:
@@ -239,22 +282,24 @@ def _told(
 
 def _wrk(name: str, scheme: str, connections: int, seconds: int, path: str = "/api/items") -> tuple[int, float, float]:
     """Requests done, p50 and p99 in microseconds. Raises RuntimeError when one fails."""
+    said = subprocess.run(
+        _wrk_command(name, scheme, connections, seconds, path), capture_output=True, text=True, check=True
+    ).stdout
+    return _requests(name, said), _percentile(said, 50), _percentile(said, 99)
+
+
+def _wrk_command(name: str, scheme: str, connections: int, seconds: int, path: str = "/api/items") -> list[str]:
     port = (HTTP_PORTS if scheme == "http" else HTTPS_PORTS)[name]
-    command = ["taskset", "-c", "0", "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-H", f"Host: {HOST}"]
-    command += [
-        "-H",
-        "User-Agent: bench",
-        "-H",
-        "Accept: */*",
-        "-H",
-        "Accept-Encoding: gzip",
-        f"{scheme}://{ADDRESS}:{port}{path}",
-    ]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    headers = (f"Host: {HOST}", "User-Agent: bench", "Accept: */*", "Accept-Encoding: gzip")
+    words = ["taskset", "-c", "0", "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency"]
+    return [*words, *(word for header in headers for word in ("-H", header)), f"{scheme}://{ADDRESS}:{port}{path}"]
+
+
+def _requests(name: str, said: str) -> int:
     done = re.search(r"(\d+) requests in", said)
     if "Non-2xx" in said or "Socket errors" in said or done is None:
         raise RuntimeError(f"{name}: requests failed:\n{said}")
-    return int(done[1]), _percentile(said, 50), _percentile(said, 99)
+    return int(done[1])
 
 
 def _percentile(said: str, which: int) -> float:
