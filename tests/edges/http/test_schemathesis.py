@@ -50,6 +50,10 @@ SAMPLE = {
     "apis/apiextensions.k8s.io/v1": [("post", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")],
 }  # fmt: skip
 """Of each sort of operation one or a few, and none with a whole PodSpec, which takes long to make up."""
+BOUND = ("/binding", "/bindings")
+"""Upstream's document says that they answer with a Binding; there as here it is a Status."""
+NOBODY_THERE = ("no endpoints available", "no preferred addresses found")
+"""What a proxy says of a Service without endpoints (503) and of a node without addresses (500, as upstream)."""
 NOT_ASKED = frozenset({"watch", "follow"})
 """Streams do not end; what they say is tested where watches and logs are."""
 SEEDS: dict[str, dict[str, Any]] = {
@@ -75,6 +79,10 @@ def as_admin(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
     return handle(structs.replace(request, user=ADMIN), snapshot, env)
 
 
+def no_token(token: str, *_: object) -> tuple[User, tuple[str, ...]]:
+    raise ValueError("is none")
+
+
 @pytest.fixture
 def url() -> Iterator[str]:
     """One for each group, whose webhooks may hinder the others; in a loop and thread of its own, for requests block."""
@@ -84,7 +92,8 @@ def url() -> Iterator[str]:
     thread.start()
 
     async def begin() -> ApiServer:
-        server = ApiServer(as_admin, MemoryStore(), Settings(token_signer=lambda claims: "signed"), tls=None)
+        settings = Settings(token_signer=lambda claims: "signed", token_verifier=no_token)
+        server = ApiServer(as_admin, MemoryStore(), settings, tls=None)
         await server.start([listening])
         return server
 
@@ -153,6 +162,19 @@ def patched(case: Any, body: Any, place: int) -> None:
     case.body = [{"op": operations[place % 4], "path": f"/{name}", "value": body.get(name)}]
 
 
+def without_nulls(answer: Any) -> bytes:
+    """A role without `rules`, a review without `creationTimestamp`: null as upstream, whose document forbids it."""
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: kept(each) for name, each in value.items() if each is not None}
+        return [kept(each) for each in value] if isinstance(value, list) else value
+
+    found: bytes = answer.content
+    is_json = answer.headers.get("content-type", [""])[0].startswith("application/json")
+    return json.dumps(kept(json.loads(found))).encode() if is_json and found else found
+
+
 def status_is_right(answer: Any, path: str) -> None:
     if answer.status_code < 400 or "/proxy" in path:
         return
@@ -190,7 +212,12 @@ def ask(described: Any, url: str, session: requests.Session, method: str, path: 
             fitted(case, operation)
         case.headers = {}  # nothing but credentials, which are tested elsewhere
         answer = case.call(base_url=url, session=session, timeout=30)
-        case.validate_response(answer, checks=CHECKS)
+        excused = {
+            response_schema_conformance: path.endswith(BOUND) and answer.status_code == 201,
+            not_a_server_error: "/proxy" in path and any(each in answer.text for each in NOBODY_THERE),
+        }
+        answer.content = without_nulls(answer)
+        case.validate_response(answer, checks=[each for each in CHECKS if not excused.get(each)])
         status_is_right(answer, path)
 
     once()

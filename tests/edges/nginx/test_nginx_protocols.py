@@ -90,21 +90,24 @@ async def test_websocket_passes_and_outlives_a_reload(tmp_path):
 
 
 async def test_http2_and_hsts(tmp_path):
+    wishes = {"a.test": "max-age=600", "b.test": "max-age=500", "c.test": ""}
     async with backends("one") as made, gateway(tmp_path / "g") as nginx:
         wish = table(
-            msgspec.structs.replace(host(route("all")), hsts="max-age=600"),
-            certificates={"a.test": certificate("a.test")},
+            *(msgspec.structs.replace(host(route(name), hosts=(name,)), hsts=hsts) for name, hsts in wishes.items()),
+            certificates={name: certificate(name) for name in wishes},
             front_door=FrontDoor(server_header=""),
         )
         await nginx.serves(wish, {"one": (made["one"].member,)})
-        words = ("curl", "-sk", "--http2", "-D-", "-o", "/dev/null", "--resolve", f"a.test:{nginx.https_port}:{ADDRESS}")
-        curl = await asyncio.create_subprocess_exec(
-            *words, f"https://a.test:{nginx.https_port}/", stdout=asyncio.subprocess.PIPE
-        )
-        said, _ = await curl.communicate()
-        assert said.startswith(b"HTTP/2 200")
-        assert b"strict-transport-security: max-age=600" in said
-        assert b"server: backend" in said
+        for name, hsts in wishes.items():
+            words = ("curl", "-sk", "--http2", "-D-", "-o", "/dev/null", "--resolve", f"{name}:{nginx.https_port}:{ADDRESS}")
+            curl = await asyncio.create_subprocess_exec(
+                *words, f"https://{name}:{nginx.https_port}/", stdout=asyncio.subprocess.PIPE
+            )
+            said, _ = await curl.communicate()
+            assert said.startswith(b"HTTP/2 200")
+            told = [line.partition(b": ")[2] for line in said.splitlines() if line.startswith(b"strict-transport-security")]
+            assert [hsts.encode()] * bool(hsts) == told
+            assert b"server: backend" in said
         await nginx.serves(table(host(route("all")), front_door=FrontDoor(server_header="mine")), {})
         assert ["mine", "mine"] == [(await nginx.get("/", name))[1]["server"] for name in ("a.test", "nobody.test")]
 

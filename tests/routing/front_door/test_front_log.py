@@ -107,6 +107,7 @@ def test_a_line_is_json_whatever_a_client_says(front: Lab, folder: Path, proxy: 
     for line in found:
         assert (KEYS, NUMBERS) == (set(line), {key for key, value in line.items() if isinstance(value, int)})
         assert ABSENT[proxy] is None or None not in line.values()
+    assert {("all", "echo")} == {(line["route"], line["cluster"]) for line in found if "€" in str(line["user_agent"])}
 
 
 @BOTH

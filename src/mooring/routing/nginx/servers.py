@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from msgspec import Struct
 
-from mooring.routing.nginx.config import Bare, Call, Directive, directive, variable
+from mooring.routing.nginx.config import Bare, Call, Directive, Value, directive, variable
 from mooring.routing.nginx.data import encoded
 from mooring.routing.nginx.emission import Emission, error_locations, named, own_errors
 from mooring.routing.nginx.front import is_believing, listens, look_at_what_is_said, mapped
@@ -202,22 +202,13 @@ def _server(emission: Emission, each: Door, host: Host | None, groups: frozenset
         if host is not None and host.clients is not None:
             block += _client_certificates(emission, host, host.clients)
         block += _hsts(emission, each.hsts)
-    if host is None or host.name == "*":
-        block += _told(emission, listener)
+    takes_most = host is None or host.name == "*"
+    told = _told(emission, listener)
+    if takes_most and not is_believing(emission.table.front_door):
+        block += (line for module in ("proxy", "grpc") for line in set_headers(module, told.items()))
     block += look_at_what_is_said(emission.table.front_door)
     block += _ways(listener)
-    block.append(
-        directive(
-            "location",
-            "/",
-            block=(
-                directive("client_max_body_size", str(body)),
-                directive("set_by_lua_block", Bare("$m_route"), Call("find", (listener.name,))),
-                directive("if", Bare("($m_group)"), block=(directive("rewrite_by_lua_block", Call("go", (listener.name,))),)),
-                *(one for one in emission.groups[common].block if one.name != "client_max_body_size"),
-            ),
-        )
-    )
+    block.append(directive("location", "/", block=_looking_up(emission, each, common, body, told if takes_most else {})))
     places: dict[str, Directive] = {}
     for name in sorted(groups | {common}):
         group = emission.groups[name]
@@ -225,6 +216,21 @@ def _server(emission: Emission, each: Door, host: Host | None, groups: frozenset
         for place, location in group.places.items():
             places.setdefault(place, msgspec.structs.replace(location, source=name))
     return directive("server", block=(*block, *places.values()), source=f"host {host.name}" if host else "")
+
+
+def _looking_up(emission: Emission, each: Door, common: str, body: int, told: Mapping[str, Value | str]) -> Iterable[Directive]:
+    """Where most requests stay. Whose host's HSTS is not the usual, and if backends are `told` here what asks for another
+    protocol, goes on in the group's own location, so no other request pays for these."""
+    listener = each.listener
+    yield directive("client_max_body_size", str(body))
+    if told:
+        yield directive("if", Bare("($http_upgrade)"), block=(directive("set", Bare("$m_group"), common),))
+        yield from set_headers("proxy", {**told, "Connection": "", "Upgrade": ""}.items())
+    yield directive("set_by_lua_block", Bare("$m_way"), Call("find", (listener.name,)))
+    yield directive("if", Bare("($m_group)"), block=(directive("rewrite_by_lua_block", Call("go", (listener.name,))),))
+    if each.hsts:
+        yield directive("add_header", "Strict-Transport-Security", each.hsts, "always")
+    yield from (one for one in emission.groups[common].block if one.name != "client_max_body_size")
 
 
 def _hsts(emission: Emission, usual: str) -> Iterable[Directive]:
@@ -237,15 +243,13 @@ def _hsts(emission: Emission, usual: str) -> Iterable[Directive]:
     yield directive("add_header", "Strict-Transport-Security", variable(shown), "always")
 
 
-def _told(emission: Emission, listener: Listener) -> Iterable[Directive]:
-    """What most backends are told, with the words in it that every request here has in common, for words cost a request less
-    than variables."""
+def _told(emission: Emission, listener: Listener) -> Mapping[str, Value | str]:
+    """What most backends are told. Unless a peer is believed it has the words in it that every request here has in common, for
+    words cost a request less than variables."""
     if is_believing(emission.table.front_door):
-        return
+        return emission.headers
     common = dict.fromkeys(("X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme"), "https" if listener.is_tls else "http")
-    headers = {**emission.headers, **common, "X-Forwarded-Port": str(listener.port)}
-    for module in ("proxy", "grpc"):
-        yield from set_headers(module, headers.items())
+    return {**emission.headers, **common, "X-Forwarded-Port": str(listener.port)}
 
 
 def _ways(listener: Listener) -> Iterable[Directive]:

@@ -7,6 +7,7 @@ local balancer = require "ngx.balancer"
 
 local set_current_peer, get_last_failure = balancer.set_current_peer, balancer.get_last_failure
 local endpoints, address = state.set, state.address
+local find, sub = string.find, string.sub
 
 local open = {}     -- of this worker: requests in flight by set and member
 
@@ -48,7 +49,9 @@ local function found()
     if state.asked_by == address() then
         return endpoints(state.answered)
     end
-    return endpoints(state.set_of[ngx.var.m_cluster] or "")
+    local way = ngx.var.m_way
+    local _, last = find(way, state.CLUSTER, 1, true)
+    return endpoints(state.set_of[sub(way, last + 1)] or "")
 end
 
 function _M.round_robin()

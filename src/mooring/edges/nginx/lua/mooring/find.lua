@@ -303,13 +303,26 @@ local function path_of(var, path, is_clean)
     return kept.is(var) and kept.plain(path) or path
 end
 
+local NOWHERE = state.CLUSTER
+
+-- The route and the cluster that it goes on to, if any, as the access log has them.
+local function way_of(route, arm)
+    local way = arm.way
+    if not way then
+        way = route.name .. NOWHERE .. (arm.cluster or "")
+        if arm ~= NONE then
+            arm.way = way
+        end
+    end
+    return way
+end
+
 -- A request that goes on here, to the cluster's set of endpoints.
-local function forwarded(var, cluster, set)
-    var.m_cluster = cluster
+local function forwarded(set)
     state.asked_by, state.answered = address(), set
 end
 
--- The name of the request's route, and where it goes on: a location, or a status; nil is where it was looked up.
+-- The way of the request, and where it goes on: a location, or a status; nil is where it was looked up.
 --
 -- Most requests ask what others have asked: which route that led to is kept by host and path, for paths that are plain and routes
 -- that ask for nothing.
@@ -323,56 +336,57 @@ local function found(listener, is_clean)
     else
         local answer = place.seen[asked]
         if answer then
-            forwarded(var, answer.cluster, answer.set)
-            return answer.name
+            forwarded(answer.set)
+            return answer.way
         end
     end
     local path = path_of(var, asked, is_clean)
     if not path then
-        return "", UNCLEAN
+        return NOWHERE, UNCLEAN
     end
     local host = place.host
     if not host then
         if index.is_missing then     -- NGINX has only just begun
-            return "", "503"
+            return NOWHERE, "503"
         end
         if index.chains then
             var.m_hsts = "-"
         end
-        return "", "404"
+        return NOWHERE, "404"
     end
     if host.hsts then     -- not as most hosts
         var.m_hsts = host.hsts
     end
     local tree = tree_of(host.tree)
     if not tree then
-        return "", "503"
+        return NOWHERE, "503"
     end
     local numbers = numbers_of(tree, path)
     local route = type(numbers) == "number" and tree.routes[numbers]
     if not route or route.conditions then
         route = numbers and first_true(index, tree, numbers)
         if not route then
-            return "", "404"
+            return NOWHERE, "404"
         end
     end
     local arm = route
     if route.arms then
         arm = arm_of(route)
         if not arm then
-            return route.name, "503"
+            return way_of(route, NONE), "503"
         end
     end
-    local cluster, limit = arm.cluster, _M.data.limit
+    local cluster, common, limit, way = arm.cluster, _M.data.common, _M.data.limit, way_of(route, arm)
     if cluster then
         set_of[cluster] = arm.set
-        forwarded(var, cluster, arm.set)
+        forwarded(arm.set)
     end
-    if arm.group == _M.data.common and not limit then
+    local unusual = host.hsts and common     -- nil where the usual is said
+    if arm.group == common and not limit then
         if arm == route and cluster and type(numbers) == "number" and path == asked and not (route.conditions or host.hsts) then
             seen.put(place, path, route)
         end
-        return route.name
+        return way, unusual
     end
     if arm.leaf then
         leaf_of(arm.leaf)
@@ -381,13 +395,13 @@ local function found(listener, is_clean)
     if arm.body then
         local length = tonumber(var.http_content_length)
         if length and length > arm.body then
-            return route.name, "413"
+            return way, "413"
         end
     end
-    if arm.group == _M.data.common and has_small_body(var, limit) then
-        return route.name
+    if arm.group == common and has_small_body(var, limit) then
+        return way, unusual
     end
-    return route.name, arm.group
+    return way, arm.group
 end
 
 -- Sets `$m_group`, unless the request stays where it is: most pay for one variable less.
@@ -398,23 +412,23 @@ function _M.find(listener)
     end
     if is_closing then
         ngx.var.m_group = "@closing"
-        return ""
+        return NOWHERE
     end
-    ngx.var.m_new_id = identity.new() or ngx.var.request_id
-    local name, where = found(listener)
+    identity.set()
+    local way, where = found(listener)
     if where then
         ngx.var.m_group = where
     end
-    return name
+    return way
 end
 
 local function go(listener, where)
     if where == UNCLEAN then
-        local name
+        local way
         request.clean()
-        name, where = found(listener, true)
+        way, where = found(listener, true)
         where = where or _M.data.common
-        ngx.var.m_route, ngx.var.m_group = name, where
+        ngx.var.m_way, ngx.var.m_group = way, where
     end
     if sub(where, 1, 1) == "@" then
         return ngx.exec(where)
@@ -428,8 +442,8 @@ end
 
 -- The connection's last request.
 function _M.last(listener)
-    local name, where = found(listener)
-    ngx.var.m_route = name
+    local way, where = found(listener)
+    ngx.var.m_way = way
     return go(listener, where or _M.data.common)
 end
 

@@ -27,7 +27,6 @@ find.prune = function()
     certificate.prune()
 end
 kept.data = data
-request.said = answer.said
 
 local leaf = find.leaf
 

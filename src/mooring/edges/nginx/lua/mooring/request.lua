@@ -99,18 +99,24 @@ function _M.mirror(mirror)
     ngx.req.set_uri_args(query)
 end
 
+-- Not where most are answered, for that says the usual of HSTS.
+local function refused()
+    ngx.status = 400
+    return ngx.exec("@said")
+end
+
 -- Gives a request with an unclean path one that is as the rules see it, which is what its backend is told, too.
 function _M.clean()
     local var = ngx.var
     local unclean, uri = var.m_unclean, var.uri
     var.m_group = ""     -- what is refused here was not looked up
     if unclean == "bad" then
-        return _M.said(400)
+        return refused()
     elseif unclean == "kept" then     -- whose path is its own
         local sent
         uri, sent = kept.normalised(var.request_uri)
         if not uri then
-            return _M.said(400)
+            return refused()
         elseif uri:sub(1, 11) == "/:mooring:/" then
             return ngx.exit(404)
         end

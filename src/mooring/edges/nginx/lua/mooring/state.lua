@@ -13,6 +13,9 @@ local find, sub, tonumber = string.find, string.sub, tonumber
 
 local sets, weights = {}, {}   -- what this worker has read: name -> { raw, checked, list }; of a set whose turn it was, too
 
+-- In `$m_way` this is between a route and its cluster, and all there is of a request that has neither.
+_M.CLUSTER = '","cluster":"'
+
 -- The set of a route's cluster, by the name that the access log shows: told by the look-up, asked by the balancer.
 _M.set_of = {}
 
