@@ -203,7 +203,9 @@ def envoy(loop: Loop, folder: Path) -> Iterator[RealProxy]:
     placement = placed(folder)
     found = loop.do(lambda: EnvoyProxy(placement, Emitter(placement), SPARE, paced=lambda name: Pace(10_000, 0.0)))
     loop.start(found.run())
-    with started(envoy_launch.prepared(placement, 1), folder):
+    launch = envoy_launch.prepared(placement, 1)
+    strict = tuple(envoy_launch.STRICT if each == envoy_launch.LENIENT else each for each in launch.argv)
+    with started(structs.replace(launch, argv=strict), folder):
         yield RealProxy("envoy", loop, found, placement.ports)
 
 

@@ -157,6 +157,16 @@ def test_a_flood_of_endpoint_changes_does_not_hold_routes_up() -> None:
     assert ["endpoints/c@2", "routes/r@2"] == told
 
 
+def test_route_configurations_take_turns_in_the_order_of_the_table() -> None:
+    client, sent = Client(), []
+    names = ("http", "https", "other", "trusted")
+    client.ask("routes", *reversed(names))
+    for version in range(8):  # all of them change while one is on its way
+        sent += client.told(snapshot({f"routes/{name}": str(version) for name in names}))
+        client.accept("routes")
+    assert [f"routes/{names[version % 4]}@{version}" for version in range(8)] == sent
+
+
 def test_a_changed_cluster_is_followed_by_its_endpoints_unchanged() -> None:
     client = settled()
     assert ["cluster/c@2", "endpoints/c@1"] == client.told(snapshot(WHOLE | {"cluster/c": "2"}, {"c": "c"}))

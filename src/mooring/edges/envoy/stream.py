@@ -6,7 +6,8 @@ until the clusters they may name have been taken together with their endpoints, 
 routes have been accepted without it and LINGER has passed, for requests that chose it before. While new clusters come faster
 than the client takes them, it gets the routes of an earlier state, whose clusters it has.
 
-A route configuration is large, and Envoy takes its time over it: each is sent alone, so that endpoints come in between.
+A route configuration is large, and Envoy takes its time over it: each is sent alone, so that endpoints come in between, and
+they take turns.
 
 A rejected response of several resources is sent again in halves, until the one that is not taken stands alone: everything else
 gets in. A resource that is wanted no more and was asked for by its name is not taken away: whoever still asks for it drains.
@@ -64,7 +65,8 @@ class Sent(Struct):
 
 
 class Talk(Struct):
-    """What was said about one type. `sent`: by name the last version sent, or that the client says it has."""
+    """What was said about one type. `sent`: by name the last version sent, in the order of sending, or that the client says it
+    has."""
 
     everything: bool = False
     subscribed: set[str] = field(default_factory=set)
@@ -140,7 +142,7 @@ class Stream:
             there = state.resources.get(url, {})
             names = self._next(talk, there)
             if url == ROUTES:
-                del names[1:]
+                names = self._told_longest_ago(talk, names, there)
             removed = list(self._removed(url, talk, state, now))
             if names or removed or talk.owes:
                 yield self._response(url, talk, {name: there[name] for name in names}, removed)
@@ -179,6 +181,13 @@ class Stream:
         sent = talk.sent.get
         wanted: Iterable[str] = there if talk.everything else [name for name in talk.subscribed if name in there]
         return [name for name in wanted if sent(name) != there[name].version]
+
+    @staticmethod
+    def _told_longest_ago(talk: Talk, names: list[str], there: Mapping[str, Resource]) -> list[str]:
+        """One of them, so that none waits for ever while others keep changing; of those never told the first of the table."""
+        told = {name: place for place, name in enumerate(talk.sent)}
+        wanted = frozenset(names)
+        return sorted((name for name in there if name in wanted), key=lambda name: told.get(name, -1))[:1]
 
     def _removed(self, url: str, talk: Talk, snapshot: Snapshot, now: float) -> Iterator[str]:
         there = snapshot.resources.get(url, {})
@@ -253,7 +262,9 @@ class Stream:
     def _response(self, url: str, talk: Talk, resources: Mapping[str, Resource], removed: list[str]) -> bytes:
         self._nonce += 1
         versions = {name: resource.version for name, resource in resources.items()}
-        talk.sent.update(versions)
+        for name, version in versions.items():
+            talk.sent.pop(name, None)
+            talk.sent[name] = version
         for name in removed:
             if name in talk.subscribed:
                 talk.sent[name] = ABSENT
