@@ -254,7 +254,7 @@ class TimedSink:
 EVERY, EVENTS = 0.002, 250
 
 
-async def test_a_thousand_watchers_of_many_events_leave_room_for_requests_and_hear_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thousand_watchers_leave_room_for_requests_and_hear_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A round begins at once after a quiet time, its slices let the writer in between, and the more there is to tell, the more
     goes into a frame."""
     clock, store = Clock(), MemoryStore()
