@@ -50,7 +50,7 @@ class ByFile(LoadFileScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
-    """In the order of collection: slow files (e2e) before many quick ones, so that both workers end together."""
+    """In the order of collection: slow files (e2e) before many quick ones, so that all workers end together."""
     config.option.loadscopereorder = False
     return ByFile(config, log)
 

@@ -40,7 +40,9 @@ def node_port(name: str, address: str, number: int, protocol: str = "TCP", **spe
 def health_checked(name: str, address: str, port: int) -> dict[str, Any]:
     """A load balancer that must know which nodes to use."""
     made = service(name, address)
+    # Without node ports: one that is drawn might be a port that another's health check asks for.
     made["spec"] |= {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port}
+    made["spec"] |= {"allocateLoadBalancerNodePorts": False}
     return made
 
 
