@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +19,21 @@ from mooring.edges.http.server import ApiServer
 from mooring.edges.http.sockets import listener
 from mooring.edges.memory.store import MemoryStore
 from mooring.store.snapshot import Snapshot
+
+
+@asynccontextmanager
+async def audited(policy: audit.Policy, path: Path) -> AsyncIterator[Client]:
+    """A client of a server that writes its events to `path`; afterwards they are there."""
+    log = AuditLog(path)
+    auditing = Auditing(policy, log, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    server = ApiServer(small_core, MemoryStore(), Settings(max_body=MAX_BODY), tls=None, auditing=auditing)
+    sock = listener("127.0.0.1", 0)
+    await server.start([sock])
+    client = Client(*await asyncio.open_connection(*sock.getsockname()))
+    yield client
+    client.writer.transport.abort()
+    await server.stop(grace=0)
+    log.close()
 
 
 def lines(path: Path) -> list[str]:
@@ -55,18 +72,10 @@ async def test_a_request_leaves_its_events(tmp_path: Path) -> None:
         {"level": "None", "nonResourceURLs": ["/warn"]},
         {"level": "Metadata"},
     ]})  # fmt: skip
-    log = AuditLog(tmp_path / "audit.log")
-    auditing = Auditing(policy, log, lambda: datetime(2026, 1, 1, tzinfo=UTC))
-    server = ApiServer(small_core, MemoryStore(), Settings(max_body=MAX_BODY), tls=None, auditing=auditing)
-    sock = listener("127.0.0.1", 0)
-    await server.start([sock])
-    client = Client(*await asyncio.open_connection(*sock.getsockname()))
-    await client.ask("GET", "/whoami?x=1")
-    await client.ask("GET", "/warn")
-    await client.ask("GET", "/broken")
-    client.writer.transport.abort()
-    await server.stop(grace=0)
-    log.close()
+    async with audited(policy, tmp_path / "audit.log") as client:
+        await client.ask("GET", "/whoami?x=1")
+        await client.ask("GET", "/warn")
+        await client.ask("GET", "/broken")
     events = [json.loads(line) for line in lines(tmp_path / "audit.log")]
     assert [
         ("/whoami?x=1", "RequestReceived", None),
@@ -84,20 +93,12 @@ async def test_a_credential_that_is_not_good_leaves_an_event(tmp_path: Path) -> 
     policy = audit.policy({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [
         {"level": "None", "users": ["system:anonymous"]}, {"level": "None", "nonResourceURLs": ["/warn"]}, {"level": "Request"},
     ]})  # fmt: skip
-    log = AuditLog(tmp_path / "audit.log")
-    auditing = Auditing(policy, log, lambda: datetime(2026, 1, 1, tzinfo=UTC))
-    server = ApiServer(small_core, MemoryStore(), Settings(max_body=MAX_BODY), tls=None, auditing=auditing)
-    sock = listener("127.0.0.1", 0)
-    await server.start([sock])
-    client = Client(*await asyncio.open_connection(*sock.getsockname()))
-    await client.ask("POST", "/api/v1/namespaces/default/pods", b"{}", "Authorization: Bearer x")
-    await client.ask("GET", "/warn", b"", "Authorization: Bearer x")
-    await client.ask("GET", "/whoami", b"", "Authorization: Negotiate x")
-    client.writer.write(b"POST /late HTTP/1.1\r\nHost: a\r\nAuthorization: Basic x\r\nContent-Length: 5\r\n\r\n")
-    await client.answer()
-    client.writer.transport.abort()
-    await server.stop(grace=0)
-    log.close()
+    async with audited(policy, tmp_path / "audit.log") as client:
+        await client.ask("POST", "/api/v1/namespaces/default/pods", b"{}", "Authorization: Bearer x")
+        await client.ask("GET", "/warn", b"", "Authorization: Bearer x")
+        await client.ask("GET", "/whoami", b"", "Authorization: Negotiate x")
+        client.writer.write(b"POST /late HTTP/1.1\r\nHost: a\r\nAuthorization: Basic x\r\nContent-Length: 5\r\n\r\n")
+        await client.answer()
     events = [json.loads(line) for line in lines(tmp_path / "audit.log")]
     tried = ("attempted: bearer", "no credentials provided", "attempted: basic")
     assert [(f"Authentication failed, {each}", 401) for each in tried] == [
