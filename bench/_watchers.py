@@ -192,7 +192,9 @@ async def measured(place: "Place", data_dir: Path, count: int, seconds: float) -
     assert process.stdin and process.stdout
     try:
         assert await process.stdout.readline() == b"ready\n"
+        reading = processor(process.pid)
         written, took, spent, beside, most = await write(place, writers, seconds)
+        reading = processor(process.pid) - reading
         process.stdin.write(b"\n")
         told = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     finally:
@@ -213,6 +215,7 @@ async def measured(place: "Place", data_dir: Path, count: int, seconds: float) -
         f"watchers_{count}_events_per_s": written / took,
         f"watchers_{count}_deliveries_per_s": sum(heard) / took,
         f"watchers_{count}_processor_share": spent,
+        f"watchers_{count}_reader_share": reading / took,
         f"watchers_{count}_client_beside_p99_ms": sorted(beside)[int(len(beside) * 0.99)] * 1e3,
         f"watchers_{count}_attached_in_s": told["attach_s"],
         f"watchers_{count}_mb": most,

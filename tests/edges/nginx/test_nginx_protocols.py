@@ -189,7 +189,7 @@ async def test_a_drained_nginx_ends_what_it_has_begun_and_nothing_else(tmp_path)
         await nginx.serves(table(host(route("all"))), {"one": (made["one"].member,)})
         launch = prepared(nginx.placement, 2)  # a second time, with NGINX running: changes nothing
         assert 200 == (await nginx.get("/"))[0]
-        slow = asyncio.create_task(nginx.get("/?wait=0.7"))
+        slow = asyncio.create_task(nginx.get("/?wait=2"))
         await nginx.until(lambda: made["one"].seen == 2)
 
         def ask(path: str, method: str, target: str) -> str:
@@ -206,13 +206,13 @@ async def test_a_drained_nginx_ends_what_it_has_begun_and_nothing_else(tmp_path)
         assert 503 == await nginx.ready()
         status, headers, _ = await nginx.get("/")
         assert (200, "close") == (status, headers["connection"])
-        assert "connections: 1" == (await asyncio.to_thread(ask, *launch.active)).strip()
+
+        async def active(count: int) -> bool:
+            return f"connections: {count}" == (await asyncio.to_thread(ask, *launch.active)).strip()
+
+        await nginx.until(lambda: active(1))  # the slow one's alone
         assert 200 == (await slow)[0]
-
-        async def nobody() -> bool:
-            return "connections: 0" == (await asyncio.to_thread(ask, *launch.active)).strip()
-
-        await nginx.until(nobody)
+        await nginx.until(lambda: active(0))
         began = time.monotonic()
         nginx.process.send_signal(signal.SIGTERM)
         assert 0 == await nginx.process.wait()
