@@ -12,6 +12,7 @@ from mooring.apiserver.contract import Answer as WebhookAnswer
 from mooring.apiserver.contract import Aside, Ask, Env, Outcome, Question, Request, Response, Settings, User, Watch, Write
 from mooring.apiserver.handle import handle
 from mooring.edges.http.draws import Draws
+from mooring.edges.http.server_channels import Channels
 from mooring.store.records import Committed
 from mooring.store.state import State
 
@@ -149,12 +150,16 @@ class Watching:
         self.server, self.watch = server, watch
         self._at = watch.revision
         self._waiting = list(watch.initial)
+        self._channels: Channels[Watching] = Channels()
+        self._channels.add(watch.share, self)
 
     def frames(self) -> list[dict[str, Any]]:
         lines, self._waiting = self._waiting, []
         for event in self.server.state.since(self.watch.prefix, self._at):
-            if line := self.watch.encode(event):
-                lines.append(line)
+            line = self.watch.encode(event)
+            found = tuple(self._channels.hearing(event))
+            assert found == (self,) or (not found and not line), "the index leaves out only who could tell nothing"
+            lines += [line] if line else []
         self._at = self.server.state.revision
         assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
         return [json.loads(line) for line in lines]

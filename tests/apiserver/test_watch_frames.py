@@ -209,7 +209,18 @@ def take(server: Server, step: str, name: str) -> None:
             server.delete(url)
 
 
-@given(STEPS, STEPS, st.sampled_from(["", "&labelSelector=seen%3Dyes", "&fieldSelector=metadata.name%21%3Da"]))
+SELECTORS = (
+    "",
+    "&labelSelector=seen%3Dyes",
+    "&labelSelector=other%21%3Dno,seen%3Dyes",
+    "&labelSelector=seen%3D",
+    "&labelSelector=seen%21%3Dyes",
+    "&fieldSelector=metadata.name%21%3Da",
+    "&fieldSelector=metadata.namespace%3Ddefault,metadata.name%21%3Da",
+)
+
+
+@given(STEPS, STEPS, st.sampled_from(SELECTORS))
 def test_a_list_and_the_watch_from_it_lead_to_the_next_list(before, after, selector):
     server = Server()
     for step, name in before:

@@ -7,7 +7,7 @@ What the core must ask of others, webhooks, it raises as Unanswered questions: t
 again, with the answers in `Env.answers` and the same `now` and random draws, so that the same questions come up.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from mooring.alloc.rng import Rng
 from mooring.apiserver.pieces import Pieces
-from mooring.store.records import Committed, Event, Txn
+from mooring.store.records import Committed, Event, Record, Txn
 from mooring.store.snapshot import Snapshot
 
 
@@ -56,6 +56,17 @@ class Write(Struct, frozen=True):
     respond: Callable[[Committed], Response]
 
 
+class Facet(Struct, frozen=True):
+    """A value that an object must have, before or after a change, for a watcher to be told of the change.
+
+    `value` reads it from a record; it is the same function for facets with an equal `of_what`, a label or a field.
+    """
+
+    of_what: Hashable
+    wanted: str
+    value: Callable[[Record], str | None]
+
+
 class Watch(Struct, frozen=True):
     """Stream frames: first `initial` (lines, encoded as they are asked for, once), then `encode(event)` for each event under
     `prefix` after `revision`.
@@ -64,7 +75,7 @@ class Watch(Struct, frozen=True):
     bookmark line, or None when the client did not ask for them. `share` is equal for watchers whose lines are identical, so the
     edge encodes once. `timeout` in seconds. `encode` may raise Unanswered: the edge puts what it learns into `answers`, encodes
     the same event again, and forgets the answers afterwards. When the record at `rests_on` changes in a way that `outdated`
-    tells, the stream ends, and its client watches anew.
+    tells, the stream ends, and its client watches anew. An event that does not have the `facet` makes no line.
     """
 
     prefix: str
@@ -78,6 +89,7 @@ class Watch(Struct, frozen=True):
     answers: "dict[Question, Answer]" = {}
     rests_on: str = ""
     outdated: Callable[[Event], bool] = bool
+    facet: Facet | None = None
 
 
 class Onward(Struct, frozen=True):

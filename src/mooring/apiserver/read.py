@@ -4,7 +4,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 
 import msgspec
@@ -13,10 +13,18 @@ from msgspec import Struct
 from mooring.apiserver import continue_token, errors, render
 from mooring.apiserver.call import Call
 from mooring.apiserver.continue_token import INCONSISTENT, Token
-from mooring.apiserver.contract import Response
+from mooring.apiserver.contract import Facet, Response
 from mooring.apiserver.errors import quote
 from mooring.apiserver.resources import Resource
-from mooring.apiserver.selectors import FieldTerm, Matcher, check_fields, field_terms, fields_match, label_matcher
+from mooring.apiserver.selectors import (
+    FieldTerm,
+    Matcher,
+    check_fields,
+    field_terms,
+    fields_match,
+    label_equality,
+    label_matcher,
+)
 from mooring.apiserver.strategy import FieldError
 from mooring.model.kinds import Kind
 from mooring.store.records import Compacted, FutureRevision, Record
@@ -94,6 +102,25 @@ def selection(call: Call) -> Selection:
     if call.name:  # the legacy /watch/ path of one object
         terms, only = (*terms, FieldTerm(("metadata.name", call.name, True))), call.name
     return Selection(call.resource, label_matcher(call.query("labelSelector")), terms, only)
+
+
+def facet(call: Call, wanted: Selection) -> Facet | None:
+    """What an object must have for `wanted` to see it: the first label that has to have one value, or else the first field."""
+    if equal := label_equality(call.query("labelSelector")):
+        return Facet(equal[0], equal[1], partial(_label, equal[0]))
+    equals = [(field, value) for field, value, equal in wanted.terms if equal]
+    if not equals or wanted.resource.rests_on:  # fields of a defined kind may be known only after a webhook has been asked
+        return None
+    field, value = equals[0]
+    return Facet((wanted.resource, field), value, partial(_field, wanted.resource, field))
+
+
+def _label(label: str, record: Record) -> str | None:
+    return (_meta_of(record.value).labels or {}).get(label)
+
+
+def _field(resource: Resource, field: str, record: Record) -> str:
+    return _fields_of(resource, record.value).get(field, "")
 
 
 def records(call: Call, wanted: Selection, after: str = "", revision: int = 0) -> Iterable[Record]:

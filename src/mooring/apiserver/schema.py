@@ -249,8 +249,9 @@ def check_quantity(value: Any) -> str:
 
 
 def check_bytes(value: str) -> str:
+    unbroken = value.replace("\n", "").replace("\r", "") if "\n" in value or "\r" in value else value
     try:
-        binascii.a2b_base64(value.replace("\n", "").replace("\r", ""), strict_mode=True)
+        binascii.a2b_base64(unbroken, strict_mode=True)
     except (binascii.Error, ValueError):
         bad = next((place for place, letter in enumerate(value) if not _BASE64_BYTE.match(letter)), len(value))
         return f"illegal base64 data at input byte {bad}"

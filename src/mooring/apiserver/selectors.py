@@ -28,11 +28,21 @@ def label_matcher(text: str) -> Matcher | None:
     return lambda labels: all(requirement(labels) for requirement in requirements)
 
 
+@lru_cache(maxsize=1024)
+def label_equality(text: str) -> tuple[str, str] | None:
+    """The first label that a selector wants to have one certain value. Raises StatusError 400."""
+    parser = _Parser(text)
+    if text.strip():
+        parser.requirements()
+    return parser.equality
+
+
 class _Parser:
     """Recursive descent over requirement ("," requirement)*."""
 
     def __init__(self, text: str) -> None:
         self.tokens: list[str] = []
+        self.equality: tuple[str, str] | None = None
         position, text = 0, text.rstrip()
         while position < len(text):
             match = _TOKEN.match(text, position)
@@ -61,6 +71,7 @@ class _Parser:
         self.at += 1
         if operator in ("=", "=="):
             equal = self._value()
+            self.equality = self.equality or (key, equal)
             return lambda labels: labels.get(key) == equal
         if operator == "!=":
             unequal = self._value()

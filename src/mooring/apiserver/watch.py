@@ -78,6 +78,7 @@ def _following(call: Call, wanted: read.Selection, prefix: str, start: int, init
         answers=answers,
         rests_on=call.resource.rests_on,
         outdated=_redefined,
+        facet=read.facet(call, wanted),
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def _too_big(field: str) -> FieldError:
 
 
 def _bytes_size(encoded: str) -> int:
-    return len(encoded) * 3 // 4 - encoded.count("=")
+    return len(encoded) * 3 // 4 - encoded[-4:].count("=")
 
 
 def _check_frozen(document: Document, old: Document | None, names: Sequence[str]) -> list[FieldError]:

@@ -18,12 +18,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from mooring.apiserver.contract import Question, Unanswered, Watch
+from mooring.edges.http.server_channels import Channels
 from mooring.edges.http.server_connection import LAST_CHUNK, chunk
 from mooring.edges.http.webhooks import Inquire, answers_to
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION
@@ -163,7 +165,7 @@ class _Channel:
         watch: Watch,
         revision: Callable[[], int],
         touch: Callable[["_Channel"], None],
-        drop_empty: Callable[[], None],
+        drop_empty: Callable[["_Channel"], None],
         inquire: Inquire | None,
     ) -> None:
         self.watch, self.revision, self._touch, self._drop_empty, self._inquire = watch, revision, touch, drop_empty, inquire
@@ -248,7 +250,7 @@ class _Channel:
         if not self.watchers:
             if self._asking:
                 self._asking.cancel()
-            self._drop_empty()
+            self._drop_empty(self)
 
 
 class Hub:
@@ -258,7 +260,7 @@ class Hub:
         self._inquire = inquire
         self._loop = asyncio.get_running_loop()
         self._snapshot = store.snapshot
-        self._channels: dict[str, dict[tuple[Any, ...], _Channel]] = {}  # prefix -> share -> channel
+        self._channels: Channels[_Channel] = Channels()
         self._touched: dict[_Channel, None] = {}
         self._telling: Iterator[None] | None = None
         self._flush_at: asyncio.Handle | None = None
@@ -267,26 +269,20 @@ class Hub:
 
     @property
     def watchers(self) -> int:
-        return sum(len(channel.watchers) for channels in self._channels.values() for channel in channels.values())
+        return sum(len(channel.watchers) for channel in self._channels)
 
     def attach(self, watch: Watch, sink: Sink, replayed: list[bytes]) -> Watcher:
         """Starts a stream on `sink`, whose response head has been written, in the same turn of the loop as `replay`."""
-        channels = self._channels.setdefault(watch.prefix, {})
         share = watch.share
-        channel = channels.get(share)
+        channel = self._channels.get(watch.prefix, share)
         if channel is not None:
             channel.encode()
             if channel.waits:
                 channel, share = None, (*watch.share, object())
         if channel is None:
-
-            def drop_empty() -> None:
-                channels.pop(share, None)
-                if not channels and self._channels.get(watch.prefix) is channels:
-                    del self._channels[watch.prefix]
-
             revision = lambda: self._snapshot.revision  # noqa: E731
-            channel = channels[share] = _Channel(watch, revision, self._touch, drop_empty, self._inquire)
+            channel = _Channel(watch, revision, self._touch, partial(self._channels.drop, share), self._inquire)
+            self._channels.add(share, channel)
         return Watcher(sink, watch, channel, replayed)
 
     def replay(self, watch: Watch) -> list[bytes]:
@@ -298,10 +294,9 @@ class Hub:
     def end(self) -> None:
         """Ends every stream in order, and hears no more."""
         self._leave()
-        for channels in tuple(self._channels.values()):
-            for channel in tuple(channels.values()):
-                for watcher in tuple(channel.watchers):
-                    watcher.end()
+        for channel in self._channels:
+            for watcher in tuple(channel.watchers):
+                watcher.end()
 
     def _hear(self, events: Sequence[Event]) -> None:
         if not self._channels:
@@ -309,11 +304,9 @@ class Hub:
         for event in events:
             if event.key.startswith(CUSTOM_RESOURCE_DEFINITION.prefix):
                 self._end_outdated(event)
-            for prefix in _prefixes(event.key):
-                if channels := self._channels.get(prefix):
-                    for channel in channels.values():
-                        channel.offer(event)
-                        self._touched[channel] = None
+            for channel in self._channels.hearing(event):
+                channel.offer(event)
+                self._touched[channel] = None
         self._schedule()
 
     def _touch(self, channel: _Channel) -> None:
@@ -327,12 +320,11 @@ class Hub:
 
     def _end_outdated(self, event: Event) -> None:
         """Streams of a kind that is defined otherwise now: their clients watch anew."""
-        for channels in tuple(self._channels.values()):
-            for channel in tuple(channels.values()):
-                if channel.watch.rests_on == event.key and channel.watch.outdated(event):
-                    channel.encode()
-                    for watcher in tuple(channel.watchers):
-                        watcher.end()
+        for channel in self._channels:
+            if channel.watch.rests_on == event.key and channel.watch.outdated(event):
+                channel.encode()
+                for watcher in tuple(channel.watchers):
+                    watcher.end()
 
     def _flush(self) -> None:
         """A slice of the round that goes on, or of the next one."""
@@ -370,13 +362,3 @@ def _frames(lines: Iterable[bytes]) -> Iterator[bytes]:
             gathered, size = [], 0
     if gathered:
         yield chunk(b"".join(gathered))
-
-
-def _prefixes(key: str) -> Iterator[str]:
-    """What a watch on this key may have as its prefix: everything up to and with each '/', and the key itself."""
-    position = key.find("/")
-    while position >= 0:
-        yield key[: position + 1]
-        position = key.find("/", position + 1)
-    yield key
-    yield ""
