@@ -4,7 +4,7 @@
 
 It stops at the first line, or the end, of its standard input, and waits for what is on its way. Requests start when they are
 due, however slow others are: a stalled address shows as failures, not as a lower rate. A request fails when it is refused,
-breaks, takes over 5 seconds or is not answered with 200. Tells a JSON line each second:
+breaks, takes over 20 seconds or is not answered with 200. Tells a JSON line each second:
 {NAME: {"requests", "failed", "failures": {reason: count}, "pods": {pod: count}}}.
 """
 
@@ -13,7 +13,7 @@ import collections
 import json
 import sys
 
-TIMEOUT = 5.0
+TIMEOUT = 20.0
 
 
 class Tally:

@@ -6,7 +6,7 @@ Each target gets `rate` requests a second over its kept connections, and `fresh`
 line, or the end, of its standard input; every other line tells the tallies since the last such line: {NAME: {"requests",
 "failed", "failures", "retried", "opened", "pods", "certificates"}}.
 
-A request fails when it is refused, breaks, takes over 5 seconds or is not answered with 200. One that meets a kept connection
+A request fails when it is refused, breaks, takes over 20 seconds or is not answered with 200. One that meets a kept connection
 closed before any octet of its answer is sent again over a new one, once (RFC 9112, 9.3.1: GET is idempotent), as every client
 does, and counted as `retried`.
 """
@@ -18,7 +18,7 @@ import json
 import ssl
 import sys
 
-TIMEOUT = 5.0
+TIMEOUT = 20.0
 # One for all: to load the system's authorities takes longer than many requests.
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE

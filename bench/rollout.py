@@ -78,6 +78,7 @@ def rollout(made: Cluster, rate: float, updates: int, namespace: str = "default"
     _until(lambda: all(_ingress(each) for each in services().values() if _is_balancer(each)), "no balancer address")
     found = services()
     nodes = [each["status"]["addresses"][0]["address"] for each in api.get("/api/v1/nodes")["items"]]
+    _until(lambda: _followed(made), "the nodes do not follow")
     inside = _requests(made, ["client", "-i", "-n", namespace], rate, {name: _inside(each) for name, each in found.items()})
     outside = _requests(
         made, ["--outside"], rate, {name: where for name, each in found.items() if (where := _outside(each, nodes))}
@@ -140,6 +141,11 @@ def _rolled_out(api: Connection, namespace: str) -> bool:
     )
 
 
+def _followed(made: Cluster) -> bool:
+    """Whether every node's kernel is as the API wishes."""
+    return subprocess.run([MOORING, "verify"], env=made.environment, capture_output=True, check=False).returncode == 0
+
+
 def _until(done: Callable[[], bool], otherwise: str) -> None:
     end = time.monotonic() + PATIENCE
     while not done():
@@ -163,7 +169,7 @@ def _deployment(version: int) -> Document:
     container = {
         "name": "echo",
         "image": "mooring.dev/echo",
-        "env": [{"name": "ECHO_VERSION", "value": str(version)}],
+        "env": [{"name": "ECHO_VERSION", "value": str(version)}, {"name": "ECHO_DRAIN", "value": "8"}],
         "ports": [{"containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1},
     }
@@ -176,7 +182,7 @@ def _deployment(version: int) -> Document:
             "selector": {"matchLabels": {"app": "web"}},
             "template": {
                 "metadata": {"labels": {"app": "web"}},
-                "spec": {"terminationGracePeriodSeconds": 10, "containers": [container]},
+                "spec": {"terminationGracePeriodSeconds": 20, "containers": [container]},
             },
         },
     }

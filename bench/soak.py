@@ -91,9 +91,8 @@ async def soak(
         report.requests = tally["requests"]
         if tally["failed"]:
             report.faults.append(f"{tally['failed']} of {tally['requests']} requests failed: {tally['failures']}")
-        await _settled(api, made)
         await _check_writes(api, ledger, report)
-        await _check_kernels(api, made, rng, report)
+        _check_kernels(await _settled(api, made), rng, report)
     return report
 
 
@@ -224,13 +223,14 @@ async def _kill_in_turn(
         await _until("the API server", lambda: _answers(api))
 
 
-async def _settled(api: ApiClient, made: Cluster) -> None:
-    """Until every node has caught up, or patience ends and the check tells the difference."""
+async def _settled(api: ApiClient, made: Cluster) -> list[Any]:
+    """What `_differences` says once every node has caught up, or when patience ends. A look later there may be some again:
+    controllers that have just come back collect the slices of Services that are gone."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    while True:
         differences = [each async for each in _differences(api, made)]
-        if not any(difference for _, _, _, difference in differences):
-            return
+        if not any(difference for _, _, _, difference in differences) or time.monotonic() > deadline:
+            return differences
         await asyncio.sleep(0.5)
 
 
@@ -245,8 +245,8 @@ async def _check_writes(api: ApiClient, ledger: Ledger, report: Report) -> None:
     ]
 
 
-async def _check_kernels(api: ApiClient, made: Cluster, rng: random.Random, report: Report) -> None:
-    async for name, view, kernel, difference in _differences(api, made):
+def _check_kernels(differences: list[Any], rng: random.Random, report: Report) -> None:
+    for name, view, kernel, difference in differences:
         if difference:
             report.faults.append(f"{name}: the kernel differs from the wish in {difference} elements")
         for packet in _packets(view, rng):

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from local_cluster import Cluster
+from mooring.testing.ports import free_port
 
 INGRESS_PROXIES = (
     "tests/e2e/test_broken_services.py",
@@ -65,6 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _turn(item: pytest.Item) -> int:
     """Those that wait for time to pass come after all others, those of the Ingress proxies just before."""
     return 2 if item.get_closest_marker("late") else int("ingress_proxies" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """In the place of pytest-asyncio's, which a client may get before the test listens on it."""
+    return free_port()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A local cluster as the tests drive it: from outside, by the same commands that people use."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from mooring.edges.netlink import namespaces
 from mooring.edges.netlink.topology import namespace_name
 from warm_command import run_warm
 
-PATIENCE = 60.0
+PATIENCE = 100.0
 """Seconds after which a command counts as hung."""
 
 
@@ -43,6 +44,12 @@ class Cluster:
     def cold(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`mooring` with these words alone, by an interpreter of its own."""
         return _run((sys.executable, "-m", "mooring.cli.main", *words), "", check)
+
+    def pid(self, part: str) -> int:
+        """The process of what `status` names so; 0 while it does not run."""
+        parts = json.loads(self.mooring("status", "-o", "json", check=False).stdout)["parts"]
+        found: int = next(each["pid"] for each in parts if each["name"] == part)
+        return found
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         return _run((kubectl(), "--kubeconfig", str(self.kubeconfig), *arguments), stdin, check)

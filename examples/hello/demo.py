@@ -63,8 +63,9 @@ class Cluster:
     @contextmanager
     def load(self, *options: str) -> Iterator[subprocess.Popen[str]]:
         """The load generator inside the client pod; its standard output is a JSON line a second."""
-        command = (MOORING, "exec", "client", "--", "python3", "-c", LOAD, "http://hello/json", *options)
-        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True) as process:
+        command = (MOORING, "exec", "-i", "client", "--", "python3", "-c", LOAD, "http://hello/json", *options)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, env=self.environment, **pipes, text=True) as process:
             try:
                 yield process
             finally:
@@ -158,8 +159,9 @@ def changes(cluster: Cluster) -> None:
             state.update(step="killed", since=tally["requests"])
         elif state["step"] == "killed" and rolled_out(cluster, 3) and tally["requests"] > state["since"] + 500:
             state["step"] = "done"
+            process.stdin.close()
 
-    with cluster.load("--seconds", "25", "--rate", "100") as process:
+    with cluster.load("--until-eof", "--seconds", f"{PATIENCE:.0f}", "--rate", "100") as process:
         tally = follow(process, "by_version", "answered by version", act)
     if state["step"] != "done":
         raise Failed(f"the rollout did not finish under load: still at '{state['step']}'")

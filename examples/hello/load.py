@@ -1,8 +1,9 @@
 """Sends GET requests to a URL, each over a new connection, and tells each second as a JSON line which pods answered.
 
-    python3 load.py URL --count N | --seconds S [--rate R]
+    python3 load.py URL --count N | --seconds S [--rate R] [--until-eof]
 
-Runs inside a client pod. A request fails when it is refused, breaks, takes over 5 seconds or is not answered with 200.
+Runs inside a client pod; with --until-eof it ends with its standard input at the latest. A request fails when it is refused,
+breaks, takes over 20 seconds or is not answered with 200.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import time
 from urllib.parse import urlsplit
 
 WORKERS = 8
-TIMEOUT = 5.0
+TIMEOUT = 20.0
 
 
 class Tally:
@@ -68,12 +69,13 @@ def main():
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--until-eof", action="store_true")
     arguments = parser.parse_args()
     tally, turn = Tally(), iter(range(arguments.count or sys.maxsize))
-    lock, start = threading.Lock(), time.monotonic()
+    lock, start, over = threading.Lock(), time.monotonic(), threading.Event()
 
     def work():
-        while True:
+        while not over.is_set():
             with lock:
                 number = next(turn, None)
             if number is None:
@@ -84,6 +86,12 @@ def main():
                 return
             request(arguments.url, tally)
 
+    def listen():
+        sys.stdin.read()
+        over.set()
+
+    if arguments.until_eof:
+        threading.Thread(target=listen, daemon=True).start()
     workers = [threading.Thread(target=work, daemon=True) for _ in range(WORKERS)]
     for worker in workers:
         worker.start()

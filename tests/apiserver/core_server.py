@@ -56,6 +56,7 @@ class Server:
         self.settings = Settings(token_signer=lambda claims: json.dumps(claims))
         self.asked: list[Question] = []
         self.rounds = 0
+        self.notes: dict[str, str] = {}
         self.webhook: Callable[[Question], WebhookAnswer] = lambda question: WebhookAnswer(error="nobody listens")
         assert self.create("/api/v1/namespaces", {"metadata": {"name": "default"}}).status == 201
 
@@ -83,7 +84,7 @@ class Server:
         sent = {"accept": accept} | ({"content-type": content_type} if data else {}) | (headers or {})
         request = Request(method, path, tuple(parse_qsl(query, keep_blank_values=True)), sent, data, user)
         draws, answers = Draws(self.rng), {}
-        env = Env(self.now, draws, self.settings, lambda: self.now, answers, REQUEST_ID)
+        env = Env(self.now, draws, self.settings, lambda: self.now, answers, REQUEST_ID, self.notes)
         while isinstance(outcome := handle(request, self.state, env), Ask):
             self.asked += outcome.questions
             self.rounds += 1

@@ -303,6 +303,9 @@ def test_a_node_reads_what_its_pods_use(nodes):
 @pytest.mark.parametrize(
     "path",
     [f"{SECRETS}/theirs-secret", f"{CONFIG_MAPS}/theirs-map", SECRETS, "/api/v1/secrets", f"{SECRETS}?watch=1",
+     # The name of a Secret of its own, in whatever namespace.
+     "/api/v1/secrets?fieldSelector=metadata.name%3Dmine-secret",
+     "/api/v1/watch/configmaps?fieldSelector=metadata.name%3Dmine-map",
      f"{SECRETS}?fieldSelector=metadata.name%3Dtheirs-secret", f"{SECRETS}?fieldSelector=metadata.name!%3Dx"],
 )  # fmt: skip
 def test_a_node_reads_nothing_else(nodes, path):

@@ -1,5 +1,7 @@
 """Ways around authorization that were open once, or look as if they might be."""
 
+import gc
+import tracemalloc
 from urllib.parse import parse_qsl
 
 import pytest
@@ -112,6 +114,18 @@ def test_whoever_has_it_all_may_give_as_much(server):
     huge = {"verbs": words, "resources": words, "apiGroups": words}
     answer = server.create(f"{RBAC}/namespaces/default/roles", {"metadata": {"name": "x"}, "rules": [huge]}, user=ADA)
     assert 201 == answer.status
+
+
+def test_nobody_adds_to_a_sum_what_they_do_not_have(server):
+    """By a label on a role that is there, without a word about rules."""
+    grant(server, rule("get,patch", "clusterroles", "rbac.authorization.k8s.io"), namespace="")
+    label = {"metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}}
+    for name in ("cluster-admin", "admin"):
+        answer = server.patch(f"{RBAC}/clusterroles/{name}", label, user=ADA)
+        assert (403, True) == (answer.status, "RBAC permissions not currently held" in answer.message), name
+    owners = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]
+    collected = {"metadata": {"ownerReferences": owners, "finalizers": ["x.io/y"]}}
+    assert 200 == server.patch(f"{RBAC}/clusterroles/admin", collected, user=ADA).status
 
 
 def test_the_selectors_of_an_aggregated_role_are_checked(server):
@@ -424,13 +438,37 @@ def test_an_aggregated_role_is_given_its_sum_by_whoever_may_write_it(server):
         assert status == answer.status, answer.message
 
 
+@pytest.mark.parametrize("query", ["fieldSelector=" + "a%3Db," * 8000, "labelSelector=a in (" + "b," * 20_000 + "b)"])
+@pytest.mark.parametrize("user", [ANONYMOUS, ADMIN])
+def test_nothing_long_that_somebody_asks_for_is_remembered(server, query, user):
+    """Paths, names and selectors have tens of thousands of characters each, if a client likes."""
+    tracemalloc.start()
+    try:
+        for number in range(5):
+            path = f"{CONFIG_MAPS}/{number}{'x' * 60_000}"
+            server.get(path, user=user)
+            server.get(f"/{path}", user=user)
+            server.get(f"{CONFIG_MAPS}?{query}&{number}", user=user)
+            server.get(f"{CONFIG_MAPS}?{query.replace('b', f'b{number}', 1)}", user=user)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 200_000
+    finally:
+        tracemalloc.stop()
+
+
 # Odd numbers ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["\u00b2", "1" * 5000])
+@pytest.mark.parametrize("text", ["\u00b2", "1" * 5000, "9" * 400, "9223372036854775807", "0" * 5000 + "1"])
 def test_a_number_that_is_none_is_no_fault_of_the_server(server, text):
     server.config_map("x")
     assert server.put(f"{CONFIG_MAPS}/x", {"metadata": {"name": "x", "resourceVersion": text}}).status in (409, 422)
     server.pod("p")
     assert server.decide("GET", f"{PODS}/p/portforward?ports={text}").status in (400, 409, 404, 502, 503)
     assert server.get(f"{CONFIG_MAPS}?limit={text}").status in (200, 400)
+    assert server.get(f"{CONFIG_MAPS}?resourceVersion={text}").status in (200, 400, 504)
+    timed = server.decide("GET", f"{CONFIG_MAPS}?watch=1&timeoutSeconds={text}")
+    assert getattr(timed, "status", 200) in (200, 400)
+    server.node("n")
+    server.bind("p", "n")
+    assert server.delete(f"{PODS}/p?gracePeriodSeconds={text}").status in (200, 400)

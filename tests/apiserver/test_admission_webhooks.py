@@ -137,12 +137,24 @@ def test_a_deletion_can_be_refused(server, hooks):
     assert (403, 403) == (server.delete(f"{CONFIG_MAPS}/x").status, server.delete(CONFIG_MAPS).status)
     request = hooks.seen["keeper"][0]
     assert ("DELETE", None, "x") == (request["operation"], request["object"], request["oldObject"]["metadata"]["name"])
+    assert (False, {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions"}) == (request["dryRun"], request["options"])
+    assert 403 == server.delete(f"{CONFIG_MAPS}/x", {"dryRun": ["All"], "gracePeriodSeconds": 0, "kind": ""}).status
+    request = hooks.seen["keeper"][-1]
+    options = {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "dryRun": ["All"]}
+    assert (True, options) == (request["dryRun"], request["options"])
     assert 200 == server.get(f"{CONFIG_MAPS}/x").status
 
 
 def test_warnings_reach_the_client(server, hooks):
     hooks.add("validating", "kind", lambda _: {"allowed": True, "warnings": ["mind the gap"]})
     assert ['299 - "mind the gap"'] == server.config_map("x").warnings
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_annotations_reach_the_audit_log(server, hooks, allowed):
+    hooks.add("validating", "kind", lambda _: {"allowed": allowed, "auditAnnotations": {"why": "because"}})
+    server.config_map("x")
+    assert "because" == server.notes["kind.example.com/why"]
 
 
 def test_all_are_asked_at_once_and_the_first_refusal_is_told(server, hooks):

@@ -65,11 +65,13 @@ def test_a_policy_that_is_none_says_why(document, why):
         audit.policy(document)
 
 
-def written(level: str, body: bytes = b"", answer: bytes = b"", code: int = 200, **request: object) -> dict:
-    sent = Request("POST", CONFIG_MAPS, (), {"user-agent": "kubectl/v1.33"}, body, ADA)
+def written(
+    level: str, body: bytes = b"", answer: bytes = b"", code: int = 200, media: str = "", stage: str = audit.COMPLETE
+) -> dict:
+    sent = Request("POST", CONFIG_MAPS, (), {"user-agent": "kubectl/v1.33", "content-type": media}, body, ADA)
     about = audit.About(asked(CONFIG_MAPS, "POST"), sent, CONFIG_MAPS, "127.0.0.1", "id-1", "2026-01-01T00:00:00.000000Z")
     rule = policy({"level": level, "omitManagedFields": True}).rules[0]
-    return json.loads(audit.event(about, rule, audit.COMPLETE, "2026-01-01T00:00:01.000000Z", code, answer, {"a": "b"}))
+    return json.loads(audit.event(about, rule, stage, "2026-01-01T00:00:01.000000Z", code, answer, {"a": "b"}))
 
 
 def test_metadata_says_who_did_what_and_no_more():
@@ -89,8 +91,26 @@ def test_request_and_response_are_there_when_asked_for_without_managed_fields():
     assert "responseObject" not in written("Request", body, body)
 
 
-def test_what_is_no_document_is_called_unknown():
-    assert "Unknown" == written("Request", b"\xff not json")["requestObject"]["kind"]
+def test_an_object_is_told_of_once_it_was_looked_at():
+    assert "requestObject" not in written("Request", b"{}", stage=audit.RECEIVED)
+
+
+PROTOBUF = b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x05\x0a\x03\x0a\x01x"
+
+
+@pytest.mark.parametrize(("body", "media"), [
+    (PROTOBUF, "application/vnd.kubernetes.protobuf"), (b"{kind: ConfigMap, metadata: {name: x}}", "application/yaml"),
+    (b"{kind: ConfigMap, metadata: {name: x}}", "application/apply-patch+yaml"),
+    (b'{"kind":"ConfigMap","metadata":{"name":"x"}}', "application/json"),
+])  # fmt: skip
+def test_an_object_is_told_of_in_whatever_form_it_was_sent(body, media):
+    told = written("Request", body, media=media)["requestObject"]
+    assert ("ConfigMap", {"name": "x"}) == (told["kind"], told["metadata"])
+
+
+@pytest.mark.parametrize("media", ["", "application/yaml", "application/vnd.kubernetes.protobuf"])
+def test_what_is_no_document_is_called_unknown(media):
+    assert "Unknown" == written("Request", b"\xff not json", media=media)["requestObject"]["kind"]
 
 
 def test_a_refusal_is_told_with_its_reason():

@@ -72,7 +72,7 @@ def test_a_deletion_is_never_taken_back(server):
 @pytest.mark.parametrize(
     ("options", "finalizers", "status"),
     [
-        ({"propagationPolicy": "Foreground"}, ["foregroundDeletion"], 202),
+        ({"propagationPolicy": "Foreground"}, ["foregroundDeletion"], 200),
         ({"propagationPolicy": "Orphan"}, ["orphan"], 200),
         ({"orphanDependents": True}, ["orphan"], 200),
         ({"propagationPolicy": "Background"}, None, 200),
@@ -91,6 +91,30 @@ def test_the_policy_replaces_what_stood_there(server):
     server.config_map("a", finalizers=["orphan", "example.com/hold"])
     answer = server.delete(f"{CONFIG_MAPS}/a?propagationPolicy=Foreground")
     assert ["example.com/hold", "foregroundDeletion"] == answer.body["metadata"]["finalizers"]
+    answer = server.delete(f"{CONFIG_MAPS}/a", {"orphanDependents": False})
+    assert (202, ["example.com/hold"]) == (answer.status, answer.body["metadata"]["finalizers"])
+
+
+def test_what_is_going_may_still_be_given_another_policy(server):
+    server.config_map("a")
+    first = server.delete(f"{CONFIG_MAPS}/a?propagationPolicy=Foreground").body["metadata"]
+    server.pass_time(10)
+    second = server.delete(f"{CONFIG_MAPS}/a?propagationPolicy=Orphan").body["metadata"]
+    assert (["orphan"], first["deletionTimestamp"]) == (second["finalizers"], second["deletionTimestamp"])
+    assert "Success" == server.delete(f"{CONFIG_MAPS}/a?propagationPolicy=Background").body["status"]
+
+
+@pytest.mark.parametrize("group", ["/api/v1", "/apis/events.k8s.io/v1"])
+def test_no_policy_holds_an_event_which_nobody_would_collect(server, group):
+    about = {"kind": "Pod", "name": "p", "namespace": "default"}
+    event = {"metadata": {"name": "e"}, "involvedObject": about, "reason": "R", "type": "Normal", "action": "A"}
+    assert 201 == server.create("/api/v1/namespaces/default/events", event).status
+    assert "Success" == server.delete(f"{group}/namespaces/default/events/e?propagationPolicy=Foreground").body["status"]
+
+
+def test_of_body_and_query_the_body_counts(server):
+    server.config_map("a")
+    assert "Success" == server.delete(f"{CONFIG_MAPS}/a?propagationPolicy=Orphan", {"kind": "DeleteOptions"}).body["status"]
 
 
 # Preconditions and options
@@ -141,6 +165,14 @@ def test_the_grace_period_may_be_asked_for_in_body_or_query(running):
     running.pod("q")
     running.bind("q", "n1")
     assert 7 == running.delete(f"{PODS}/q", {"gracePeriodSeconds": 7}).body["metadata"]["deletionGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("seconds", [10**13, (1 << 63) - 1])
+def test_a_pod_may_be_given_time_without_end(running, seconds):
+    assert 400 == running.delete(f"{PODS}/p", {"gracePeriodSeconds": 1 << 63}).status
+    meta = running.delete(f"{PODS}/p", {"gracePeriodSeconds": seconds}).body["metadata"]
+    assert ("2318-04-12T23:47:16Z", 9223372036) == (meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"])
+    assert "2026-01-01T00:00:05Z" == running.delete(f"{PODS}/p?gracePeriodSeconds=5").body["metadata"]["deletionTimestamp"]
 
 
 def test_a_grace_period_may_only_be_shortened(running):

@@ -9,6 +9,8 @@ from core_server import CONFIG_MAPS, PODS, Server, names
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mooring.apiserver.remembered import remembered
+
 
 @pytest.fixture
 def server():
@@ -319,3 +321,15 @@ def test_an_answer_that_cannot_be_given_is_refused_before_anything_is_written(se
 def test_pretty(server):
     text = server.get(f"{CONFIG_MAPS}/a?pretty=true").response.body.decode()
     assert text.startswith('{\n  "kind"') and text.endswith("}\n")
+
+
+def test_what_is_long_is_not_remembered():
+    asked = []
+
+    @remembered(2, shorter=4)
+    def size(word: str, text: str) -> int:
+        asked.append(text)
+        return len(text)
+
+    assert [3, 3, 4, 4] == [size("a", text) for text in ("abc", "abc", "long", "long")]
+    assert ["abc", "long", "long"] == asked

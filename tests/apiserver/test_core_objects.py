@@ -1,9 +1,10 @@
 """Do create, get, update and patch answer as upstream does, in status, reason and words?"""
 
 import json
+import time
 
 import pytest
-from core_server import CONFIG_MAPS, JSON_PATCH, MERGE, STRATEGIC, Server
+from core_server import CONFIG_MAPS, JSON_PATCH, MERGE, PODS, STRATEGIC, Server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,6 +152,7 @@ MALFORMED = [
     ("JSON nested far too deep", b"[" * 200_000, "application/json", 400),
     ("YAML nested too deep", b"[" * 200_000, "application/yaml", 400),
     ("malformed YAML", b"a: [", "application/yaml", 400),
+    ("a number that JSON has not", b"metadata: {name: a}\nx: .inf", "application/yaml", 400),
     ("two YAML documents", b"a: 1\n---\nb: 2\n", "application/yaml", 400),
     ("a YAML alias of itself", b"a: &a\n  b: *a\n", "application/yaml", 400),
     ("protobuf of no kind", b"k8s\x00", "application/vnd.kubernetes.protobuf", 400),
@@ -160,6 +162,7 @@ MALFORMED = [
     ("a field of the wrong type", b'{"metadata":{"name":"a"},"data":{"x":1}}', "application/json", 400),
     ("a name of the wrong type", b'{"metadata":{"name":1}}', "application/json", 400),
     ("too much", b" " * (3 * 1024 * 1024 + 1), "application/json", 413),
+    ("too much YAML", b"a: [" + b"a," * 600_000 + b"a]", "application/yaml", 413),
 ]
 
 
@@ -181,9 +184,36 @@ def test_yaml_aliases_that_unfold_without_end_are_refused(server):
     assert (400, "yaml: document contains excessive aliasing") == (answer.status, answer.message)
 
 
+def test_what_is_wrong_a_thousand_times_is_not_told_as_often(server):
+    """Not much more is done than was sent, nor answered."""
+    many = [f"10.0.{number >> 8}.{number & 255}" for number in range(20_000)]
+    labels = {f"!{number}": "v" for number in range(20_000)}
+    keys = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": many[:5000], "type": "array"}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"a": {**keys, "items": {"type": "object"}}}}}
+    names = {"plural": "as", "kind": "A"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    definition = {"group": "x.io", "scope": "Cluster", "names": names, "versions": [version]}
+    pod = {"containers": [{"name": "m", "image": "i"}], "hostAliases": [{"ip": ip} for ip in many]}
+    repeated = json.dumps({"metadata": {"name": "b"}, **dict.fromkeys(many, 0)})[:-1] + f', "{many[0]}": 0}}'
+    far, leaves = f'{{"{"f" * 8000}":' * 200, json.dumps(dict.fromkeys(many, 0))
+    deep = f'{{"metadata":{{"name":"c","name":"c"}},"x":{far}{leaves}{"}" * 200}}}'
+    for path, body in (
+        (CONFIG_MAPS, {"metadata": {"name": "a", "labels": labels}}),
+        ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {"metadata": {"name": "as.x.io"}, "spec": definition}),
+        ("/api/v1/nodes", {"metadata": {"name": "a"}, "status": {"addresses": [{"address": ip} for ip in many]}}),
+        (PODS, {"metadata": {"name": "a"}, "spec": pod}),
+        (CONFIG_MAPS, repeated.encode()),
+        (CONFIG_MAPS, deep.encode()),
+    ):
+        began = time.process_time()
+        answer = server.create(path, body)
+        assert len(answer.response.body) < 4 * 1024 * 1024, path
+        assert time.process_time() - began < 3, path
+
+
 def test_yaml_is_read_with_jsons_types(server):
-    body = b"metadata: {name: a}\ndata: {day: '2020-01-01', yes: 'on', 1: one}\n"
-    assert {"day": "2020-01-01", "true": "on", "1": "one"} == server.create(
+    body = b"metadata: {name: a}\ndata: {day: '2020-01-01', yes: 'on', 1: one, at: 12:30, on: 1:30.5}\n"
+    assert {"day": "2020-01-01", "true": "1:30.5", "1": "one", "at": "12:30"} == server.create(
         CONFIG_MAPS, body, content_type="application/yaml"
     ).body["data"]
 

@@ -40,12 +40,12 @@ def test_columns_are_those_of_the_definition():
     conditions = [{"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]
     spec = {"text": "a", "count": 2.0, "list": [1, 2], "map": {"k": "v"}, "on": True, "since": "2026-11-22T11:00:00Z"}
     server.make(spec, status={"conditions": conditions}, metadata={"name": "one", "labels": {"example.com/a": "b"}})
-    server.make({"since": "never"}, name="two")
+    server.make({"since": "never", "list": [0, 10**400]}, name="two")
     table = as_table(server, server.path())
     assert ["Name", *(each["name"] for each in columns)] == [each["name"] for each in table["columnDefinitions"]]
     assert ("Whether.", 1) == (table["columnDefinitions"][2]["description"], table["columnDefinitions"][3]["priority"])
     assert ["one", "a", "True", 2, "b", 2.0, '{"k":"v"}', True, "60m"] == table["rows"][0]["cells"]
-    assert ["two", *[None] * 7, "<invalid>"] == table["rows"][1]["cells"]
+    assert ["two", *[None] * 4, 10**400, None, None, "<invalid>"] == table["rows"][1]["cells"]
 
 
 def test_without_columns_the_age_is_shown():

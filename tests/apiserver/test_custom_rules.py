@@ -48,6 +48,11 @@ def test_what_fails_is_told_with_the_rule():
     }
 
 
+def test_a_number_that_no_float_holds_is_none():
+    server = ruled(object_of(n={"type": "number"}), "self.n > 0.0")
+    assert 'must be of type number: "integer"' in server.refused({"n": 10**400})["spec.n"]
+
+
 def test_rules_stand_at_any_node():
     item = {"type": "object", "properties": {"n": dict(INTEGER)}, "x-kubernetes-validations": [{"rule": "self.n > 0"}]}
     word = STRING | {"maxLength": 9, "x-kubernetes-validations": [{"rule": "self != 'bad'"}]}

@@ -174,6 +174,13 @@ BAD = {
     "a failure": (moved, {"result": {"status": "Failure", "message": "cannot"}}, "failed: cannot"),
     "too few": (moved, {"convertedObjects": []}, "webhook returned 0 objects, expected 1"),
     "another question's answer": (moved, {"uid": "x"}, 'got "x"'),
+    "a result of another form": (moved, {"result": ["Success"]}, "is no ConversionReview"),
+    "objects of another form": (moved, {"convertedObjects": 1}, "is no ConversionReview"),
+    "labels of another form": (
+        lambda d, v: {**moved(d, v), "metadata": {**d["metadata"], "labels": {"a": 1}}},
+        {},
+        "invalid metadata.labels in converted object",
+    ),
 }
 
 

@@ -117,6 +117,13 @@ def test_null_is_absent_in_objects_and_zero_in_lists_and_maps():
     assert {"metadata": {"labels": {"a": ""}}, "spec": {"ports": [{}], "clusterIPs": [""]}} == document
 
 
+@pytest.mark.parametrize("quantity", ["1e999999999", "1e-999999999", "9" * 5000, 10**400, "\u0663"])
+def test_quantities_that_nobody_can_reckon_with(quantity):
+    """A scheduler that tries would be busy for hours."""
+    found = check_structure(POD, {"spec": {"containers": [{"resources": {"limits": {"cpu": quantity}}}]}})
+    assert any("quantities must match" in each for each in found.type_errors)
+
+
 @pytest.mark.parametrize("quantity", [1, 0.5, "100m", "1Gi", "1e3", ".5", "-1"])
 def test_good_quantities(quantity):
     document = {"spec": {"containers": [{"resources": {"limits": {"cpu": quantity}}}]}}

@@ -64,6 +64,11 @@ def test_bytes_become_base64() -> None:
         pytest.param(base64.b64decode(SECRET)[:-10], "cut off", id="truncated"),
         pytest.param(MAGIC + b"\x0b", "wire type 3", id="a group"),
         pytest.param(MAGIC + b"\xff" * 20, "longer than 64 bits", id="an endless number"),
+        pytest.param(
+            MAGIC + b"\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x0f\x0a\x0d\x42\x0b\x08" + b"\x80" * 9 + b"\x7f",
+            "a time out of range",
+            id="a time that no calendar has",
+        ),
     ],
 )
 def test_a_broken_body_is_refused_with_its_fault(body: bytes, message: str) -> None:

@@ -63,6 +63,10 @@ def test_every_method_goes_on(server: Server, method: str) -> None:
     assert isinstance(server.decide(method, f"{PODS}/p/proxy/x", {} if method == "POST" else None), Proxy)
 
 
+def test_connect_is_no_method_of_a_path(server: Server) -> None:
+    assert 405 == server.send("CONNECT", f"{PODS}/p/proxy/x").status
+
+
 def test_a_pod_that_names_no_port_is_asked_where_the_scheme_says(server: Server) -> None:
     server.pod("bare")
     status = {"status": {"podIPs": [{"ip": "10.244.0.6"}]}}

@@ -27,7 +27,7 @@ UNPRIVILEGED = 65532
 CLASS = "mooring-gateway"
 BACKENDS = {"a": "10.99.0.1", "b": "10.99.0.2"}
 PORT, PLAIN, SECURE, READY, HEALTH = 8000, 8080, 8443, 8081, 8082
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def gateway(folder: Path, network: str) -> AsyncIterator["asyncio.subproce
         "--run-dir": run_dir,
         "--address": "127.0.0.1",
         "--concurrency": 1,
-        "--drain-seconds": 20,
+        "--drain-seconds": 100,
     }
     words = [str(word) for pair in options.items() for word in pair]
     user = ["setpriv", f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups", "--no-new-privs"]

@@ -28,7 +28,7 @@ from mooring.edges.pki import kubeconfig as kubeconfig_text
 from mooring.model.kinds import CONFIG_MAP, NAMESPACE, SERVICE_ACCOUNT, TOKEN_REVIEW
 from mooring.testing.api_server import real_server
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 ISSUER = Settings().issuer
 
 
@@ -58,7 +58,7 @@ class Cluster:
     def shown(self) -> bytes:
         """The certificate that the server shows to who connects now."""
         host, port = self.server.removeprefix("https://").rsplit(":", 1)
-        return ssl.get_server_certificate((host, int(port)), timeout=5).encode()
+        return ssl.get_server_certificate((host, int(port)), timeout=DEADLINE).encode()
 
     async def shows(self, wanted: Callable[[bytes], bool]) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -214,7 +214,7 @@ def knock(server: str, context: ssl.SSLContext) -> bytes:
     """One request over a connection of its own."""
     host, port = server.removeprefix("https://").rsplit(":", 1)
     with (
-        socket.create_connection((host, int(port)), timeout=5) as plain,
+        socket.create_connection((host, int(port)), timeout=DEADLINE) as plain,
         context.wrap_socket(plain, server_hostname=host) as connection,
     ):
         connection.sendall(b"GET /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -170,7 +170,7 @@ def outside() -> Iterator[str]:
 
 async def seen(outside: str, expected: dict[str, tuple[str, ...]]) -> None:
     """Returns once the kernel has these routes of ours."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while {each.range: each.via for each in await present(outside)} != expected:
             await asyncio.sleep(0.01)
 

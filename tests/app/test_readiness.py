@@ -2,44 +2,46 @@
 
 import asyncio
 import threading
-import time
+from collections.abc import Callable
 
 import pytest
 
+from mooring.app import readiness
 from mooring.app.progress import Step
 from mooring.app.readiness import NotReady, wait
+from mooring.testing.clock import virtual_time
 
 
-def waited(answer: object, seconds: float) -> list[Step]:
+async def waited(answer: Callable[[], str]) -> list[Step]:
+    """For 20 seconds."""
     told: list[Step] = []
-
-    async def scenario() -> None:
-        await wait("node-1", answer, asyncio.get_running_loop().time() + seconds, told.append)  # type: ignore[arg-type]
-
-    asyncio.run(scenario())
+    await wait("node-1", answer, asyncio.get_running_loop().time() + 20, told.append)
     return told
 
 
-def test_it_asks_until_nothing_is_missing() -> None:
+async def test_it_asks_until_nothing_is_missing() -> None:
     answers = iter(["no Ready condition yet", "not Ready", ""])
-    assert ["waiting", "done"] == [step.kind for step in waited(lambda: next(answers), 20)]
+    assert ["waiting", "done"] == [step.kind for step in await waited(lambda: next(answers))]
 
 
-def test_the_last_answer_is_told_when_the_time_is_over() -> None:
-    with pytest.raises(NotReady, match="node-1: not ready after 0 s: not Ready"):
-        waited(lambda: "not Ready", 0.1)
+def test_the_last_answer_is_told_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(act: Callable[[], str]) -> str:
+        return act()
+
+    monkeypatch.setattr(readiness, "aside", at_once)  # virtual time does not wait for threads
+    with virtual_time() as run, pytest.raises(NotReady, match="node-1: not ready after 20 s: not Ready"):
+        run(waited(lambda: "not Ready"))
 
 
 def test_a_question_that_hangs_ends_with_the_time_and_keeps_nothing_waiting() -> None:
-    answered, began = threading.Event(), time.monotonic()
+    answered = threading.Event()
     try:
-        with pytest.raises(NotReady, match="node-1: not ready after 0 s: no answer"):
-            waited(lambda: str(answered.wait()), 0.1)
-        assert time.monotonic() - began < 10
+        with virtual_time() as run, pytest.raises(NotReady, match="node-1: not ready after 20 s: no answer"):
+            run(waited(lambda: str(answered.wait())))
     finally:
         answered.set()
 
 
-def test_a_question_that_fails_is_a_defect_and_not_waited_for() -> None:
+async def test_a_question_that_fails_is_a_defect_and_not_waited_for() -> None:
     with pytest.raises(ZeroDivisionError):
-        waited(lambda: str(1 // 0), 20)
+        await waited(lambda: str(1 // 0))

@@ -79,7 +79,7 @@ async def node(api: MemoryApi, transfer: dict[str, Any]) -> AsyncIterator[tuple[
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0.005)
 
@@ -97,16 +97,16 @@ async def test_a_secondary_is_told_and_takes_what_has_changed() -> None:
     where = f"127.0.0.1:{listening.get_extra_info('sockname')[1]}"
     zone = dns.versioned.Zone(dns.name.from_text("cluster.local"), relativize=False)
     async with node(api, {"to": ["127.0.0.1/32"], "notify": [where]}) as (names, port):
-        await until(lambda: told.serials.count(names.zone.serial) == 2)
-        await dns.asyncquery.inbound_xfr("127.0.0.1", zone, port=port, timeout=5, lifetime=10)
+        await until(lambda: told.serials.count(names.zone.serial) >= 2)
+        await dns.asyncquery.inbound_xfr("127.0.0.1", zone, port=port, timeout=30, lifetime=30)
         assert zone.get_rdataset("web.default.svc.cluster.local.", "A") is not None
         await create(
             api, SERVICE, {"metadata": {"name": "db"}, "spec": {"type": "ExternalName", "externalName": "db.example.org"}}
         )
         await api.write("delete", SERVICE, "default", "web")
         await until(lambda: ("default", "db") in names.zone.services and ("default", "web") not in names.zone.services)
-        await until(lambda: told.serials.count(names.zone.serial) == 2)
-        await dns.asyncquery.inbound_xfr("127.0.0.1", zone, port=port, timeout=5, lifetime=10)
+        await until(lambda: told.serials.count(names.zone.serial) >= 2)
+        await dns.asyncquery.inbound_xfr("127.0.0.1", zone, port=port, timeout=30, lifetime=30)
         assert zone.get_rdataset("web.default.svc.cluster.local.", "A") is None
         assert str(zone.get_rdataset("db.default.svc.cluster.local.", "CNAME")[0]) == "db.example.org."
         assert zone.get_rdataset(zone.origin, dns.rdatatype.SOA)[0].serial == names.zone.serial
@@ -117,4 +117,4 @@ async def test_a_secondary_is_told_and_takes_what_has_changed() -> None:
 async def test_nobody_else_has_the_zones(transfer: dict[str, Any]) -> None:
     async with node(await furnished(), transfer) as (_, port):
         asked = dns.message.make_query("cluster.local", "AXFR")
-        assert (await dns.asyncquery.tcp(asked, "127.0.0.1", port=port, timeout=5)).rcode() == dns.rcode.REFUSED
+        assert (await dns.asyncquery.tcp(asked, "127.0.0.1", port=port, timeout=30)).rcode() == dns.rcode.REFUSED

@@ -28,15 +28,17 @@ async def for_ever():
             pass
 
 def stuck():
-    threading.Lock().acquire() and never.wait()
+    reached.set()
+    never.wait()
 
 async def main():
     threading.Thread(target=stuck, daemon=True).start()
+    reached.wait()
     task = asyncio.create_task(for_ever(), name="patient")
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     print("ended", flush=True)
 
-never = threading.Event()
+reached, never = threading.Event(), threading.Event()
 stacks.on_signal()
 """
 BLOCKED = """

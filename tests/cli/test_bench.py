@@ -18,7 +18,7 @@ def plain(options):
         time.sleep(1000)
     finally:
         print("cleaning", flush=True)
-        time.sleep(0.2)
+        sys.stdin.readline()
         print("cleaned", flush=True)
 
 def in_a_loop(options):
@@ -28,7 +28,7 @@ def in_a_loop(options):
             await asyncio.sleep(1000)
         finally:
             print("cleaning", flush=True)
-            await asyncio.sleep(0.2)
+            await asyncio.to_thread(sys.stdin.readline)
             print("cleaned", flush=True)
     asyncio.run(endless())
 
@@ -52,14 +52,17 @@ def test_help_tells_what_a_benchmark_measures_and_runs_nothing(
 
 @pytest.mark.parametrize("kind", ["plain", "loop"])
 def test_sigterm_lets_a_benchmark_clean_up(kind: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", STARTED, kind], stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", STARTED, kind], **pipes, text=True) as process:
         try:
-            assert process.stdout
+            assert process.stdin and process.stdout
             assert process.stdout.readline() == "begun\n"
             process.send_signal(signal.SIGTERM)
             assert process.stdout.readline() == "cleaning\n"
             process.send_signal(signal.SIGTERM)  # as timeout(1) does: once more, to the whole group
+            process.stdin.write("go on\n")
+            process.stdin.flush()
             assert process.stdout.read() == "cleaned\n"
-            assert process.wait(20) == 130
+            assert process.wait(60) == 130
         finally:
             process.kill()

@@ -14,7 +14,7 @@ from msgspec import json
 from local_cluster import PATIENCE, Cluster, eager
 
 Done = subprocess.CompletedProcess[str]
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Seconds that a condition gets."""
 
 

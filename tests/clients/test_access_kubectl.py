@@ -21,6 +21,8 @@ def admin(stock: Kubectl) -> Iterator[Kubectl]:
     stock("create", "serviceaccount", "robot")
     for role in ("view", "edit", "admin"):
         stock("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}er")
+    # Their rules are gathered by the controllers, those of `admin` last.
+    eventually(lambda: may(stock, "list", "services", "--as=adminer"), bool)
     yield stock
     stock("delete", "clusterrole,clusterrolebinding", "-l", "test=access")
 
@@ -146,7 +148,8 @@ def test_a_user_by_a_certificate_that_the_authority_signed(admin: Kubectl, tmp_p
     viewer = user(admin, tmp_path, client_certificate=certificate, client_key=key)
     info = viewer.json("auth", "whoami")["status"]["userInfo"]
     assert (info["username"], info["groups"]) == ("viewer", ["guests", "readers", "system:authenticated"])
-    assert viewer("get", "serviceaccounts", "-o", "name").split() == ["serviceaccount/default", "serviceaccount/robot"]
+    accounts = ["serviceaccount/default", "serviceaccount/robot"]  # the first is the controllers'
+    eventually(lambda: viewer("get", "serviceaccounts", "-o", "name").split(), lambda names: names == accounts)
     refused = viewer.refused("describe", "secret", "credentials")
     assert 'User "viewer" cannot get resource "secrets"' in refused
     assert SECRET not in refused

@@ -95,8 +95,10 @@ def test_a_pod_says_why_it_does_not_run(
     eventually(lambda: pods("get", "pod", pod, "--no-headers"), lambda row: status in row)
     if condition:
         kind, value, reason, message = condition
-        found = {each["type"]: each for each in pods.json("get", "pod", pod)["status"]["conditions"]}[kind]
-        assert (value, reason) == (found["status"], found["reason"])
+        found = eventually(
+            lambda: {each["type"]: each for each in pods.json("get", "pod", pod)["status"]["conditions"]}.get(kind, {}),
+            lambda found: (value, reason) == (found.get("status"), found.get("reason")),
+        )
         assert message in found.get("message", "")
 
 

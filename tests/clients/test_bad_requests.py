@@ -8,8 +8,9 @@ SERVICE = {
     "apiVersion": "v1",
     "kind": "Service",
     "metadata": {"name": "held"},
-    "spec": {"type": "NodePort", "clusterIP": "10.96.77.7", "ports": [{"port": 80, "nodePort": 30777}]},
+    "spec": {"type": "NodePort", "clusterIP": "10.96.0.77", "ports": [{"port": 80, "nodePort": 30077}]},
 }
+"""Of the bands from which nothing is drawn for other Services while there is room elsewhere."""
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -35,9 +36,10 @@ def service(name: str, **spec: object) -> str:
 
 @pytest.fixture(scope="module")
 def held(stock: Kubectl) -> Kubectl:
-    """A namespace with a Service that holds an address and a node port, a Deployment and a ConfigMap."""
+    """A namespace with a Service that holds an address and a node port, a Deployment that is complete and a ConfigMap."""
     stock("create", "-f", "-", stdin=text({"apiVersion": "v1", "kind": "List", "items": [SERVICE, DEPLOYMENT]}))
     stock("create", "configmap", "held", "--from-literal=a=1")
+    stock("wait", "--for=jsonpath={.status.conditions[?(@.type=='Progressing')].reason}=NewReplicaSetAvailable", "deploy/held")
     return stock
 
 
@@ -45,12 +47,12 @@ def held(stock: Kubectl) -> Kubectl:
     ("manifest", "expected"),
     [
         (
-            service("other", clusterIP="10.96.77.7", ports=[{"port": 80}]),
-            "failed to allocate IP 10.96.77.7: provided IP is already allocated",
+            service("other", clusterIP="10.96.0.77", ports=[{"port": 80}]),
+            "failed to allocate IP 10.96.0.77: provided IP is already allocated",
         ),
         (
-            service("other", type="NodePort", ports=[{"port": 80, "nodePort": 30777}]),
-            "spec.ports[0].nodePort: Invalid value: 30777: provided port is already allocated",
+            service("other", type="NodePort", ports=[{"port": 80, "nodePort": 30077}]),
+            "spec.ports[0].nodePort: Invalid value: 30077: provided port is already allocated",
         ),
         (
             service("other", type="NodePort", ports=[{"port": 80, "nodePort": 80}]),
@@ -101,8 +103,8 @@ def test_creating_is_refused(held: Kubectl, manifest: str, expected: str) -> Non
 @pytest.mark.parametrize(
     ("kind", "patch", "expected"),
     [
-        ("svc", {"spec": {"clusterIP": "10.96.77.8"}}, "spec.clusterIPs[0]: Invalid value: "),
-        ("svc", {"spec": {"clusterIP": "10.96.77.8"}}, "may not change once set"),
+        ("svc", {"spec": {"clusterIP": "10.96.0.78"}}, "spec.clusterIPs[0]: Invalid value: "),
+        ("svc", {"spec": {"clusterIP": "10.96.0.78"}}, "may not change once set"),
         ("svc", {"spec": {"type": "Other"}}, 'spec.type: Unsupported value: "Other"'),
         ("svc", {"spec": {"sessionAffinity": "Some"}}, 'spec.sessionAffinity: Unsupported value: "Some"'),
         ("deploy", {"spec": {"selector": {"matchLabels": {"app": "x"}}}}, "field is immutable"),

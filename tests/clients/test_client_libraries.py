@@ -77,7 +77,7 @@ def test_kubernetes_asyncio(cluster: Cluster, place: str) -> None:
 
             async def follow() -> None:
                 async for event in watch.stream(
-                    core.list_namespaced_config_map, place, field_selector="metadata.name=one", timeout_seconds=20
+                    core.list_namespaced_config_map, place, field_selector="metadata.name=one", timeout_seconds=60
                 ):
                     seen.append(f"{event['type']} {event['object'].data}")
                     if event["type"] == "DELETED":
@@ -89,7 +89,7 @@ def test_kubernetes_asyncio(cluster: Cluster, place: str) -> None:
                 await asyncio.sleep(0.01)
             await core.patch_namespaced_config_map("one", place, {"data": {"a": "2"}})
             await core.delete_namespaced_config_map("one", place)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await following
         return seen
 
@@ -105,7 +105,7 @@ def test_kr8s(cluster: Cluster, place: str, widgets: client.CustomObjectsApi) ->
         web = await Deployment(deployment("kr8s"), api=made, namespace=place)
         await web.create()
         await web.scale(2)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await web.ready():
                 await asyncio.sleep(0.05)
         pods = await web.pods()
@@ -166,11 +166,9 @@ def test_kopf_runs_an_operator(
         def read() -> Any:
             return widgets.get_namespaced_custom_object(GROUP, "v1", place, "widgets", "kopf")
 
-        eventually(lambda: read().get("status", {}).get("ticks", 0) >= 2, bool)
-        assert ({"made": "kopf"}, ["example.com/widget-operator"]) == (
-            read()["status"]["create"],
-            read()["metadata"]["finalizers"],
-        )
+        # The timer does not wait for the handler of the creation.
+        made = eventually(read, lambda found: found.get("status", {}).get("ticks", 0) >= 2 and "create" in found["status"])
+        assert ({"made": "kopf"}, ["example.com/widget-operator"]) == (made["status"]["create"], made["metadata"]["finalizers"])
         widgets.patch_namespaced_custom_object(GROUP, "v1", place, "widgets", "kopf", {"spec": {"size": 5}})
         eventually(lambda: core.read_namespaced_config_map("kopf", place).data["size"] == "5", bool)
         widgets.delete_namespaced_custom_object(GROUP, "v1", place, "widgets", "kopf")
@@ -180,7 +178,7 @@ def test_kopf_runs_an_operator(
         assert "kopf" not in [each["metadata"]["name"] for each in left]
     finally:
         operator.terminate()
-        operator.wait(20)
+        operator.wait(60)
 
 
 def deployment(name: str) -> dict[str, Any]:

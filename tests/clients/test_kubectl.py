@@ -59,7 +59,7 @@ def web(kubectl: Kubectl) -> Kubectl:
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
-        ("get pods", r"NAME +READY +STATUS +RESTARTS +AGE\ntwo +2/2 +Running +0 +\d+s\nweb-\w+-\w{5} +1/1 +Running"),
+        ("get pods", r"NAME +READY +STATUS +RESTARTS +AGE\ntwo +2/2 +Running +0 +\d+[sm]\w*\nweb-\w+-\w{5} +1/1 +Running"),
         ("get pods -o wide", r"AGE +IP +NODE +NOMINATED NODE +READINESS GATES\n.*10\.244\.\d+\.\d+ +node-\d +<none> +<none>"),
         ("get pods -l app=web -o name", r"^pod/web-\S+\npod/web-\S+\n$"),
         ("get pods -l app!=web,app --no-headers", r"^two +2/2"),
@@ -102,9 +102,11 @@ def web(kubectl: Kubectl) -> Kubectl:
     ],
 )
 def test_looking(web: Kubectl, arguments: str, pattern: str) -> None:
+    """Slices, Endpoints and Events come after the pods that are ready."""
     words = arguments.split()
-    written = web.run(*words).stdout if "-n" not in words else _elsewhere(web, words)
-    assert re.search(pattern, written), written
+    eventually(
+        lambda: web(*words) if "-n" not in words else _elsewhere(web, words), lambda written: re.search(pattern, written)
+    )
 
 
 def _elsewhere(web: Kubectl, words: list[str]) -> str:
@@ -114,12 +116,13 @@ def _elsewhere(web: Kubectl, words: list[str]) -> str:
 
 def test_describing_slices(web: Kubectl) -> None:
     if web.minor >= 21:  # Before, discovery.k8s.io/v1beta1 is all that it asks for.
-        assert "TargetRef:" in web("describe", "endpointslices")
+        eventually(lambda: web("describe", "endpointslices"), lambda told: "TargetRef:" in told)
 
 
 def test_events_of_one_object(web: Kubectl) -> None:
     if web.minor >= 23:
-        assert re.search(r"Normal +Scheduled +Pod/two +Successfully assigned", web("events", "--for", "pod/two"))
+        told = re.compile(r"Normal +Scheduled +Pod/two +Successfully assigned")
+        eventually(lambda: web("events", "--for", "pod/two"), told.search)
     else:
         assert "error" in web.refused("events").lower()
 
@@ -342,8 +345,8 @@ def test_logs(web: Kubectl) -> None:
     eventually(lambda: web("logs", "two", "-c", "ticker", "--since=1s"), lambda text: "tick 0\n" not in text)
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z tick 0\n", web("logs", "two", "-c", "ticker", "--timestamps"))
     assert re.search(r"^\[pod/two/ticker\] tick 0$", web("logs", "two", "--all-containers", "--prefix"), re.MULTILINE)
-    assert "listening on 8080" in web("logs", "deployment/web")
-    assert "listening on 8080" in web("logs", "-l", "app=web")
+    for which in (("deployment/web",), ("-l", "app=web")):
+        eventually(lambda which=which: web("logs", *which), lambda text: "listening on 8080" in text)
 
 
 def test_logs_that_follow(web: Kubectl) -> None:
@@ -400,6 +403,8 @@ def test_cordon_and_taint(kubectl: Kubectl) -> None:
     try:
         assert "node/node-2 cordoned\n" == kubectl("cordon", "node-2")
         assert "Ready,SchedulingDisabled" in kubectl("get", "node", "node-2")
+        # Its taint is put there by the controllers: they, and so the scheduler, know of it.
+        eventually(lambda: kubectl("describe", "node", "node-2"), lambda text: "node.kubernetes.io/unschedulable" in text)
         kubectl("run", "placed", "--image=mooring.dev/pause")
         kubectl("wait", "--for=condition=PodScheduled", "pod/placed", "--timeout=30s")
         assert "node-1" == kubectl("get", "pod", "placed", "-o", "jsonpath={.spec.nodeName}")

@@ -1,7 +1,6 @@
 """The official `kubernetes` Python client: typed objects, patches, pages, watches, streams."""
 
 import secrets
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -208,10 +207,11 @@ def test_exec(core: client.CoreV1Api, place: str, pod: str) -> None:
 
 
 def test_logs_and_logs_that_follow(core: client.CoreV1Api, place: str, pod: str) -> None:
-    assert "listening on 8080" in core.read_namespaced_pod_log(pod, place)
-    answer = core.read_namespaced_pod_log(pod, place, follow=True, _preload_content=False)
-    threading.Timer(1, lambda: core.delete_namespaced_pod(pod, place, grace_period_seconds=0)).start()
-    assert b"listening on 8080" in b"".join(answer.stream()), "the stream ends with its container"
+    eventually(lambda: core.read_namespaced_pod_log(pod, place), lambda text: "listening on 8080" in text)
+    pieces = core.read_namespaced_pod_log(pod, place, follow=True, _preload_content=False).stream()
+    first = next(pieces)
+    core.delete_namespaced_pod(pod, place, grace_period_seconds=0)
+    assert b"listening on 8080" in b"".join([first, *pieces]), "the stream ends with its container"
 
 
 def test_scale_and_slices_and_events(api: client.ApiClient, core: client.CoreV1Api, place: str, pod: str) -> None:
@@ -227,8 +227,8 @@ def test_scale_and_slices_and_events(api: client.ApiClient, core: client.CoreV1A
 
     eventually(ready, lambda count: count == 2)
     # As upstream's, events of the older form have no eventTime, which the client's own types insist on.
-    answer = events.list_namespaced_event(place, field_selector="reason=ScalingReplicaSet", _preload_content=False)
-    told = json.decode(answer.data)["items"]
+    which = {"field_selector": "reason=ScalingReplicaSet", "_preload_content": False}
+    told = eventually(lambda: json.decode(events.list_namespaced_event(place, **which).data)["items"], bool)
     assert {"web"} == {event["regarding"]["name"] for event in told}
     assert any("Scaled up replica set" in event["note"] for event in told)
 

@@ -27,7 +27,8 @@ from local_cluster import Cluster, kubectls
 PODS = """
 {apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web, group: both}},
  spec: {terminationGracePeriodSeconds: 0, containers: [
-  {name: web, image: "mooring.dev/echo:v1", ports: [{name: http, containerPort: 8080}]},
+  {name: web, image: "mooring.dev/echo:v1", ports: [{name: http, containerPort: 8080}],
+   readinessProbe: {tcpSocket: {port: http}, periodSeconds: 1}},
   {name: shell, image: busybox, command: [sh, -c, "echo started; while :; do sleep 600; done"]}]}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: talk, labels: {group: both}},
@@ -42,6 +43,8 @@ PODS = """
  spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}}
 """
 READY = ("pod/web", "pod/talk", "pod/again")
+TTY_AND_SIZE = "tty; until stty size | grep '23 71'; do sleep 0.05; done\n"
+"""For a shell: kubectl tells the window's size beside the input, not before it."""
 
 
 def both_protocols() -> list[Path]:
@@ -54,6 +57,7 @@ def both_protocols() -> list[Path]:
 def pods(stock: Kubectl) -> Kubectl:
     stock("apply", "-f", "-", stdin=PODS)
     stock("wait", "--for=condition=Ready", *READY, "--timeout=30s")
+    eventually(lambda: stock("get", "endpointslices"), lambda text: re.search(r"web-\w+ +IPv4 +8080 +10\.", text))
     return stock
 
 
@@ -103,12 +107,13 @@ class Terminal:
 def test_a_terminal_has_a_name_and_follows_the_window(each: Kubectl) -> None:
     terminal = Terminal(each, "exec", "-it", "web", "-c", "shell", "--", "sh")
     eventually(lambda: terminal.seen, bool)
-    terminal.type("tty; stty size\n")
+    terminal.type(TTY_AND_SIZE)
     terminal.shows(b"/dev/pts/0\r\n23 71\r\n")
     terminal.resize(133, 42)
     os.kill(terminal.running.pid, signal.SIGWINCH)
-    terminal.type("until stty size | grep '42 133'; do sleep 0.05; done; sleep 600\n")
+    terminal.type("until stty size | grep '42 133'; do sleep 0.05; done; sh -c 'echo asleep; exec sleep 600'\n")
     terminal.shows(b"\r\n42 133\r\n")
+    terminal.shows(b"\r\nasleep\r\n")
     terminal.type("\x03")
     terminal.type("exit 7\n")
     assert 7 == terminal.end()
@@ -129,7 +134,7 @@ def test_attaching_gives_a_new_container_its_input_and_ends_with_it(each: Kubect
 def test_attaching_to_a_terminal_and_leaving_it_alone(pods: Kubectl) -> None:
     terminal = Terminal(pods, "attach", "-it", "talk")
     terminal.shows(b"If you don't see a command prompt")
-    terminal.type("tty; stty size; kept=here\n")
+    terminal.type(f"kept=here; {TTY_AND_SIZE}")
     terminal.shows(b"/dev/pts/0\r\n23 71\r\n")
     terminal.running.kill()
     terminal.end()
@@ -218,7 +223,7 @@ def test_logs_by_container_selector_run_and_time(pods: Kubectl) -> None:
 
 
 def test_logs_of_the_run_before(pods: Kubectl) -> None:
-    assert "run\n" == pods("logs", "again", "--previous")
+    eventually(lambda: pods.run("logs", "again", "--previous", check=False).stdout, lambda text: text == "run\n")
     told = pods.refused("logs", "talk", "--previous")
     assert 'previous terminated container "talk" in pod "talk" not found' in told
 

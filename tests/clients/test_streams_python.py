@@ -17,7 +17,12 @@ from websockets.sync.client import connect
 from local_cluster import Cluster
 
 CONTAINERS = (
-    {"name": "web", "image": "mooring.dev/echo:v1", "ports": [{"name": "http", "containerPort": 8080}]},
+    {
+        "name": "web",
+        "image": "mooring.dev/echo:v1",
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    },
     {"name": "talk", "image": "busybox", "stdin": True, "tty": True, "command": ["sh"]},
 )
 SOCKET = (

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ class Hooks:
                             "admissionReviewVersions": ["v1"],
                             "sideEffects": "None",
                             "failurePolicy": failure_policy,
-                            "timeoutSeconds": 5,
+                            "timeoutSeconds": 30,
                         }
                     ],
                 }
@@ -112,15 +113,18 @@ def test_a_webhook_at_a_url(hooks: Hooks) -> None:
             decides(hooks, "url")
         finally:
             serving.kill()
-    # Its server is gone: what the policy says holds.
-    failed = hooks.create("gone")
-    assert failed.returncode == 1
-    assert failed.stderr == (
-        'Error from server (InternalError): error when creating "STDIN": Internal error occurred: failed calling webhook '
-        f'"mutate.hooks.example.com": failed to call webhook: dial tcp 127.0.0.1:{port}: connect: connection refused\n'
-    )
-    hooks.configure({"url": f"https://127.0.0.1:{port}"}, failure_policy="Ignore")
-    assert "seen" not in json.loads(hooks.create("gone", forbidden="yes").stdout)["data"]
+    # Its server is gone: what the policy says holds. The port is held, so that nobody else answers there.
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+        failed = hooks.create("gone")
+        assert failed.returncode == 1
+        assert failed.stderr == (
+            'Error from server (InternalError): error when creating "STDIN": Internal error occurred: failed calling webhook '
+            f'"mutate.hooks.example.com": failed to call webhook: dial tcp 127.0.0.1:{port}: connect: connection refused\n'
+        )
+        hooks.configure({"url": f"https://127.0.0.1:{port}"}, failure_policy="Ignore")
+        assert "seen" not in json.loads(hooks.create("gone", forbidden="yes").stdout)["data"]
 
 
 def test_a_webhook_in_a_pod_behind_a_service(hooks: Hooks) -> None:

@@ -21,7 +21,7 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
 async def take(api: Api, revision: str, count: int, **where: str) -> list[WatchEvent]:
     """The first events of a watch that are no bookmarks."""
     events: list[WatchEvent] = []
-    async with asyncio.timeout(20), aclosing(api.watch(CONFIG_MAP, revision, "default", **where)) as watch:  # type: ignore[type-var]
+    async with asyncio.timeout(60), aclosing(api.watch(CONFIG_MAP, revision, "default", **where)) as watch:  # type: ignore[type-var]
         async for event in watch:
             if event.type != "BOOKMARK":
                 events.append(event)

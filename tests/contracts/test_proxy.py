@@ -1,7 +1,6 @@
 """Do all proxies keep the port's promises? The same questions to memory, to a real Envoy and to a real NGINX."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -35,9 +34,10 @@ from mooring.routing.table import (
     WeightedCluster,
 )
 from mooring.routing.xds.emit import Emitter
+from mooring.testing.ports import free_port
 
 ADDRESS = "127.0.0.93"
-DEADLINE = 20.0
+DEADLINE = 60.0
 NONE: Mapping[str, int] = {}
 Told = tuple[int, str]
 """Status, and which backend answered."""
@@ -89,7 +89,7 @@ class Real:
 
 @asynccontextmanager
 async def real(kind: str, folder: Path) -> AsyncIterator[Asked]:
-    placement = Placement(str(folder), (ADDRESS,), {80: free_port(), 443: free_port()}, free_port())
+    placement = Placement(str(folder), (ADDRESS,), {80: free_port(ADDRESS), 443: free_port(ADDRESS)}, free_port(ADDRESS))
     spare = spare_certificate(folder, datetime.now(UTC))
     if kind == "envoy":
         launch = envoy_launch.prepared(placement, 1)
@@ -155,13 +155,6 @@ async def until(asked: Asked, host: str, expected: Told) -> None:
     while (got := await asked.ask(host)) != expected:
         assert asyncio.get_running_loop().time() < end, f"{host}: {got}, never {expected}"
         await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def test_a_proxy_keeps_its_promises(asked: Asked, backends: Mapping[str, Member]) -> None:

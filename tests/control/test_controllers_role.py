@@ -15,7 +15,7 @@ from mooring.model.kinds import DEPLOYMENT, ENDPOINT_SLICE, NODE, POD, SERVICE
 from mooring.testing.api_server import real_server
 from mooring.testing.builders import Document, node
 
-PATIENCE = 40
+PATIENCE = 60
 
 
 @asynccontextmanager
@@ -53,10 +53,12 @@ def deployment() -> Document:
 
 
 async def play_the_kubelet(api: ApiClient) -> None:
-    """Every pod that has a node runs and is ready."""
-    for number, pod in enumerate((await api.list(POD, "default")).items):
+    """Every pod that has a node runs and is ready, at an address of its own."""
+    pods = (await api.list(POD, "default")).items
+    used = sum("podIP" in pod["status"] for pod in pods)
+    for pod in pods:
         if pod["spec"].get("nodeName") and not pod["status"].get("podIP"):
-            address = f"10.244.0.{number + 2}"
+            address, used = f"10.244.0.{used + 2}", used + 1
             conditions = [{"type": "Ready", "status": "True"}]
             status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
             await api.write("patch", POD, "default", pod["metadata"]["name"], {"status": status}, subresource="status")

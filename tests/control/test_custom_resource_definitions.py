@@ -104,7 +104,7 @@ def test_what_a_custom_resource_owned_goes_with_it_and_the_other_way_round():
 
 
 async def _until(holds: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await holds():
             await asyncio.sleep(0.01)
 

@@ -39,7 +39,7 @@ async def test_a_change_of_a_slice_counts(trigger: str, headless: bool, counted:
     await slices.synced.wait()
     ProgrammingMetric(registry, lambda: 1_767_225_602.0).follow(slices)
     await api.write("create", ENDPOINT_SLICE, "default", "new", a_slice("new", trigger, headless=headless))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while slices.cache.get("default", "new") is None:
             await asyncio.sleep(0)
     running.cancel()

@@ -32,7 +32,7 @@ from mooring.routing.table import Member
 from mooring.testing.api_server import real_server
 
 CLASS = "mooring-envoy"
-DEADLINE = 15.0
+DEADLINE = 60.0
 
 
 def plain(objects: Objects, now: datetime) -> Translation:
@@ -123,7 +123,7 @@ async def test_a_gateway_follows_the_real_api(tmp_path: Path) -> None:
         await api.write("create", ENDPOINT_SLICE, "default", "web-1", slice_of("10.0.0.1"))
         await api.write("create", INGRESS, "default", "one", ingress("one", "one.example"))
         await made.until_routes("one.example")
-        assert [(Member("10.0.0.1", 8080),)] == list(made.proxy.members.values())
+        await made.until(lambda: [(Member("10.0.0.1", 8080),)] == list(made.proxy.members.values()), "no endpoint")
         await api.write("create", INGRESS, "default", "two", ingress("two", "two.example"))
         await made.until_routes("one.example", "two.example")
         await api.write("delete", INGRESS, "default", "one")
@@ -209,7 +209,7 @@ async def test_a_table_that_cannot_be_made_stops_nothing(api: MemoryApi) -> None
 
 
 async def test_only_secrets_of_use_are_kept_and_they_stay_encoded(api: MemoryApi) -> None:
-    for name, type_ in (("cert", "Opaque"), ("release", "helm.sh/release.v1")):
+    for name, type_ in (("cert", "Opaque"), ("issued", "example.com/certificate"), ("release", "helm.sh/release.v1")):
         document = {"metadata": {"name": name}, "type": type_, "data": {"key": "dmFsdWU="}}
         await api.write("create", SECRET, "default", name, document)
     await api.write("create", CONFIG_MAP, "default", "c", {"metadata": {"name": "c"}, "data": {"a": "b"}})
@@ -223,6 +223,7 @@ async def test_only_secrets_of_use_are_kept_and_they_stay_encoded(api: MemoryApi
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    assert {"key": b"value"} == dict(found.secrets["default", "cert"].data)
+    for name in ("cert", "issued"):
+        assert {"key": b"value"} == dict(found.secrets["default", name].data)
     assert {} == dict(found.secrets["default", "release"].data)
     assert {"a": "b"} == found.config_maps["default", "c"]

@@ -138,7 +138,7 @@ class Node:
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := await condition()):
             await asyncio.sleep(0.02)
         return found
@@ -197,7 +197,11 @@ async def test_a_claims_whole_life(tmp_path):
         assert held is not None
         name = f"pvc-{held['metadata']['uid']}"
         assert (held["status"]["phase"], held["spec"]["volumeName"], node.directories()) == ("Bound", name, [name])
-        assert f"ProvisioningSucceeded Successfully provisioned volume {name}" in await until(lambda: node.events("data"))
+
+        async def told() -> bool:
+            return f"ProvisioningSucceeded Successfully provisioned volume {name}" in await node.events("data")
+
+        await until(told)
         first = await node.get(POD, "first")
         assert first is not None
         assert "nominatedNodeName" not in first["status"]

@@ -39,7 +39,7 @@ async def test_an_answer_older_than_what_the_watch_has_told_is_not_believed(tmp_
     api.after = asyncio.Event()
     reporter = NodeReporter(api, NodeIdentity("node-a", ("172.30.0.11", "fd00:172:30::11")), facts(tmp_path), NoImages())  # type: ignore[arg-type]
     running = asyncio.create_task(reporter.run(lambda: None))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not api.statuses:
             await asyncio.sleep(0)
         await api.write("patch", NODE, "", "node-a", {"spec": {"podCIDR": RANGES[0], "podCIDRs": RANGES}})

@@ -60,7 +60,7 @@ async def published(api: Counting, options: ProxyOptions) -> AsyncIterator[Infor
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not happened():
             await asyncio.sleep(0.002)
 

@@ -55,7 +55,7 @@ from mooring.model.kinds import (
 )
 from mooring.ports.api import ApiError
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class QuotaApi(MemoryApi):
@@ -183,7 +183,7 @@ async def test_a_deployment_from_its_creation_over_rollout_undo_and_scaling_to_i
 
         await api.write("patch", DEPLOYMENT, "default", "web", {"spec": {"template": image("echo:2")}})
         await cluster.until(lambda: cluster.done("echo:2", 4), "the second rollout")
-        assert "2" == cluster.get(DEPLOYMENT, "web")["metadata"]["annotations"]["deployment.kubernetes.io/revision"]
+        await cluster.until(lambda: "2" == revision(cluster), "its revision")
 
         await api.write("patch", DEPLOYMENT, "default", "web", {"spec": {"template": image("echo:1")}})
         await cluster.until(lambda: cluster.done("echo:1", 4), "the rollback")
@@ -198,8 +198,8 @@ async def test_a_deployment_from_its_creation_over_rollout_undo_and_scaling_to_i
             lambda: cluster.done("echo:1", 1) and victim not in names(cluster.of(POD)), "a new Pod for the killed"
         )
 
-        reasons = {event["reason"] for event in cluster.of(CORE_EVENT, "default")}
-        assert {"ScalingReplicaSet", "SuccessfulCreate", "SuccessfulDelete", "Scheduled"} <= reasons
+        reasons = {"ScalingReplicaSet", "SuccessfulCreate", "SuccessfulDelete", "Scheduled"}
+        await cluster.until(lambda: reasons <= {event["reason"] for event in cluster.of(CORE_EVENT, "default")}, f"{reasons}")
         await api.write("delete", DEPLOYMENT, "default", "web", {"propagationPolicy": "Background"})
         await cluster.until(lambda: not cluster.of(REPLICA_SET) and not cluster.of(POD), "all of it collected")
 
@@ -276,8 +276,12 @@ async def test_the_other_owners_of_pods_from_their_creation_to_their_end():
         await cluster.until(lambda: status(JOB, "sum", active=2, ready=2), "the Job's Pods")
         for name in [name for name in names(cluster.of(POD, "default")) if name.startswith("sum-")]:
             await cluster.api.write("patch", POD, "default", name, {"status": {"phase": "Succeeded"}}, subresource="status")
-        done = await cluster.until(lambda: status(JOB, "sum", succeeded=2), "the Job's end")
-        assert {"SuccessCriteriaMet", "Complete"} == {condition["type"] for condition in done["conditions"]}
+
+        def ended():
+            done = status(JOB, "sum", succeeded=2)
+            return done and {"SuccessCriteriaMet", "Complete"} == {condition["type"] for condition in done["conditions"]}
+
+        await cluster.until(ended, "the Job's end")
         for kind, name, _ in owners:
             await cluster.api.write("delete", kind, "default", name, {"propagationPolicy": "Foreground"})
         kinds = (STATEFUL_SET, DAEMON_SET, JOB, CONTROLLER_REVISION, POD)
@@ -290,6 +294,10 @@ async def test_a_hundred_pods_and_more_come_once_each():
         await cluster.until(lambda: cluster.done("echo:1", 120), "the rollout")
         await cluster.api.write("patch", DEPLOYMENT, "default", "web", {"spec": {"replicas": 3}})
         await cluster.until(lambda: cluster.done("echo:1", 3), "scaled down")
+
+
+def revision(cluster: Cluster) -> str | None:
+    return cluster.get(DEPLOYMENT, "web")["metadata"].get("annotations", {}).get("deployment.kubernetes.io/revision")
 
 
 def conditions(cluster: Cluster) -> dict[str, str]:

@@ -41,7 +41,7 @@ async def endpoints(api: MemoryApi, name: str, *hosts: str) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.005)
 
@@ -54,7 +54,7 @@ async def keeping(api: Any, options: ZoneOptions = OPTIONS, **more: Any) -> Asyn
     assert not keeper.synced and not keeper.zone.synced
     tasks = [asyncio.create_task(each.run()) for each in (services, slices, keeper)]
     try:
-        await asyncio.wait_for(keeper.wait_synced(), 10)
+        await asyncio.wait_for(keeper.wait_synced(), 60)
         yield keeper
     finally:
         for task in tasks:

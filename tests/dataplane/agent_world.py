@@ -116,7 +116,7 @@ class World:
         dataplane = Dataplane(*edges, self.reports.append)
         running = asyncio.create_task(dataplane.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await dataplane.synced.wait()
             yield dataplane
         finally:
@@ -127,6 +127,6 @@ class World:
 
 async def until(happened: Callable[[], bool]) -> None:
     """Waits until something holds, within a deadline."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not happened():
             await asyncio.sleep(0.002)

@@ -61,7 +61,7 @@ class Client:
         self._socket = opened
         opened.connect(where)
 
-    async def asks(self, patience: float = 5.0) -> str:
+    async def asks(self, patience: float = 60.0) -> str:
         """The endpoint that answers a question; '' for none."""
         loop = asyncio.get_running_loop()
         with suppress(OSError, TimeoutError):
@@ -72,12 +72,12 @@ class Client:
 
     async def is_answered_by(self, address: str, port: int = 8080) -> None:
         """Asks until this endpoint answers, within a deadline."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.asks(0.2) != f"{address}:{port}":
                 await asyncio.sleep(0.01)
 
     async def is_not_answered(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.asks(0.5):
                 await asyncio.sleep(0.01)
 
@@ -234,11 +234,11 @@ async def test_connections_and_affinity_outlive_a_repair_of_elements(lab: Lab, w
         with lab.open("10.244.1.77", VIP) as held:
             await loop.sock_connect(held, (VIP, 80))
             await lab.run("nft", "flush map ip mooring endpoints")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not world.reports:
                     await asyncio.sleep(0.01)
             await loop.sock_sendall(held, b"still there?")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert (await loop.sock_recv(held, 256)).decode().split()[0] == first
         again = {(await lab.connect("10.244.1.77", VIP, 80)).endpoint for _ in range(10)}
         assert again == {first}
@@ -262,7 +262,7 @@ async def test_a_segment_outside_of_the_window_resets_a_connection_only_where_tr
     else:
         assert namespaces.within(lab.node, LIBERAL.read_text) == "0\n"
     loop = asyncio.get_running_loop()
-    async with world.agent(), asyncio.timeout(20):
+    async with world.agent(), asyncio.timeout(60):
         with lab.open(FAR, FAR, source_port=9000) as listener, lab.open("10.244.1.77", VIP) as client_side:
             listener.listen()
             await loop.sock_connect(client_side, (VIP, 80))

@@ -190,7 +190,7 @@ async def test_nothing_is_compared_while_nobody_else_commits(world: MemoryWorld)
         for n in range(100, 120):
             await world.create(SERVICE, service(f"s{n}", f"10.96.0.{n}"))
             await until(lambda looks=watched.looks: watched.looks > looks)  # type: ignore[misc]
-        assert len(dataplane.view.services) >= 59
+        await until(lambda: len(dataplane.view.services) >= 59)
         assert watched.comparisons == 0
         somebody_commits(watched)
         await until(lambda looks=watched.looks: watched.looks > looks + 5)  # type: ignore[misc]
@@ -212,7 +212,7 @@ async def test_what_changes_while_the_tables_are_compared_is_not_taken_for_damag
         key = next(key for key, data in world.held[("ip", ENDPOINTS)].items() if data[:4] == bytes((10, 244, 2, 7)))
         world.held[("ip", ENDPOINTS)][key] = bytes(8)
         alter(("ip", FRONTENDS))(world.held)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await watched.reached.wait()
         await world.update(ENDPOINT_SLICE, endpoint_slice("s7", "10.244.3.7", "10.244.9.9"))
         await world.create(SERVICE, service("new", "10.96.0.99"))
@@ -260,9 +260,9 @@ async def test_what_was_done_before_an_agents_own_change_is_seen_too(world: Memo
     async with world.agent(0.2) as dataplane:
         lose(("ip", FRONTENDS))(world.held)
         await world.create(SERVICE, service("new", "10.96.0.99"))
-        await until(lambda: len(world.firewall.transactions) == 1)
+        await until(lambda: ("default", "new") in dataplane.view.services)
         await until(lambda: value(dataplane, "repairs") == 1)
-        assert compiled(dataplane) == sizes(world.held)
+        await until(lambda: compiled(dataplane) == sizes(world.held))
 
 
 def compiled(dataplane: Dataplane) -> dict[SetKey, int]:

@@ -108,7 +108,7 @@ async def heard(server: socket.socket, *clients: socket.socket) -> list[str]:
     for each in clients:
         each.sendto(b"?", (ADDRESSES[0], 53))
     found: list[str] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while clients[-1].getsockname()[0] not in found:
             _, (source, _) = await asyncio.get_running_loop().sock_recvfrom(server, 64)
             found.append(source)

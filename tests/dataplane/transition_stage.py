@@ -58,7 +58,7 @@ SOURCES: dict[int, dict[Source, str]] = {
 
 QUIET = 0.1
 """Seconds of silence after which what is to be dropped counts as dropped."""
-LONG = 5.0
+LONG = 60.0
 """Seconds for what must be answered."""
 ROUNDS = 16
 """Turns after which chance alone has missed no endpoint."""

@@ -20,8 +20,8 @@ from mooring.edges.http import kubeconfig
 Document = dict[str, Any]
 Value = TypeVar("Value")
 
-DEADLINE = 30.0
-ANSWER = 3.0
+DEADLINE = 60.0
+ANSWER = 10.0
 """Seconds a client waits for an answer it should get."""
 SILENCE = 0.6
 """Seconds without an answer that count as a drop, where a drop is expected."""
@@ -62,6 +62,11 @@ def until_equal(expected: Value, what: Callable[[], Value]) -> None:
     while (got := what()) != expected and time.monotonic() < end:
         time.sleep(0.03)
     assert expected == got
+
+
+def until_followed(cluster: Cluster) -> None:
+    """Returns once every node's kernel is as the API wishes."""
+    until(lambda: cluster.mooring("verify", check=False).returncode == 0)
 
 
 class Web(NamedTuple):
@@ -150,7 +155,7 @@ class Place:
 
     def code(self, host: str, port: int, path: str) -> str:
         """The status code of a GET, or refused, silence, unreachable."""
-        answer = self._exchange("tcp", "stream", host, port, f"GET {path} HTTP/1.0\r\n\r\n".encode(), SILENCE)
+        answer = self._exchange("tcp", "stream", host, port, f"GET {path} HTTP/1.0\r\n\r\n".encode(), ANSWER)
         return answer if isinstance(answer, str) else answer.decode().split(" ")[1]
 
     def post(self, host: str, port: int, body: str) -> str:

@@ -5,9 +5,10 @@ one, and one by a new connection at each door it is told to open. A JSON line in
 
 {"keep": [[host, port]...], "open": [[host, port]...]}: connections to keep beside those there are; the doors to open from
     now on. -> {"asked": how often, "failed": [words...]} since the last such line
-{"begin": path}: sends one more request on each kept connection; they are asked nothing else any more. -> {"begun": how many}
+{"begin": path}: sends one more request on each kept connection, all but its last octet; they are asked nothing else any more.
+    -> {"begun": how many}
 {"waiting": true}: how many of these are not answered yet. -> {"waiting": how many}
-{"finish": true}: waits for their answers. -> {"answers": [[the pod that answered first, answer]...]}
+{"finish": true}: sends the last octets and waits for the answers. -> {"answers": [[the pod that answered first, answer]...]}
 """
 
 import http.client
@@ -16,7 +17,7 @@ import select
 import sys
 import threading
 
-PERIOD, PATIENCE, LONG = 0.1, 5.0, 20.0
+PERIOD, PATIENCE = 0.1, 30.0
 
 
 def ask(connection, path="/hostname"):
@@ -67,8 +68,9 @@ class Steady:
             if "begin" in order:
                 self.busy, self.kept = self.kept, []
                 for _, connection, _ in self.busy:
-                    connection.sock.settimeout(LONG)
-                    connection.request("GET", order["begin"])
+                    connection.putrequest("POST", order["begin"])
+                    connection.putheader("Content-Length", "1")
+                    connection.endheaders()
                 return {"begun": len(self.busy)}
             if "waiting" in order:
                 sockets = [connection.sock for _, connection, _ in self.busy]
@@ -85,6 +87,7 @@ class Steady:
 
     def answer(self, connection):
         try:
+            connection.send(b".")
             return connection.getresponse().read().decode()
         except (OSError, http.client.HTTPException) as error:
             return repr(error)

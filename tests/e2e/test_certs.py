@@ -13,7 +13,7 @@ POD = """
 {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: main, image: mooring.dev/echo}]}}
 """
 CA = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 def processes(cluster: Cluster) -> dict[str, int]:

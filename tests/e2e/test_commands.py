@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from scene import until, until_followed
 
 from local_cluster import Cluster
 
@@ -43,6 +44,7 @@ def home(cluster: Cluster) -> Iterator[str]:
     assert applied == "deployment.apps/web created\nservice/web created\npod/client created\n"
     cluster.kubectl("-n", name, "rollout", "status", "deployment/web", "--timeout=50s")
     cluster.kubectl("-n", name, "wait", "--for=condition=Ready", "pod/client", "--timeout=50s")
+    until_followed(cluster)
     yield name
     cluster.mooring("delete", "namespace", name, "--no-wait")
 
@@ -64,12 +66,12 @@ def test_what_kubectl_applied_is_taken_over_and_back(cluster: Cluster, home: str
 
 
 def test_a_pod_reaches_the_service_by_name(cluster: Cluster, home: str) -> None:
-    assert "web-" in cluster.in_pod("client", "curl", "--silent", "--max-time", "5", "http://web/", namespace=home)
+    assert "web-" in cluster.in_pod("client", "curl", "--silent", "--max-time", "30", "http://web/", namespace=home)
 
 
 def test_the_outside_has_no_way_to_cluster_addresses(cluster: Cluster, home: str) -> None:
     address = cluster.mooring("get", "-n", home, "svc", "web", "-o", "jsonpath={.spec.clusterIP}").stdout.strip()
-    done = cluster.mooring("exec", "--outside", "--", "curl", "--silent", "--max-time", "5", f"http://{address}/", check=False)
+    done = cluster.mooring("exec", "--outside", "--", "curl", "--silent", "--max-time", "30", f"http://{address}/", check=False)
     assert done.returncode == 7, "curl: failed to connect, at once"
 
 
@@ -91,7 +93,7 @@ def test_the_outside_has_no_way_to_cluster_addresses(cluster: Cluster, home: str
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_looking(cluster: Cluster, home: str, arguments: tuple[str, ...], expected: str) -> None:
-    assert expected in cluster.mooring(arguments[0], "-n", home, *arguments[1:]).stdout
+    until(lambda: cluster.mooring(arguments[0], "-n", home, *arguments[1:]).stdout, lambda told: expected in told)
 
 
 def test_describing_a_node_names_its_pods(cluster: Cluster, home: str) -> None:
@@ -126,9 +128,13 @@ def test_watching_shows_what_is_and_then_what_changes(cluster: Cluster, home: st
 
 def test_logs_and_their_tail(cluster: Cluster, home: str) -> None:
     pod = cluster.mooring("get", "-n", home, "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}").stdout.strip()
-    whole = cluster.mooring("logs", "-n", home, pod).stdout
-    assert "8080" in whole
-    assert cluster.mooring("logs", "-n", home, pod, "--tail", "1").stdout == whole.splitlines(keepends=True)[-1]
+
+    def logs(*more: str) -> str:
+        return cluster.mooring("logs", "-n", home, pod, *more).stdout
+
+    # The last lines of a log that has not grown meanwhile.
+    whole, tail, _ = until(lambda: (logs(), logs("--tail", "1"), logs()), lambda told: "8080" in told[0] == told[2])
+    assert tail == whole.splitlines(keepends=True)[-1]
 
 
 def test_exec_passes_streams_and_the_exit_code(cluster: Cluster, home: str) -> None:

@@ -28,8 +28,15 @@ def here(cluster: Cluster) -> Iterator[Scene]:
             service("plain", "plain", ports=NAMED_PORTS),
             service("peers", "named", ports=NAMED_PORTS, clusterIP="None"),
         )
-        [peer] = addresses(made.get("Pod", "named"))
-        until_equal([peer], lambda: made.one.query(DNS, f"peers.{made.namespace}.svc.cluster.local", "A"))
+        expected = {"peers": addresses(made.get("Pod", "named")), "plain": [address(made, "plain")]}
+        for place in (made.one, made.two):
+            until_equal(
+                expected,
+                lambda place=place: {
+                    name: place.query(DNS, f"{name}.{made.namespace}.svc.cluster.local", "A") for name in expected
+                },
+            )
+            until_equal("plain", lambda place=place: place.http("plain"))
         yield made
 
 

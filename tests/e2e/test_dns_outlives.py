@@ -2,8 +2,8 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable
+
+from scene import until, until_equal
 
 from local_cluster import Cluster
 from mooring.edges import cgroups
@@ -12,7 +12,7 @@ ASK = """
 import socket
 name = b"".join(bytes((len(label),)) + label for label in {name!r}.encode().split(b".")) + bytes(1)
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-    client.settimeout(5)
+    client.settimeout({patience})
     client.connect(("10.96.0.10", 53))
     for _ in range({count}):
         for left in reversed(range({tries})):
@@ -29,17 +29,10 @@ NOERROR, REFUSED = 0, 5
 PATIENCE = 60.0
 
 
-def rcodes(cluster: Cluster, name: str, count: int = 1, tries: int = 1) -> list[int]:
-    """Without an answer within 5 s, after so many tries, the command fails."""
-    script = ASK.format(name=name, count=count, tries=tries)
+def rcodes(cluster: Cluster, name: str, count: int = 1, tries: int = 1, patience: float = PATIENCE) -> list[int]:
+    """Without an answer within `patience`, after so many tries, the command fails."""
+    script = ASK.format(name=name, count=count, tries=tries, patience=patience)
     return [int(word) for word in cluster.on_node("node-1", "python3", "-c", script).split()]
-
-
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_names_are_answered_while_workers_and_agent_die_and_come_back(cluster: Cluster) -> None:
@@ -49,13 +42,12 @@ def test_names_are_answered_while_workers_and_agent_die_and_come_back(cluster: C
     for pid in first:
         os.kill(pid, signal.SIGKILL)
     assert [NOERROR] * 50 == rcodes(cluster, KNOWN, 50)
-    until(lambda: len(cgroups.processes(group / "dns")) == len(first))
-    second = set(cgroups.processes(group / "dns"))
-    assert not first & second
-    [agent] = (pid for pid in cgroups.processes(group / "agent"))
+    second = until(lambda: {*cgroups.processes(group / "dns")}, lambda found: len(found) == len(first) and not found & first)
+    # A worker that the agent starts is in the agent's group for a moment.
+    [agent] = until(lambda: [*cgroups.processes(group / "agent")], lambda found: len(found) == 1)
     os.kill(agent, signal.SIGKILL)
     assert [NOERROR] * 50 == rcodes(cluster, KNOWN, 50)
-    until(lambda: agent not in cgroups.processes(group / "agent") and len(cgroups.processes(group / "agent")) == 1)
+    until(lambda: [*cgroups.processes(group / "agent")], lambda found: len(found) == 1 and agent not in found)
     # What only the agent can answer is dropped until it is there: clients ask again.
-    assert [REFUSED] == rcodes(cluster, ELSEWHERE, tries=6)
-    assert second == set(cgroups.processes(group / "dns"))
+    assert [REFUSED] == rcodes(cluster, ELSEWHERE, tries=12, patience=5.0)
+    until_equal(second, lambda: {*cgroups.processes(group / "dns")})

@@ -26,7 +26,7 @@ def template(labels: dict[str, str], **spec: Any) -> Document:
     container = {
         "name": "main",
         "image": "mooring.dev/echo",
-        "env": [{"name": "ECHO_DRAIN", "value": "2"}],
+        "env": [{"name": "ECHO_DRAIN", "value": "5"}],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1},
         "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
     }
@@ -61,14 +61,18 @@ class Asking:
         source = Path(__file__).with_name("steady.py").read_text()
         self._process = Popen([*words, "python3", "-u", "-c", source], stdin=PIPE, stdout=PIPE, text=True)
         self._door = [host, 80]
+        self._asked, self._failed = 0, list[str]()
         self.told()
 
-    def told(self) -> Document:
+    def told(self) -> tuple[int, list[str]]:
+        """How many requests so far, and what failed."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps({"keep": [], "open": [self._door]}) + "\n")
         self._process.stdin.flush()
         answer: Document = json.loads(self._process.stdout.readline())
-        return answer
+        self._asked += answer["asked"]
+        self._failed += answer["failed"]
+        return self._asked, self._failed
 
     def close(self) -> None:
         self._process.kill()
@@ -96,6 +100,7 @@ def asking(here: Scene) -> Iterator[Asking]:
     (address,) = here.create(service("web", "web"))
     until(lambda: [is_ready(pod) for pod in here.items("Pod", **WEB)], lambda ready: ready.count(True) == 4)
     until_equal(1, lambda: read(here, "pdb", "web")["status"].get("disruptionsAllowed"))
+    until(lambda: here.one.http(address["spec"]["clusterIP"]), lambda answer: answer.startswith("web-"))
     asked = Asking(here, address["spec"]["clusterIP"])
     try:
         yield asked
@@ -116,8 +121,8 @@ def test_a_drained_node_costs_no_request_and_never_breaks_the_budget(here: Scene
     flags = (
         "--ignore-daemonsets",
         "--delete-emptydir-data",
-        "--grace-period=10",
-        "--timeout=60s",
+        "--grace-period=30",
+        "--timeout=90s",
         "--pod-selector=app in (web, agent)",
     )
     done = here.cluster.kubectl("drain", NODE, *flags)
@@ -128,9 +133,8 @@ def test_a_drained_node_costs_no_request_and_never_breaks_the_budget(here: Scene
     assert pods_on(here, NODE, **WEB) == []
     assert len(pods_on(here, NODE, app="agent")) == 1, "a DaemonSet's pod stays"
     until(lambda: [is_ready(pod) for pod in here.items("Pod", **WEB)], lambda ready: ready.count(True) == 4)
-    told = asking.told()
-    assert told["failed"] == []
-    assert told["asked"] > 10
+    _, failed = until(asking.told, lambda told: told[0] > 10)
+    assert failed == []
     shown = here.cluster.kubectl("get", "node", NODE, "--no-headers").stdout
     assert "Ready,SchedulingDisabled" in shown
     here.cluster.kubectl("uncordon", NODE)

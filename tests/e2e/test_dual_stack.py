@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from outsiders import led_to, outside_server
-from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until_equal
+from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until, until_equal, until_followed
 from upstream import TCP_AND_UDP, seen_from
 
 from local_cluster import Cluster
@@ -69,7 +69,7 @@ def test_no_question_of_either_family_makes_an_entry_in_conntrack(here: Scene) -
                 assert ["10.96.0.1"] == place.query(address, "kubernetes.default.svc.cluster.local", "A", transport)
     tracked = [each for node in ("node-1", "node-2") for each in entries(namespace_name(here.cluster.name, node))]
     assert [] == [each for each in tracked if any((address, 53) in each for address in DNS)]
-    assert "as wished" in here.cluster.mooring("verify", "--node", "node-1").stdout
+    until_followed(here.cluster)
 
 
 def test_pods_reach_each_other_over_both_families(here: Scene) -> None:
@@ -211,7 +211,7 @@ def test_pods_are_configured_for_both_families(here: Scene) -> None:
     first = addresses(here.get("Pod", "first"))
     whole = f"first.headless.{here.namespace}.svc.cluster.local"
     assert [f"{ip}\t{whole}\tfirst" for ip in first] == here.file("first", "/etc/hosts").splitlines()[-2:]
-    assert here.one.resolve("first.headless") == sorted(first)
+    until_equal(sorted(first), lambda: here.one.resolve("first.headless"))
 
 
 def test_the_api_server_is_reached_from_pods_by_its_first_family(dual: Cluster, here: Scene) -> None:
@@ -220,7 +220,7 @@ def test_the_api_server_is_reached_from_pods_by_its_first_family(dual: Cluster, 
         f'curl -sS --cacert {TOKEN[:-5]}ca.crt -H "Authorization: Bearer $(cat {TOKEN})" https://kubernetes.default/version'
     )
     assert '"gitVersion"' in dual.in_pod("two", "sh", "-c", script, namespace=here.namespace)
-    assert "listening on 8080/http" in dual.kubectl("logs", "-n", here.namespace, "first").stdout
+    until(lambda: dual.kubectl("logs", "-n", here.namespace, "first").stdout, lambda text: "listening on 8080/http" in text)
 
 
 def test_a_cluster_of_ipv6_alone(fresh: Cluster) -> None:
@@ -232,12 +232,12 @@ def test_a_cluster_of_ipv6_alone(fresh: Cluster) -> None:
         assert versions(cluster_ips(here, "six")) == [6]
         for place in everywhere(here):
             until_equal(("six", "six"), lambda place=place: (place.http(address), place.udp(address)))
-        assert here.one.resolve("six") == [address]
+        until_equal([address], lambda: here.one.resolve("six"))
         assert here.one.resolve("kubernetes.default") == ["fd00:96::1"]
         script = (
             f'curl -sS --cacert {TOKEN[:-5]}ca.crt -H "Authorization: Bearer $(cat {TOKEN})" https://kubernetes.default/version'
         )
         assert '"gitVersion"' in fresh.in_pod("one", "sh", "-c", script, namespace=here.namespace)
-        assert "listening on 8080/http" in fresh.kubectl("logs", "-n", here.namespace, "six").stdout
+        until(lambda: fresh.kubectl("logs", "-n", here.namespace, "six").stdout, lambda text: "listening on 8080/http" in text)
         with pytest.raises(Exception, match="this cluster is not configured for dual-stack services"):
             here.create(service("both", "six", **BOTH))

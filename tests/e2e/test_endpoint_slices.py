@@ -57,9 +57,7 @@ def test_a_named_port_of_different_numbers_makes_a_slice_for_each_and_deleted_sl
     expected = sorted([(own(here, "low"), 8080), (own(here, "high"), 9090)])
     for _ in ("made", "made again"):
         until_equal(expected, lambda: here.endpoints("mixed"))
-        slices = here.slices("mixed")
-        assert len(slices) == 2
-        for each in slices:
+        for each in until(lambda: here.slices("mixed"), lambda found: len(found) == 2):
             [endpoint] = each["endpoints"]
             pod = here.get("Pod", endpoint["targetRef"]["name"])
             assert endpoint["targetRef"]["uid"] == pod["metadata"]["uid"]

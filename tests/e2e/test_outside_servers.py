@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from outsiders import led_to, outside_server
-from scene import Place, Scene, addresses, scene, server, service, until_equal
+from scene import Place, Scene, addresses, scene, server, service, until_equal, until_followed
 from upstream import NODES, OUTSIDE, TCP_AND_UDP, Door, node_ports, seen_from
 
 from local_cluster import Cluster
@@ -55,7 +55,7 @@ def test_a_service_without_selector_leads_pods_to_a_server_outside(here: Scene) 
     for place, node in askers(here):
         until_equal(["outside", node, "outside", node], lambda place=place: asked(place, (address, 80)))
     for place in (here.one, here.two):
-        assert "outside" == place.http("db")
+        until_equal("outside", lambda place=place: place.http("db"))
 
 
 @pytest.mark.parametrize("policy", ["Cluster", "Local"])
@@ -92,4 +92,4 @@ def test_a_traced_packet_that_leaves_the_cluster_says_who_hides_the_pod(here: Sc
 def test_the_tables_are_as_they_should_be_beside_it(here: Scene) -> None:
     for node in ("node-1", "node-2"):
         assert "table inet egress\n" in here.cluster.on_node(node, "nft", "list", "tables")
-    here.cluster.mooring("verify")
+    until_followed(here.cluster)

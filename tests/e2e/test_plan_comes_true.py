@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,8 +57,7 @@ def service(app: str, port: object = "http", **spec: object) -> Document:
     }
 
 
-NODE_PORT = 30_000 + secrets.randbelow(86)
-CLUSTER_IP = f"10.96.0.{200 + secrets.randbelow(50)}"
+NODE_PORT, CLUSTER_IP = 30_000, "10.96.0.200"
 """Of the parts of the ranges from which the server does not choose by itself."""
 
 
@@ -86,6 +84,10 @@ class Stage:
     def comes_true(self, *manifests: Document) -> None:
         """Applied by kubectl, the cluster comes to what was foreseen."""
         self.here.cluster.kubectl("apply", "-n", self.here.namespace, "-f", "-", stdin=yaml.safe_dump_all(manifests))
+        for each in manifests:
+            if each["kind"] == "Deployment":
+                name = f"deployment/{each['metadata']['name']}"
+                self.here.cluster.kubectl("rollout", "status", "-n", self.here.namespace, name, "--timeout=60s")
         until_equal(self.foreseen, self._true)
 
     def _true(self) -> dict[tuple[str, ...], End]:

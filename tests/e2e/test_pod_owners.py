@@ -27,7 +27,7 @@ def kubectl(here: Scene, *words: str) -> str:
 
 
 def rolled_out(here: Scene, name: str) -> None:
-    kubectl(here, "rollout", "status", name, "--timeout=40s")
+    kubectl(here, "rollout", "status", name, "--timeout=60s")
 
 
 def history(here: Scene, name: str) -> list[str]:
@@ -72,7 +72,7 @@ def test_a_daemon_set_is_on_every_node_and_rolls(here: Scene) -> None:
     rolled_out(here, "ds/each")
     kubectl(here, "rollout", "undo", "ds/each")
     rolled_out(here, "ds/each")
-    assert {None} == {each["metadata"].get("annotations") for each in here.items("Pod", **EACH)}
+    until_equal({None}, lambda: {each["metadata"].get("annotations") for each in here.items("Pod", **EACH)})
     assert ["2", "3"] == history(here, "ds/each")
 
 
@@ -82,12 +82,12 @@ def test_jobs_run_to_their_end(here: Scene) -> None:
     indexed = {"completionMode": "Indexed", "completions": 3, "parallelism": 3, "backoffLimitPerIndex": 0}
     here.create(owner("batch/v1", "Job", "each", template=pods, **indexed))
     kubectl(here, "create", "job", "one", "--image=busybox", "--", "sh", "-c", "echo done")
-    kubectl(here, "wait", "--for=condition=complete", "job/one", "--timeout=40s")
+    kubectl(here, "wait", "--for=condition=complete", "job/one", "--timeout=60s")
     assert "done" == kubectl(here, "logs", "job/one").strip()
-    kubectl(here, "wait", "--for=condition=failed", "job/each", "--timeout=40s")
+    kubectl(here, "wait", "--for=condition=failed", "job/each", "--timeout=60s")
     status = here.get("Job", "each")["status"]
     assert ("0,2", "1", 2, 1) == tuple(status[name] for name in ("completedIndexes", "failedIndexes", "succeeded", "failed"))
     shown = [line.split()[:3] for line in kubectl(here, "get", "jobs", "--no-headers").splitlines()]
     assert [["each", "Failed", "2/3"], ["one", "Complete", "1/1"]] == shown
-    kubectl(here, "delete", "jobs", "--all", "--timeout=40s")
+    kubectl(here, "delete", "jobs", "--all", "--timeout=60s")
     until_equal([], lambda: here.items("Pod", **{"batch.kubernetes.io/job-name": "each"}))

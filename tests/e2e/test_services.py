@@ -2,23 +2,15 @@
 conntrack.go), asked with real connections from pods and nodes.
 """
 
-import json
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
-from scene import SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until, until_equal
+from scene import ANSWER, SILENCE, Place, Scene, addresses, client, in_pod, scene, server, service, until, until_equal
+from upstream import TCP_AND_UDP, UDP, lingers
 
 from local_cluster import Cluster
-
-TCP_AND_UDP = (
-    {"name": "tcp", "port": 80, "targetPort": 8080},
-    {"name": "udp", "port": 80, "targetPort": 8080, "protocol": "UDP"},
-)
-UDP = ({"port": 80, "targetPort": 8080, "protocol": "UDP"},)
-LINGERS = {"env": {"DRAIN": "60"}, "terminationGracePeriodSeconds": 60}
-"""A server that goes on serving after it was told to end."""
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +124,13 @@ def test_services_outlive_a_part_and_what_comes_after_works(here: Scene, part: s
     [before] = here.serve(server(app, app), service(app, app))
     for place in everywhere(here):
         until_equal(app, lambda place=place: place.http(before, timeout=SILENCE))
-    killed = pid(here.cluster, part)
+    killed = until(lambda: here.cluster.pid(part))
     os.kill(killed, signal.SIGKILL)
 
     def back() -> bool:
         """Meanwhile every new connection works; a pod's asker comes in by way of the part, so only the nodes are asked."""
         assert [place.http(before) for place in (here.node_one, here.node_two)] == [app, app]
-        return pid(here.cluster, part) not in (0, killed) and here.cluster.mooring("status", check=False).returncode == 0
+        return here.cluster.pid(part) not in (0, killed) and here.cluster.mooring("status", check=False).returncode == 0
 
     until(back)
     assert here.get("Service", app)["spec"]["clusterIP"] == before
@@ -149,14 +141,8 @@ def test_services_outlive_a_part_and_what_comes_after_works(here: Scene, part: s
         assert place.http(before) == app
 
 
-def pid(cluster: Cluster, part: str) -> int:
-    parts = json.loads(cluster.mooring("status", "-o", "json", check=False).stdout)["parts"]
-    found: int = next(each["pid"] for each in parts if each["name"] == part)
-    return found
-
-
 def test_unready_and_terminating_pods_serve_only_if_published(here: Scene) -> None:
-    pods = [server("unready", "publish", node="node-1", **{**LINGERS, "env": {"DRAIN": "60", "READY": "off"}})]
+    pods = [server("unready", "publish", node="node-1", **lingers(ready=False))]
     here.create(*pods)
     until(lambda: here.get("Pod", "unready"), lambda pod: pod["status"].get("podIP"))
     published, withheld = here.serve(
@@ -186,13 +172,16 @@ def conditions(here: Scene, name: str) -> list[dict[str, bool]]:
 @pytest.mark.parametrize("policy", ["Cluster", "Local"])
 def test_terminating_endpoints_serve_when_no_others_are_left(here: Scene, policy: str) -> None:
     app = f"last-{policy.lower()}"
-    [address] = here.serve(server(f"{app}-old", app, node="node-1", **LINGERS), service(app, app, internalTrafficPolicy=policy))
+    [address] = here.serve(
+        server(f"{app}-old", app, node="node-1", **lingers()), service(app, app, internalTrafficPolicy=policy)
+    )
     remote = f"{app}-old" if policy == "Cluster" else "silence"
     until_equal(({f"{app}-old"}, {remote}), lambda: (answers(here.one, address, tries=2), answers(here.two, address, tries=2)))
     here.delete("Pod", f"{app}-old")
     until(lambda: conditions(here, app), lambda found: found == [{"ready": False, "serving": True, "terminating": True}])
+    patience = SILENCE if remote == "silence" else ANSWER
     for _ in range(5):
-        assert (here.one.http(address), here.two.http(address, timeout=SILENCE)) == (f"{app}-old", remote)
+        assert (here.one.http(address), here.two.http(address, timeout=patience)) == (f"{app}-old", remote)
     # A ready one takes over from it.
     here.serve(server(f"{app}-new", app, node="node-1"))
     until_equal({f"{app}-new"}, lambda: answers(here.one, address))

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from scene import until, until_followed
 
 from local_cluster import Cluster
 
@@ -45,7 +46,16 @@ spec: {{selector: {{app: nobody}}, ports: [{{port: 80}}]}}
 def traced(cluster: Cluster, module_namespace: str) -> str:
     cluster.mooring("apply", "-n", module_namespace, "-f", "-", stdin=OBJECTS.format())
     cluster.kubectl("wait", "-n", module_namespace, "--for=condition=Ready", "pod/server", "pod/client", "--timeout=50s")
+    until(lambda: ready_endpoints(cluster, module_namespace), lambda found: {"traced", "outer"} <= found)
+    until_followed(cluster)
     return module_namespace
+
+
+def ready_endpoints(cluster: Cluster, namespace: str) -> set[str]:
+    """The Services that have one."""
+    slices = json.loads(cluster.kubectl("get", "endpointslices", "-n", namespace, "-o", "json").stdout)["items"]
+    ready = (each for each in slices if any(endpoint["conditions"]["ready"] for endpoint in each["endpoints"] or ()))
+    return {each["metadata"]["labels"]["kubernetes.io/service-name"] for each in ready}
 
 
 def test_a_traced_packet_names_its_endpoint_and_each_reason(cluster: Cluster, traced: str) -> None:
@@ -54,7 +64,7 @@ def test_a_traced_packet_names_its_endpoint_and_each_reason(cluster: Cluster, tr
     assert "FORWARD" in told.stdout
     assert f"100.0%  {server}:8080" in told.stdout
     assert f"service/traced in {traced}: spec.clusterIPs" in told.stdout
-    seen = cluster.in_pod("client", "curl", "-s", "-m", "5", f"http://traced.{traced}/hostname", namespace=traced)
+    seen = cluster.in_pod("client", "curl", "-s", "-m", "30", f"http://traced.{traced}/hostname", namespace=traced)
     assert seen == "server"
 
 

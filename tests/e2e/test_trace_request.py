@@ -65,10 +65,11 @@ def test_what_is_foreseen_is_what_the_proxies_do(cluster: Cluster, ingress_proxi
         assert (found.returncode == 0) is (told["status"] in range(1, 400) and not told["differences"]), found.stdout
         return told
 
-    def until_served(host: str) -> None:
-        until(lambda: trace(f"http://{host}/x?y=z"), lambda told: told["live"] and not told["differences"])
+    def foreseen(url: str, *more: str) -> Mapping[str, Any]:
+        """The trace, once the proxy that it meets, one of two, has heard of the Ingress."""
+        return until(lambda: trace(url, *more), lambda told: told["live"] and not told["differences"])
 
-    together([partial(until_served, host) for host in hosts.values()])
+    together([partial(foreseen, f"http://{host}/x?y=z") for host in hosts.values()])
     envoy, nginx = hosts.values()
     wanted = (
         ("mooring-envoy", f"https://{envoy}/x", ("-X", "POST", "-H", "X-A: b"), 200),
@@ -77,7 +78,7 @@ def test_what_is_foreseen_is_what_the_proxies_do(cluster: Cluster, ingress_proxi
         ("mooring-nginx", f"http://{nginx}/", (), 302),
         ("mooring-nginx", f"http://nobody.{nginx}/", ("--class", "mooring-nginx"), 404),
     )
-    found = together([partial(trace, url, *more) for _, url, more, _ in wanted])
+    found = together([partial(foreseen, url, *more) for _, url, more, _ in wanted])
     for (class_name, url, _, status), told in zip(wanted, found, strict=True):
         assert (told["status"], told["differences"], told["class_name"]) == (status, [], class_name), url
         assert told["live"]["pod"], "its access log tells of it"

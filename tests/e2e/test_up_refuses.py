@@ -214,7 +214,9 @@ def test_a_supervisor_that_hangs_is_ended_with_all_it_made(fresh: Cluster) -> No
     hanging = (
         "import threading\nfrom mooring.app import lifecycle, supervisor\nlifecycle.HANG_PATIENCE = 1.0\n"
         "supervisor.readiness.api = lambda connection: ''\n"
-        "def hang(*_): threading.Event().wait()\n"
+        "ends, hangs = lifecycle._end_if_hung, threading.Event()\n"
+        "lifecycle._end_if_hung = lambda *given: hangs.wait() and ends(*given)\n"
+        "def hang(*_): hangs.set(); threading.Event().wait()\n"
         "supervisor.cluster.followers = hang"
     )
     done = up_after(fresh, hanging, "--ready-timeout", "1")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from scene import SILENCE, Document, Place, Scene, scene, server, service, until, until_equal
+from scene import DEADLINE, SILENCE, Document, Place, Scene, scene, server, service, until, until_equal
 from upstream import NODES, TCP_AND_UDP, Door, answers, balancer, node_ports, sticky, together, until_served
 
 from local_cluster import Cluster
@@ -64,21 +64,27 @@ def test_udp_clients_stay_too(here: Scene) -> None:
     for kind in ("cluster IP", "node port"):
         for place, door in opened(here, kind, **sticky(600))[1]:
             until(lambda place=place, door=door: place.udp(*door, timeout=SILENCE), THREE.__contains__)
-            assert len({place.udp(*door, timeout=SILENCE) for _ in range(CONSECUTIVE)}) == 1
+            assert len({place.udp(*door) for _ in range(CONSECUTIVE)}) == 1
 
 
 def test_a_client_is_forgotten_after_the_timeout_and_not_before(here: Scene) -> None:
-    """Each new connection begins the time anew."""
+    """Each new connection begins the time anew. Answers that took so long that the time may be over prove nothing."""
     [by_address, _] = opened(here, "cluster IP", **sticky(1))[1]
     [_, by_port] = opened(here, "node port", **sticky(1))[1]
     for place, door in (by_address, by_port):
         until(lambda place=place, door=door: place.http(*door, timeout=SILENCE), THREE.__contains__)
 
     def lives(place: Place, door: Door) -> None:
-        first = place.http(*door)
-        began = time.monotonic()
-        while time.monotonic() < began + 1.8:
-            assert place.http(*door) == first
+        first, began, last = "", 0.0, 0.0
+        end = time.monotonic() + DEADLINE
+        while not first or last < began + 1.8:
+            assert time.monotonic() < end, "never was it asked often enough"
+            asked = time.monotonic()
+            answer = place.http(*door)
+            if not first or time.monotonic() > last + 0.9:
+                first, began = answer, asked
+            assert answer == first
+            last = asked
             time.sleep(0.2)
 
         def after_a_pause() -> str:

@@ -11,6 +11,8 @@ from upstream import NODES, UDP, Door, at_nodes, balancer, node_ports, until_eac
 from local_cluster import Cluster
 
 SOURCE = 24000
+TAKEN_AWAY = 30_002
+"""A node port of the part of the range from which the server does not choose by itself."""
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,15 @@ made.sendall(b"four")
 """
 """A server that sends a segment far out of the client's window, as a long transfer may (kubernetes/kubernetes issue 74839)."""
 TALKS = """
-import socket
-made = socket.create_connection(("{host}", 80), timeout=5)
+import socket, time
+end = time.monotonic() + 60
+while True:  # until the node knows the endpoint
+    try:
+        made = socket.create_connection(("{host}", 80), timeout=60)
+        break
+    except ConnectionRefusedError:
+        assert time.monotonic() < end
+        time.sleep(0.03)
 made.sendall(b"one")
 assert made.recv(10) == b"two"
 made.sendall(b"three")
@@ -102,12 +111,12 @@ def test_a_segment_out_of_window_does_not_reset_a_connection_through_a_service(h
 
 def test_a_node_port_that_is_taken_away_is_forgotten_by_flows_too(here: Scene) -> None:
     """The next Service with the port gets the clients, though they never changed theirs."""
-    ports = ({**UDP[0], "nodePort": 32123},)
+    ports = ({**UDP[0], "nodePort": TAKEN_AWAY},)
     here.serve(server("old", "old"), server("new", "new"), service("old", "old", type="NodePort", ports=ports))
     places = [here.one, here.outside]
 
     def seen(expected: str) -> None:
-        until_each(places, expected, lambda place: place.udp(NODES[1], 32123, source=SOURCE + 2, timeout=SILENCE))
+        until_each(places, expected, lambda place: place.udp(NODES[1], TAKEN_AWAY, source=SOURCE + 2, timeout=SILENCE))
 
     seen("old")
     here.delete("Service", "old")

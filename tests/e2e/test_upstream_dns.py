@@ -28,8 +28,10 @@ def here(cluster: Cluster) -> Iterator[Scene]:
         headless = service(SERVICE, "dns-test", ports=HTTP, clusterIP="None")
         made.serve(querier, headless, service(REGULAR, "dns-test", ports=HTTP))
         [peer] = addresses(made.get("Pod", "querier"))
+        of_both = [f"{peer.replace('.', '-')}.{REGULAR}.{space(made)}.", f"{QUERIER}.{SERVICE}.{space(made)}."]
         for place in (made.one, made.two):
             until_equal([peer], lambda place=place: place.query(DNS, f"{SERVICE}.{space(made)}", "A"))
+            until_equal(of_both, lambda place=place: place.query(DNS, reverse(peer), "PTR"))
         yield made
 
 
@@ -148,17 +150,16 @@ def test_every_ready_pod_of_a_headless_service_is_told_with_its_port(here: Scene
     more = [server(f"peer-{n}", "peers", node=f"node-{n}", hostname=f"h{n}", subdomain="peers") for n in (1, 2)]
     here.serve(*more, service("peers", "peers", ports=ports, clusterIP="None"))
     peers = [own(here, "peer-1"), own(here, "peer-2")]
-    until_equal(sorted(peers), lambda: here.one.query(DNS, f"peers.{space(here)}", "A"))
-    assert [f"0 50 8080 h{n}.peers.{space(here)}." for n in (1, 2)] == here.one.query(
-        DNS, f"_http._tcp.peers.{space(here)}", "SRV"
-    )
-    assert [f"0 50 53 h{n}.peers.{space(here)}." for n in (1, 2)] == here.one.query(
-        DNS, f"_dns._udp.peers.{space(here)}", "SRV"
-    )
+
+    def told(*questions: tuple[str, str]) -> list[list[str]]:
+        return [here.one.query(DNS, f"{name}.{space(here)}", kind) for name, kind in questions]
+
+    http, dns_port = ([f"0 50 {port} h{n}.peers.{space(here)}." for n in (1, 2)] for port in (8080, 53))
+    srv = ("_http._tcp.peers", "SRV")
+    until_equal([sorted(peers), http, dns_port], lambda: told(("peers", "A"), srv, ("_dns._udp.peers", "SRV")))
     here.delete("Pod", "peer-1")
-    until_equal(peers[1:], lambda: here.one.query(DNS, f"peers.{space(here)}", "A"))
-    assert here.one.query(DNS, f"_http._tcp.peers.{space(here)}", "SRV") == [f"0 100 8080 h2.peers.{space(here)}."]
-    assert here.one.query(DNS, f"h1.peers.{space(here)}", "A") == ["NXDOMAIN"]
+    left = [peers[1:], [f"0 100 8080 h2.peers.{space(here)}."], ["NXDOMAIN"]]
+    until_equal(left, lambda: told(("peers", "A"), srv, ("h1.peers", "A")))
 
 
 # Pods' hostnames --------------------------------------------------------------------------------------------------------

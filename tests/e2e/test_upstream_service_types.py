@@ -2,7 +2,6 @@
 connections from pods, from nodes and from outside.
 """
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -149,19 +148,13 @@ def test_node_ports_outlive_the_nodes_agent(here: Scene) -> None:
     here.serve(service("lasts", "web", type="NodePort"))
     doors = at_nodes(here, "lasts")
     until_served([here.outside], doors, BOTH)
-    killed = pid(here.cluster, "node-1")
+    killed = until(lambda: here.cluster.pid("node-1"))
     os.kill(killed, signal.SIGKILL)
 
     def back() -> bool:
         assert all(answers(here.outside, door, 3) <= BOTH for door in doors)
-        return pid(here.cluster, "node-1") not in (0, killed) and here.cluster.mooring("status", check=False).returncode == 0
+        return here.cluster.pid("node-1") not in (0, killed) and here.cluster.mooring("status", check=False).returncode == 0
 
     until(back)
     here.serve(service("after", "web", type="NodePort"))
     until_served(everywhere(here), [*doors, *at_nodes(here, "after")], BOTH)
-
-
-def pid(cluster: Cluster, part: str) -> int:
-    parts = json.loads(cluster.mooring("status", "-o", "json", check=False).stdout)["parts"]
-    found: int = next(each["pid"] for each in parts if each["name"] == part)
-    return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from scene import Place, Scene, at, client, in_pod, server, service, until, until_equal
+from scene import SILENCE, Place, Scene, at, client, in_pod, server, service, until, until_equal
 from upstream import answers, together
 
 from local_cluster import Cluster
@@ -57,7 +57,9 @@ def until_met(places: dict[str, Place], address: str, expected: dict[str, set[st
     """Each client meets exactly these pods, all of them, in as many answers as upstream wants, and in as many once more."""
 
     def met() -> dict[str, set[str]]:
-        found = together(lambda place=place: answers(place, (address, 80), 2 * CONSECUTIVE) for place in places.values())
+        found = together(
+            lambda place=place: answers(place, (address, 80), 2 * CONSECUTIVE, SILENCE) for place in places.values()
+        )
         return dict(zip(places, found, strict=True))
 
     until_equal(expected, met)

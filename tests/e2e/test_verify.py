@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import Struct
-from scene import until
+from scene import until, until_followed
 
 from local_cluster import Cluster
 
@@ -44,7 +44,10 @@ def verified(cluster: Cluster, module_namespace: str) -> Verified:
     cluster.kubectl("wait", "-n", module_namespace, "--for=condition=Ready", "pod/server", "--timeout=50s")
     # Another test's range goes ten seconds after it was deleted: not while an agent is paused.
     until(lambda: cluster.kubectl("get", "servicecidrs", "-o", "name").stdout.split(), lambda found: len(found) == 1)
-    until(lambda: verify(cluster).returncode == 0)
+    # Nor may another test's namespace go meanwhile.
+    phases = ("get", "namespaces", "-o", "jsonpath={.items[*].status.phase}")
+    until(lambda: cluster.kubectl(*phases).stdout.split(), lambda found: {*found} == {"Active"})
+    until_followed(cluster)
     words = ("get", "svc", "verified", "-n", module_namespace, "-o", "jsonpath={.spec.clusterIP}")
     address = cluster.mooring(*words).stdout.strip()
     return Verified(module_namespace, address)
@@ -107,8 +110,8 @@ def test_damage_is_named_and_repaired(cluster: Cluster, verified: Verified, dama
         assert [] == [each for each in words if each and f"  repaired: {each}" not in repaired.stdout], repaired.stdout
         again = verify(cluster)
         assert again.returncode == 0 and "node-1: as wished" in again.stdout
-    until(lambda: verify(cluster).returncode == 0)
-    assert "server" in cluster.on_node("node-1", "curl", "-s", "-m", "5", f"http://{verified.address}/hostname")
+    until_followed(cluster)
+    assert "server" in cluster.on_node("node-1", "curl", "-s", "-m", "30", f"http://{verified.address}/hostname")
 
 
 def test_the_report_as_json(cluster: Cluster, verified: Verified) -> None:

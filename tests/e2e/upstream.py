@@ -27,8 +27,8 @@ def sticky(seconds: int) -> Document:
 
 
 def lingers(ready: bool = True) -> Document:
-    """The part of a server that goes on serving for a minute after it was told to end."""
-    return {"env": {"DRAIN": "60", **({} if ready else {"READY": "off"})}, "terminationGracePeriodSeconds": 60}
+    """The part of a server that goes on serving after it was told to end, until the test has it gone at once."""
+    return {"env": {"DRAIN": "300", **({} if ready else {"READY": "off"})}, "terminationGracePeriodSeconds": 300}
 
 
 def inside(here: Scene) -> tuple[Place, ...]:
@@ -48,9 +48,9 @@ def at_nodes(here: Scene, service: str) -> list[Door]:
     return [(node, node_ports(here, service)[0]) for node in NODES]
 
 
-def answers(place: Place, door: Door, tries: int = 10) -> set[str]:
+def answers(place: Place, door: Door, tries: int = 10, timeout: float = ANSWER) -> set[str]:
     """Who answers new connections."""
-    return {place.http(*door, timeout=SILENCE) for _ in range(tries)}
+    return {place.http(*door, timeout=timeout) for _ in range(tries)}
 
 
 def together(calls: Iterable[Callable[[], Value]]) -> list[Value]:
@@ -68,7 +68,7 @@ def until_each(places: Sequence[Place], expected: object, what: Callable[[Place]
 def until_served(places: Sequence[Place], doors: Sequence[Door], by: set[str]) -> None:
     """Every place gets its answers at every door from exactly these pods; `{"refused"}` and `{"silence"}` are answers too."""
     tries = 2 if by == {"silence"} else 10
-    until_each(places, [by] * len(doors), lambda place: [answers(place, door, tries) for door in doors])
+    until_each(places, [by] * len(doors), lambda place: [answers(place, door, tries, SILENCE) for door in doors])
 
 
 def deleting(here: Scene, pod: str) -> None:

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 
-PAUSE, PATIENCE, ON_ONE = 0.004, 5.0, 20
+PAUSE, PATIENCE, ON_ONE = 0.004, 30.0, 20
 
 
 class Client:

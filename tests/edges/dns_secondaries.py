@@ -10,11 +10,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mooring.edges.dns.server import bind
-
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "dns-secondaries.md"
 ZONES = ("cluster.local", "96.10.in-addr.arpa")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Kind(Struct, frozen=True):
@@ -90,15 +88,6 @@ controls {{ }};
 """,
 )
 KINDS = {kind.name: kind for kind in (KNOT, NSD, BIND)}
-
-
-def free_port() -> int:
-    """One that was free over UDP and TCP a moment ago."""
-    sockets = bind("127.0.0.1", 0)
-    port: int = sockets[0].getsockname()[1]
-    for each in sockets:
-        each.close()
-    return port
 
 
 def guide(name: str) -> str:

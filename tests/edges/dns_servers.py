@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,20 +16,10 @@ from mooring.app.resolver import NodeResolver, ResolverOptions, resolver
 from mooring.dns.settings import decode
 from mooring.dns.zone import Zone
 from mooring.edges.dns.server import DnsServer, bind
+from mooring.testing.ports import free_port
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that a server may take to start."""
-
-
-def free_port() -> int:
-    """Free for UDP and TCP a moment ago."""
-    while True:
-        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            with contextlib.suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                return port
 
 
 def _spawned(argv: list[str], output: IO[bytes], folder: Path) -> subprocess.Popen[bytes]:
@@ -109,10 +98,10 @@ Lie = Callable[[bytes], list[bytes]]
 
 
 class Liar(asyncio.DatagramProtocol):
-    """Answers over UDP as `lie` says, after `delay` seconds each. `asked` are the messages that came, `ports` where from."""
+    """Answers over UDP as `lie` says. `asked` are the messages that came, `ports` where from."""
 
-    def __init__(self, lie: Lie, delay: float = 0.0) -> None:
-        self.lie, self.delay = lie, delay
+    def __init__(self, lie: Lie) -> None:
+        self.lie = lie
         self.asked: list[bytes] = []
         self.ports: set[int] = set()
         self._transport: asyncio.DatagramTransport | None = None
@@ -123,19 +112,19 @@ class Liar(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.asked.append(data)
         self.ports.add(addr[1])
-        for step, message in enumerate(self.lie(data)):
-            asyncio.get_running_loop().call_later(self.delay * (step + 1), self._send, message, addr)
+        for message in self.lie(data):
+            self.send(message, addr)
 
-    def _send(self, message: bytes, addr: tuple[str, int]) -> None:
+    def send(self, message: bytes, addr: tuple[str, int]) -> None:
         assert self._transport is not None
         if not self._transport.is_closing():
             self._transport.sendto(message, addr)
 
 
 @contextlib.asynccontextmanager
-async def liar(lie: Lie, delay: float = 0.0, port: int = 0) -> AsyncIterator[tuple[Liar, int]]:
+async def liar(lie: Lie, port: int = 0) -> AsyncIterator[tuple[Liar, int]]:
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.create_datagram_endpoint(lambda: Liar(lie, delay), local_addr=("127.0.0.1", port))
+    transport, protocol = await loop.create_datagram_endpoint(lambda: Liar(lie), local_addr=("127.0.0.1", port))
     try:
         yield protocol, transport.get_extra_info("sockname")[1]
     finally:
@@ -174,7 +163,7 @@ async def ours(
 async def ask(port: int, name: str, kind: str = "A", *, tcp: bool = False, **more: object) -> dns.message.Message:
     query = dns.message.make_query(name, kind, **more)
     over = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
-    return await over(query, "127.0.0.1", port=port, timeout=10)
+    return await over(query, "127.0.0.1", port=port, timeout=60)
 
 
 def lines(reply: dns.message.Message, section: str = "answer") -> list[str]:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from time import monotonic, sleep
 
 from mooring.edges.pods.assembly import Pods, pods
 from mooring.edges.pods.runtime import RuntimeOptions
@@ -83,15 +84,16 @@ def _clear(cgroup: Path) -> None:
     if not cgroup.exists():
         return
     (cgroup / "cgroup.kill").write_text("1")
-    for _ in range(5000):
-        if "populated 0" in (cgroup / "cgroup.events").read_text():
-            break
+    end = monotonic() + 60
+    while "populated 0" not in (cgroup / "cgroup.events").read_text():
+        assert monotonic() < end, "what was killed does not end"
+        sleep(0.001)
     for group in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
         group.rmdir()
     cgroup.rmdir()
 
 
-async def until(met: Callable[[], object], deadline: float = 20.0, what: str = "") -> None:
+async def until(met: Callable[[], object], deadline: float = 60.0, what: str = "") -> None:
     """Waits for a condition; fails loudly at the deadline."""
     try:
         async with asyncio.timeout(deadline):

@@ -8,7 +8,7 @@ from typing import Any
 
 from mooring.edges.kubelet import spdy
 
-DEADLINE = 20
+DEADLINE = 60
 
 
 class Frame:

@@ -11,6 +11,7 @@ from mooring.edges.http.client import ApiClient
 from mooring.edges.http.kubeconfig import Access
 from mooring.model.kinds import CONFIG_MAP
 from mooring.ports.api import ApiError, ApiUnavailable, WatchEvent
+from mooring.testing.ports import free_port
 
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 """Gets the request's head and writes whatever it likes."""
@@ -61,8 +62,14 @@ def plain(status: str, body: bytes, content_type: str = "application/json") -> A
     return answer
 
 
-async def watched(answer: Answer, idle_seconds: float = 20) -> list[WatchEvent]:
-    async with server(answer) as url, ApiClient(Access(url), idle_seconds=idle_seconds) as api:
+async def watched(answer: Answer, idle_seconds: float = 60) -> list[WatchEvent]:
+    """So many seconds from the answer's head on: it may be long in coming."""
+
+    async def once_asked(head: str, writer: asyncio.StreamWriter) -> None:
+        api._http._idle_seconds = idle_seconds
+        await answer(head, writer)
+
+    async with server(once_asked) as url, ApiClient(Access(url)) as api:
         return [event async for event in api.watch(CONFIG_MAP, "1")]
 
 
@@ -157,8 +164,8 @@ async def test_an_answer_that_is_not_json_is_unavailable() -> None:
             await api.list(CONFIG_MAP)
 
 
-async def test_a_server_that_is_not_there_is_unavailable(unused_tcp_port: int) -> None:
-    async with ApiClient(Access(f"http://127.0.0.1:{unused_tcp_port}")) as api:
+async def test_a_server_that_is_not_there_is_unavailable() -> None:
+    async with ApiClient(Access(f"http://127.0.0.1:{free_port()}")) as api:
         with pytest.raises(ApiUnavailable, match=r"127\.0\.0\.1"):
             await api.get(CONFIG_MAP, "default", "a")
 

@@ -20,5 +20,5 @@ print([{hard: "hard"}.get(limit, limit) for limit in limits])
 
 
 def test_the_limit_is_the_hard_one_and_children_get_the_one_before() -> None:
-    done = subprocess.run([sys.executable, "-c", TAKEN], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", TAKEN], capture_output=True, text=True, timeout=100)
     assert "['hard', 'hard', 64]\n" == done.stdout, done

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from dns_servers import Lie, Process, ask, free_port, knotd, liar, lines, ours, served, stream_server, unbound
+from dns_servers import Lie, Process, ask, knotd, liar, lines, ours, served, stream_server, unbound
 
 from mooring.app import resolver as module
 from mooring.dns.chain import Exchange, Upstream
@@ -24,6 +24,7 @@ from mooring.dns.records import Query, Question
 from mooring.dns.zone import Zone, ZoneOptions
 from mooring.edges.dns.upstream import Upstreams
 from mooring.services.names import PublishedService
+from mooring.testing.ports import free_port
 
 ZONE = Zone(
     ZoneOptions(),
@@ -56,7 +57,7 @@ def to(*processes: Process, **more: object) -> dict[str, object]:
     return {"to": [f"127.0.0.1:{each.port}" for each in processes], **more}
 
 
-async def until(holds: object, patience: float = 20.0) -> None:
+async def until(holds: object, patience: float = 60.0) -> None:
     """Polls with a deadline."""
     async with asyncio.timeout(patience):
         while not holds():  # type: ignore[operator]
@@ -272,7 +273,7 @@ async def test_dig_finds_nothing_strange(tmp_path: Path) -> None:
             ("www.example.org", "A", "+dnssec", "+subnet=192.0.2.0/24", "+nsid"),
         ):
             process = await asyncio.create_subprocess_exec(
-                "dig", "@127.0.0.1", "-p", str(port), "+tries=1", "+time=5", *words, stdout=asyncio.subprocess.PIPE
+                "dig", "@127.0.0.1", "-p", str(port), "+tries=1", "+time=30", *words, stdout=asyncio.subprocess.PIPE
             )
             output = (await process.communicate())[0].decode()
             assert "status: NOERROR" in output, output
@@ -297,7 +298,7 @@ for tcp in (False, True):
 @pytest.mark.root
 def test_where_there_is_no_way_out_it_is_known_at_once() -> None:
     """A network namespace without any interface that is up, which ends with its process."""
-    done = subprocess.run(["unshare", "-n", sys.executable, "-c", NOWHERE], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["unshare", "-n", sys.executable, "-c", NOWHERE], capture_output=True, text=True, timeout=100)
     assert ["True", "True"] == [line.split()[0] for line in done.stdout.splitlines()], done
     assert all("nreachable" in line for line in done.stdout.splitlines()), done.stdout
 
@@ -320,7 +321,7 @@ for tcp in (False, True):
 
 
 def test_without_a_descriptor_left_it_is_our_own_failure() -> None:
-    done = subprocess.run([sys.executable, "-c", EXHAUSTED], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", EXHAUSTED], capture_output=True, text=True, timeout=100)
     assert ["True", "True"] == [line.split()[0] for line in done.stdout.splitlines()], done
 
 

@@ -18,24 +18,25 @@ import dns.rdatatype
 import dns.zone
 import pytest
 from dns_primary import HTTP, primary
-from dns_secondaries import KINDS, PATIENCE, ZONES, free_port, running
+from dns_secondaries import KINDS, PATIENCE, ZONES, running
 
 from mooring.services.names import PublishedEndpoint, PublishedService
+from mooring.testing.ports import free_port
 
 Shown = set[tuple[str, str, int, str]]
 
 
-async def ask(port: int, name: str, kind: str = "A") -> list[str]:
+async def ask(port: int, name: str, kind: str = "A", patience: float = PATIENCE) -> list[str]:
     """The records' data; none when nobody answers."""
     try:
-        reply = await dns.asyncquery.udp(dns.message.make_query(name, kind), "127.0.0.1", port=port, timeout=1)
+        reply = await dns.asyncquery.udp(dns.message.make_query(name, kind), "127.0.0.1", port=port, timeout=patience)
     except (dns.exception.Timeout, OSError):
         return []
     return sorted(rdata.to_text() for rrset in reply.answer for rdata in rrset)
 
 
 async def serial_at(port: int, zone: str) -> int:
-    found = await ask(port, zone, "SOA")
+    found = await ask(port, zone, "SOA", patience=1)
     return int(found[0].split()[2]) if found else 0
 
 
@@ -57,7 +58,7 @@ async def followed(port: int, serial: int, log: Path) -> None:
 async def taken(port: int, zone: str) -> Shown:
     """All records of a zone, by AXFR."""
     found = dns.zone.Zone(dns.name.from_text(zone), relativize=False)
-    await dns.asyncquery.inbound_xfr("127.0.0.1", found, port=port, timeout=10, lifetime=20)
+    await dns.asyncquery.inbound_xfr("127.0.0.1", found, port=port, timeout=PATIENCE, lifetime=PATIENCE)
     return {
         (str(name), dns.rdatatype.to_text(rdataset.rdtype), rdataset.ttl, rdata.to_text())
         for name, rdataset in found.iterate_rdatasets()
@@ -107,7 +108,7 @@ async def test_a_secondary_answers_while_we_are_away_and_takes_the_whole_when_we
 ) -> None:
     port = free_port()
     async with contextlib.AsyncExitStack() as stack:
-        async with primary(port) as ours:
+        async with primary(port, port=free_port()) as ours:
             log = await stack.enter_async_context(running(KINDS[kind], tmp_path, port, ours.port))
             await followed(port, 100, log)
         assert await ask(port, "service-7.default.svc.cluster.local") == ["10.96.1.7"]

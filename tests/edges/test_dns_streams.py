@@ -12,7 +12,7 @@ from mooring.edges.dns import streams
 from mooring.edges.dns.streams import Limits, Replies, Streams
 
 HEADER = bytes(12)
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def framed(*messages: bytes) -> bytes:
@@ -150,19 +150,21 @@ async def test_what_is_no_message_ends_the_connection(said: bytes) -> None:
 
 
 async def test_who_waits_for_an_answer_is_not_idle() -> None:
-    may_answer = asyncio.Event()
+    asked, may_answer = asyncio.Event(), asyncio.Event()
 
     async def respond(message: bytes, client: str, transport: Transport) -> Replies:
+        asked.set()
         await may_answer.wait()
         return message
 
     limits = Limits(idle=0.1)
     async with serving(respond, limits) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        _, silent = await asyncio.open_connection("127.0.0.1", port)
         writer.write(framed(numbered(1)))
-        await until(lambda: server.open == 2)
-        # The silent one has gone by its idleness, so the time for the other one has passed as well.
+        await asked.wait()
+        silence, silent = await asyncio.open_connection("127.0.0.1", port)
+        # The silent one, which came later, has gone by its idleness, so the time for the other one has passed as well.
+        assert await read(silence) == b""
         await until(lambda: server.open == 1)
         may_answer.set()
         assert await read(reader) == numbered(1)

@@ -115,6 +115,14 @@ def test_in_a_pod_the_service_account_is_taken(tmp_path: Path, monkeypatch: pyte
     )
 
 
+def test_a_pod_whose_authority_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    (tmp_path / "token").write_text("t")
+    with pytest.raises(KubeconfigError, match=r"ca.crt"):
+        in_cluster(tmp_path)
+
+
 def test_outside_of_a_pod_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(KubeconfigError, match="not inside a pod"):

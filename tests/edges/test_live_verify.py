@@ -234,7 +234,7 @@ async def test_a_stale_flow_is_named_and_forgotten(namespace: str, firewall: Nft
         sender, receiver = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     with sender, receiver:
         receiver.bind(("172.30.0.11", 8080))
-        receiver.settimeout(10)
+        receiver.settimeout(60)
         sender.bind(("172.30.0.11", 4000))
         sender.sendto(b"?", ("10.96.0.3", 80))
         receiver.recv(10)

@@ -16,7 +16,7 @@ from mooring.edges.netlink.topology import Topology, ensure, remove, topology
 NODES = ("node-1", "node-2")
 PORT = 8080
 ADDRESSES = {4: "172.30.1.1", 6: "fd00:172:30:1::1"}
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 pytestmark = pytest.mark.root
 

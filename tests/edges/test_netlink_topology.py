@@ -64,7 +64,7 @@ def _reach(address: str) -> str:
     """'open', 'refused', or the error by which the kernel says that there is no way."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.settimeout(5)
+        probe.settimeout(60)
         try:
             probe.connect((address, 9))
         except ConnectionRefusedError:

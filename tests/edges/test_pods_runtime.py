@@ -76,7 +76,7 @@ async def test_a_pod_runs_is_reached_and_leaves_nothing(lab: NodeLab, node: Pods
     await node.runtime.start("a", container("echo", image="mooring.dev/echo:v7"))
     for ip in seen.ips:
         await until_answers(node, ip)
-        body = (await node.prober.check(HttpCheck(ip, 8080, "/", "HTTP"), 5)).output
+        body = (await node.prober.check(HttpCheck(ip, 8080, "/", "HTTP"), 60)).output
         assert body.startswith(f"pod-a v7 namespace=default ip={seen.ips[0]} node=node-a client=")
     assert len(lab.processes()) == 2
     await node.runtime.remove("a")
@@ -86,7 +86,7 @@ async def test_a_pod_runs_is_reached_and_leaves_nothing(lab: NodeLab, node: Pods
 
 
 async def until_answers(node: Pods, ip: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await node.prober.check(TcpCheck(ip, 8080), 1)).success:
             await asyncio.sleep(0.01)
 
@@ -97,9 +97,9 @@ async def test_two_pods_reach_each_other_by_address(node: Pods) -> None:
     await until_answers(node, a.ips[0])
     for ip in ("127.0.0.1", a.ips[1]):
         assert ip not in b.ips
-    _, text = await outcome(node, "b", container("client", f"curl -s -m5 http://{a.ips[0]}:8080/clientip"))
+    _, text = await outcome(node, "b", container("client", f"curl -s -m60 http://{a.ips[0]}:8080/clientip"))
     assert text.startswith(b.ips[0] + ":")
-    _, text = await outcome(node, "b", container("client6", f"curl -s -m5 http://[{a.ips[1]}]:8080/clientip"))
+    _, text = await outcome(node, "b", container("client6", f"curl -s -m60 http://[{a.ips[1]}]:8080/clientip"))
     assert text.startswith(f"[{b.ips[1]}]:")
 
 
@@ -337,7 +337,7 @@ async def test_probes(node: Pods) -> None:
     await node.runtime.start("p", container("echo", image="mooring.dev/echo"))
     await until_answers(node, ip)
     for name, (check, success, output) in PROBES.items():
-        timeout = 0.3 if "slow" in name else 5.0
+        timeout = 0.3 if "slow" in name else 60.0
         found = await node.prober.check(check(ip), timeout)
         assert (name, success, output.replace("{ip}", ip)) == (name, found.success, found.output)
 
@@ -424,18 +424,18 @@ async def test_the_host_network_is_the_nodes(lab: NodeLab, node: Pods) -> None:
 
 async def test_echo_switches_readiness_drains_and_speaks_udp(node: Pods) -> None:
     ip = (await node.runtime.sandbox(sandbox("p"))).ips[0]
-    await node.runtime.start("p", container("echo", image="mooring.dev/echo", args=("--drain=0.3",)))
+    await node.runtime.start("p", container("echo", image="mooring.dev/echo", args=("--drain=2",)))
     await until_answers(node, ip)
     reach = f"http://{ip}:8080"
     ask = f"curl -s -o /dev/null -w '%{{http_code}} ' {reach}/ready"
     assert "503 200 " == await said(node, f"for s in off on; do curl -s {reach}/ready?state=$s >/dev/null; {ask}; done")
-    client = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5);"
+    client = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(60);"
     client += f" s.sendto(b'ping', ('{ip}', 8080)); print(s.recv(999).decode().split()[0])"
     assert "pod-p\n" == await said(node, f'python3 -c "{client}"')
-    slow = asyncio.create_task(node.prober.check(HttpCheck(ip, 8080, "/slow?seconds=0.1", "HTTP"), 5))
+    slow = asyncio.create_task(node.prober.check(HttpCheck(ip, 8080, "/slow?seconds=0.1", "HTTP"), 60))
     await asyncio.sleep(0)
     await node.runtime.signal("p", "echo", signal.SIGTERM)
-    assert (await node.prober.check(HttpCheck(ip, 8080, "/", "HTTP"), 5)).success
+    assert (await node.prober.check(HttpCheck(ip, 8080, "/", "HTTP"), 60)).success
     assert (await slow).success
     await until(lambda: not latest(node, "p", "echo").running)
     assert 0 == latest(node, "p", "echo").exit_code

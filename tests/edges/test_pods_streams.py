@@ -35,7 +35,7 @@ async def node(lab: NodeLab) -> AsyncIterator[Pods]:
 async def heard(descriptor: int, wanted: bytes) -> bytes:
     """What is read until `wanted` is in it."""
     seen = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while wanted not in seen:
             data = await read(descriptor)
             assert data, seen
@@ -45,7 +45,7 @@ async def heard(descriptor: int, wanted: bytes) -> bytes:
 
 async def rest(descriptor: int) -> bytes:
     seen = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while data := await read(descriptor):
             seen += data
     return seen

@@ -19,7 +19,7 @@ from mooring.edges.kubelet.websocket import WebSocket
 from mooring.edges.pods.streams import PodConnection
 from mooring.ports.pods import RuntimeFailure
 
-DEADLINE = 20
+DEADLINE = 60
 
 
 class Pod:

@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import sys
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 def curl(question):

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import random
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -39,8 +37,9 @@ from mooring.routing.table import (
 )
 from mooring.routing.xds.emit import Emitter
 from mooring.testing.certificates import self_signed
+from mooring.testing.ports import free_port
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a table must be in force."""
 PAUSE = 0.004
 MARK = "mark.invalid"
@@ -177,18 +176,6 @@ def marks(listener: Listener) -> Iterator[Request]:
             yield Request(MARK, scheme="https", port=listener.port, server_name=asked)
 
 
-def free_ports(count: int) -> list[int]:
-    """Below those that the kernel gives to clients: a proxy binds them only with its first table."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
-
-
 def ended(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
@@ -220,8 +207,7 @@ def nginx(loop: Loop, folder: Path) -> Iterator[RealProxy]:
 
 
 def placed(folder: Path) -> Placement:
-    http, https, ready = free_ports(3)
-    return Placement(str(folder), ("127.0.0.1",), {80: http, 443: https}, ready)
+    return Placement(str(folder), ("127.0.0.1",), {80: free_port(), 443: free_port()}, free_port())
 
 
 @contextlib.contextmanager

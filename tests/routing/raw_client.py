@@ -14,7 +14,7 @@ from mooring.edges.live.request import head
 from mooring.routing.simulate import Request
 from mooring.routing.simulation.matching import plain_host
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class Reply(Struct, frozen=True):

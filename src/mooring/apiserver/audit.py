@@ -11,7 +11,10 @@ from msgspec import Struct
 
 from mooring.apiserver.authorization.attributes import Attributes, of_request
 from mooring.apiserver.authorization.reviews import user_info
+from mooring.apiserver.body import parse
 from mooring.apiserver.contract import Request
+from mooring.apiserver.errors import StatusError
+from mooring.apiserver.negotiate import JSON, PROTOBUF, YAML
 from mooring.apiserver.paths import resource_target, verb_of
 from mooring.apiserver.pieces import Pieces
 from mooring.apiserver.registry import registry
@@ -159,8 +162,7 @@ def asked_of(request: Request, snapshot: Snapshot) -> Attributes:
     target = resource_target(request.path, registry(snapshot))
     if target is None:
         return of_request(request, None, "")
-    watching = target.watch or any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)
-    return of_request(request, target, verb_of(request.method, target, watching))
+    return of_request(request, target, verb_of(request.method, target, request.query))
 
 
 def event(
@@ -195,10 +197,10 @@ def event(
         found["objectRef"] = _reference(asked)
     if code:
         found["responseStatus"] = _status(code, body)
-    if rule.level in ("Request", "RequestResponse") and request.body and asked.resource:
-        found["requestObject"] = _object(request.body, rule)
+    if stage != RECEIVED and rule.level in ("Request", "RequestResponse") and request.body and asked.resource:
+        found["requestObject"] = _object(request.body, request.headers.get("content-type", ""), rule)
     if rule.level == "RequestResponse" and body and code:
-        found["responseObject"] = _object(bytes(body), rule)
+        found["responseObject"] = _object(bytes(body), JSON, rule)
     if notes:
         found["annotations"] = dict(notes)
     return codec.encode(found)
@@ -224,14 +226,26 @@ def _status(code: int, body: bytes | Pieces) -> Document:
     return status
 
 
-def _object(body: bytes, rule: Rule) -> Any:
+def _object(body: bytes, content_type: str, rule: Rule) -> Any:
     """The document, or that it is none. Secrets stay out of the log by the policy's level alone, as upstream."""
     try:
-        document = codec.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = _document(body, content_type)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, StatusError):
         return {"kind": "Unknown", "apiVersion": "", "metadata": {}}
     if rule.omits_managed_fields and isinstance(document, dict):
         for each in (document, *(one for one in document.get("items") or () if isinstance(one, dict))):
             if isinstance(each.get("metadata"), dict):
                 each["metadata"].pop("managedFields", None)
     return document
+
+
+def _document(body: bytes, content_type: str) -> Any:
+    media = content_type.partition(";")[0].strip().lower()
+    if media == PROTOBUF:
+        return parse(body, PROTOBUF, "")[0]
+    try:
+        return codec.decode(body)
+    except msgspec.DecodeError:  # what calls itself YAML is JSON mostly, which is quicker to read
+        if not media.endswith("yaml"):
+            raise
+    return parse(body, YAML, "")[0]

@@ -5,7 +5,11 @@ that something may have been lost.
 """
 
 import json
+import math
+import re
+from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -13,7 +17,7 @@ import yaml
 from msgspec import Struct
 
 from mooring.apiserver import protobuf
-from mooring.apiserver.errors import StatusError, bad_request, quote
+from mooring.apiserver.errors import StatusError, bad_request, quote, too_large
 from mooring.apiserver.negotiate import JSON, PROTOBUF, YAML, body_media
 from mooring.apiserver.shape import Shape
 from mooring.model import codec
@@ -23,6 +27,12 @@ Document = dict[str, Any]
 
 MAX_DEPTH = 256
 """Upstream's decoder stops at 10,000 levels; no API type nests deeper than some 30."""
+
+MAX_YAML = 100_000
+"""Keys and values of a body in YAML, which takes a hundred times longer to read than JSON."""
+
+MAX_WALKED = 16 * 1024 * 1024
+"""Characters of paths looked at to tell complaints in the order of the document."""
 
 MAX_COMPLAINTS = 100
 """As upstream's decoder, which counts no further."""
@@ -91,8 +101,11 @@ def _told(document: Document, unknown: Sequence[str], duplicates: Sequence[str],
         return (*duplicates[:MAX_COMPLAINTS], *(texts[field] for field in sorted(texts)))
     if not duplicates:
         return tuple(texts.values())
-    repeated, found = set(duplicates[:MAX_COMPLAINTS]), []
+    repeated, found, left = set(duplicates[:MAX_COMPLAINTS]), [], MAX_WALKED
     for path in _paths(document, texts):
+        left -= len(path)
+        if left < 0:
+            return (*duplicates[:MAX_COMPLAINTS], *texts.values())
         text = texts.get(path, f"duplicate field {quote(path)}")
         if path in texts or text in repeated:
             found.append(text)
@@ -202,7 +215,7 @@ def _few(data: bytes, letter: bytes) -> bool:
 class _Repeating(dict[str, Any]):
     """An object in which keys were repeated; the last value stands, as in upstream's decoder."""
 
-    repeated: tuple[str, ...] = ()
+    repeated: frozenset[str] = frozenset()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Document:
@@ -210,23 +223,26 @@ def _object(pairs: list[tuple[str, Any]]) -> Document:
     if len(found) == len(pairs):
         return found
     marked = _Repeating(found)
-    names = [name for name, _ in pairs]
-    marked.repeated = tuple(name for name in found if names.count(name) > 1)
+    times = Counter(name for name, _ in pairs)
+    marked.repeated = frozenset(name for name in found if times[name] > 1)
     return marked
 
 
-def _complaints(value: Any, path: str = "") -> list[str]:
-    """'duplicate field "spec.ports[0].port"' for every repeated key below."""
+def _complaints(value: Any, path: list[str]) -> Iterator[str]:
+    """'duplicate field "spec.ports[0].port"' for every repeated key below. `path` is joined for the few places told of."""
     if isinstance(value, list):
-        return [text for index, item in enumerate(value) for text in _complaints(item, f"{path}[{index}]")]
-    if not isinstance(value, dict):
-        return []
-    repeated, found = value.repeated if isinstance(value, _Repeating) else (), []
-    for name, item in value.items():
-        below = f"{path}.{name}" if path else name
-        found += [f"duplicate field {quote(below)}"] if name in repeated else []
-        found += _complaints(item, below)
-    return found
+        for index, item in enumerate(value):
+            path.append(f"[{index}]")
+            yield from _complaints(item, path)
+            path.pop()
+    elif isinstance(value, dict):
+        repeated = value.repeated if isinstance(value, _Repeating) else ()
+        for name, item in value.items():
+            path.append(f".{name}" if path else name)
+            if name in repeated:
+                yield f"duplicate field {quote(''.join(path))}"
+            yield from _complaints(item, path)
+            path.pop()
 
 
 def _json(data: bytes, find_duplicates: bool) -> tuple[Any, tuple[str, ...]]:
@@ -242,7 +258,7 @@ def _json(data: bytes, find_duplicates: bool) -> tuple[Any, tuple[str, ...]]:
         return found
 
     again = json.loads(data, object_pairs_hook=noting)
-    return value, tuple(_complaints(again)) if marked else ()
+    return value, tuple(islice(_complaints(again, []), MAX_COMPLAINTS)) if marked else ()
 
 
 class _Loader(yaml.CSafeLoader):
@@ -252,10 +268,31 @@ class _Loader(yaml.CSafeLoader):
     """The lines of keys that were there before."""
 
 
+_FLOAT, _INT, _TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "timestamp"))
+_PATTERNS = {
+    _FLOAT: re.compile(
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+    ),
+    _INT: re.compile(r"[-+]?(?:0b[01_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
+}
+"""As Go reads them: 12:30 is a text, though YAML has numbers to the base of 60."""
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: sorted(
+        [(tag, _PATTERNS.get(tag, pattern)) for tag, pattern in resolvers if tag != _TIMESTAMP],
+        key=lambda resolver: resolver[0] == _FLOAT,  # whole numbers are no floats
+    )
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
+    value: float = loader.construct_yaml_float(node)
+    if not math.isfinite(value):
+        raise yaml.YAMLError(f"json: unsupported value: {node.value}")
+    return value
+
+
+_Loader.add_constructor(_FLOAT, _float)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Document:
@@ -278,7 +315,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def _yaml(data: bytes) -> tuple[Any, tuple[str, ...]]:
-    _check_yaml_depth(data)
+    _check_yaml(data)
     loader = _Loader(data)
     loader.repeated = set()
     try:
@@ -288,10 +325,12 @@ def _yaml(data: bytes) -> tuple[Any, tuple[str, ...]]:
     return value, tuple(f"line {line}: key {quote(name)} already set in map" for line, name in sorted(loader.repeated))
 
 
-def _check_yaml_depth(data: bytes) -> None:
-    """Before composing: libyaml's binding recurses in C without a limit, and dies of it."""
+def _check_yaml(data: bytes) -> None:
+    """Before composing: libyaml's binding recurses in C without a limit, and dies of it; and each value costs much."""
     depth = 0
-    for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+    for count, event in enumerate(yaml.parse(data, Loader=yaml.CSafeLoader)):
+        if count > MAX_YAML:
+            raise too_large(f"limit of YAML is {MAX_YAML} keys and values, use JSON")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

@@ -1,5 +1,6 @@
 """What is one request, once its path, options and accepted form are understood?"""
 
+import re
 from collections.abc import Mapping
 
 from msgspec import structs
@@ -16,6 +17,9 @@ from mooring.apiserver.strategy import FieldError
 from mooring.model.kinds import Kind
 from mooring.store.snapshot import Snapshot
 
+_INTEGER = re.compile(r"[+-]?[0-9]+").fullmatch
+_DIGITS = 64
+"""Python is slow with very long numbers, and refuses the longest; some may begin with zeros."""
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
 _UNASKED = {"_query": {}, "dry_run": False, "validation": "Warn"}
 """What is kept of a request without parameters."""
@@ -69,14 +73,16 @@ class Call:
         return name in self._query and self._query[name].lower() not in ("false", "0", "f")
 
     def number(self, name: str) -> int | None:
-        """An integer parameter. Raises StatusError 400."""
+        """An integer parameter, of 64 bits as upstream's. Raises StatusError 400."""
         text = self.query(name)
         if not text:
             return None
-        try:
-            return int(text)
-        except ValueError:
-            raise errors.bad_request(f"strconv.ParseInt: parsing {errors.quote(text)}: invalid syntax") from None
+        wrong = "" if _INTEGER(text) else "invalid syntax"
+        if not wrong and (len(text) > _DIGITS or not -(1 << 63) <= int(text) < 1 << 63):
+            wrong = "value out of range"
+        if wrong:
+            raise errors.bad_request(f"strconv.ParseInt: parsing {errors.quote(text)}: {wrong}")
+        return int(text)
 
     @kept
     def dry_run(self) -> bool:

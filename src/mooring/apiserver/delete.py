@@ -20,7 +20,9 @@ from mooring.apiserver.metadata import FOREGROUND, ORPHAN
 from mooring.apiserver.negotiate import body_media
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model.kinds import (
+    CORE_EVENT,
     CUSTOM_RESOURCE_DEFINITION,
+    EVENT,
     JOB,
     NAMESPACE,
     PERSISTENT_VOLUME,
@@ -36,18 +38,25 @@ RETURNED = frozenset({POD, SERVICE, SERVICE_ACCOUNT, PERSISTENT_VOLUME, PERSISTE
 """Kinds whose deletion answers with the object (upstream's ReturnDeletedObject); others answer with a Status."""
 _ORPHANING = frozenset({JOB})
 """Kinds whose dependents stay unless the request says otherwise, as it was in the first versions of their API."""
+_UNCOLLECTED = frozenset({CORE_EVENT, EVENT})
+"""Kinds that the garbage collector does not look at: its finalizers would hold them for ever."""
 _PRESERVED = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
     "propagationPolicy=Orphan to suppress this warning"
 )
+_HEAD = {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions"}
+_ASKED = ("gracePeriodSeconds", "preconditions", "orphanDependents", "propagationPolicy", "dryRun")
 _POLICIES = ("Background", "Foreground", "Orphan")
 _DEFAULT_GRACE = 30
+_LONGEST = (1 << 63) // 10**9
+"""Seconds: as long as Go's durations last."""
 _ASKED_AT_ONCE = 256
 
 
 class Options(Struct, frozen=True):
-    """DeleteOptions, from the body and, for what the body leaves out, from the query."""
+    """DeleteOptions. `asked` is the document of them, as admission sees it."""
 
+    asked: Document
     grace: int | None = None
     uid: str = ""
     version: str = ""
@@ -69,12 +78,11 @@ class Going(Struct, frozen=True):
 
 def options(call: Call, given: Document | None = None) -> Options:
     """Of the request's body, or of a document inside it. Raises StatusError 400, 415, 422."""
-    given = _body(call) if given is None else given
+    if given is None:
+        given = _body(call) if call.request.body.strip() else _query(call)
     preconditions = given.get("preconditions") or {}
-    grace = given.get("gracePeriodSeconds", call.number("gracePeriodSeconds"))
-    policy = given.get("propagationPolicy") or call.query("propagationPolicy")
-    orphan = given.get("orphanDependents", call.flag("orphanDependents") if call.query("orphanDependents") else None)
-    dry_run = given.get("dryRun") or []
+    grace, orphan = given.get("gracePeriodSeconds"), given.get("orphanDependents")
+    policy, dry_run = given.get("propagationPolicy") or "", given.get("dryRun") or []
     _check_types(grace, policy, orphan, dry_run, preconditions)
     call.check_dry_run(dry_run)
     found = []
@@ -88,12 +96,23 @@ def options(call: Call, given: Document | None = None) -> Options:
     if found:
         raise call.bad_options(found)
     uid, version = preconditions.get("uid") or "", preconditions.get("resourceVersion") or ""
-    return Options(grace, uid, version, policy, orphan, "All" in dry_run or call.dry_run)
+    dry = "All" in dry_run or call.dry_run
+    asked = {name: given[name] for name in _ASKED if name in given} | ({"dryRun": ["All"]} if dry else {})
+    return Options({**_HEAD, **asked}, grace, uid, version, policy, orphan, dry)
+
+
+def _query(call: Call) -> Document:
+    """Read only when there is no body, as upstream; but a dry run is one wherever it is asked for."""
+    orphan = call.flag("orphanDependents") if call.query("orphanDependents") else None
+    found = {"gracePeriodSeconds": call.number("gracePeriodSeconds"), "orphanDependents": orphan}
+    return _known({**found, "propagationPolicy": call.query("propagationPolicy") or None})
+
+
+def _known(given: Document) -> Document:
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _body(call: Call) -> Document:
-    if not call.request.body.strip():
-        return {}
     given, _ = body.parse(call.request.body, body_media(call.request.headers.get("content-type", "")), "DeleteOptions")
     if given is None:
         return {}
@@ -101,12 +120,12 @@ def _body(call: Call) -> Document:
         raise bad_request(f"json: cannot unmarshal {body.json_word(given)} into Go value of type v1.DeleteOptions")
     if given.get("kind") not in (None, "", "DeleteOptions"):
         raise bad_request(f"no kind {quote(str(given['kind']))} is registered for a deletion: DeleteOptions is expected")
-    return {name: value for name, value in given.items() if value is not None}
+    return _known(given)
 
 
 def _check_types(grace: Any, policy: Any, orphan: Any, dry_run: Any, preconditions: Any) -> None:
     wrong = (
-        ("gracePeriodSeconds", "int64", grace is not None and type(grace) is not int),
+        ("gracePeriodSeconds", "int64", grace is not None and (type(grace) is not int or grace.bit_length() > 63)),
         ("propagationPolicy", "string", not isinstance(policy, str)),
         ("orphanDependents", "bool", orphan is not None and not isinstance(orphan, bool)),
         ("dryRun", "[]string", not isinstance(dry_run, list) or not all(isinstance(item, str) for item in dry_run)),
@@ -125,13 +144,16 @@ def decide(call: Call, document: Document, wish: Options, now: datetime) -> Goin
     """What becomes of `document`, a private copy. Pure."""
     meta = document["metadata"]
     deleting = "deletionTimestamp" in meta
-    if deleting and (meta.get("deletionGracePeriodSeconds") is not None or metadata.finalizers_left(document)):
+    if deleting and meta.get("deletionGracePeriodSeconds"):
         if not _shorten(meta, wish.grace):
+            return Going(document, pending=True)
+    elif deleting and metadata.finalizers_left(document):
+        if call.kind == NAMESPACE or not _set_collection_finalizers(call, meta, wish):
             return Going(document, pending=True)
     elif not deleting:
         if call.kind == CUSTOM_RESOURCE_DEFINITION:
             marked_for_deletion(document, now)
-        _set_collection_finalizers(meta, wish, orphaning=call.kind in _ORPHANING)
+        _set_collection_finalizers(call, meta, wish)
         grace = _grace(call, document, wish)
         if grace > 0 or metadata.finalizers_left(document):
             meta["deletionTimestamp"] = metadata.timestamp(now + timedelta(seconds=grace))
@@ -146,12 +168,17 @@ def decide(call: Call, document: Document, wish: Options, now: datetime) -> Goin
 
 
 def _grace(call: Call, document: Document, wish: Options) -> int:
-    """Seconds. Only running pods end gracefully; a negative wish means one second, as upstream."""
+    """Seconds. Only running pods end gracefully."""
     if call.kind == NAMESPACE or call.resource.strategy.delete_at_once(document):
         return 0
     spec = document.get("spec") or {}
     grace = wish.grace if wish.grace is not None else spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE)
-    return 1 if grace < 0 else int(grace)
+    return _bounded(grace)
+
+
+def _bounded(grace: int) -> int:
+    """A negative wish means one second, as upstream; whoever reckons with a longer one than _LONGEST leaves the calendar."""
+    return 1 if grace < 0 else min(grace, _LONGEST)
 
 
 def _shorten(meta: Document, wanted: int | None) -> bool:
@@ -159,7 +186,7 @@ def _shorten(meta: Document, wanted: int | None) -> bool:
     had = meta.get("deletionGracePeriodSeconds")
     if wanted is None or had is None:
         return False
-    grace = 1 if wanted < 0 else wanted
+    grace = _bounded(wanted)
     if grace >= had:
         return False
     ends = datetime.fromisoformat(meta["deletionTimestamp"]) - timedelta(seconds=had - grace)
@@ -167,22 +194,26 @@ def _shorten(meta: Document, wanted: int | None) -> bool:
     return True
 
 
-def _set_collection_finalizers(meta: Document, wish: Options, orphaning: bool) -> None:
+def _set_collection_finalizers(call: Call, meta: Document, wish: Options) -> bool:
     """`orphan` and `foregroundDeletion` as the options ask; when they are silent those already there stand, else the kind's
-    own rule."""
+    own rule. True when they were others."""
     have = list(meta.get("finalizers") or ())
     orphan = foreground = False
-    if wish.orphan is not None:
+    if call.kind in _UNCOLLECTED:
+        pass
+    elif wish.orphan is not None:
         orphan = wish.orphan
     elif wish.policy:
         orphan, foreground = wish.policy == "Orphan", wish.policy == "Foreground"
     else:
         orphan, foreground = ORPHAN in have, FOREGROUND in have
-        orphan = orphan or (orphaning and not foreground)
+        orphan = orphan or (call.kind in _ORPHANING and not foreground)
     wanted = [name for name in have if name not in (ORPHAN, FOREGROUND)]
     wanted += [ORPHAN] * orphan + [FOREGROUND] * foreground
-    if set(wanted) != set(have):
-        meta["finalizers"] = wanted
+    if set(wanted) == set(have):
+        return False
+    meta["finalizers"] = wanted
+    return True
 
 
 def check_preconditions(call: Call, record: Record, document: Document, wish: Options) -> None:
@@ -207,11 +238,11 @@ def delete(call: Call) -> Outcome:
     document = call.resource.load(record.value)
     namespaces.check_mortal(call, call.name)
     check_preconditions(call, record, document, wish)
-    chain.deletion(call, call.resource.load(record.value))
+    chain.deletion(call, call.resource.load(record.value), wish.asked)
     going = decide(call, document, wish, call.env.now)
     if going.removed:
         return _removed(call, record, going, wish)
-    status = 202 if wish.orphan is False or wish.policy == "Foreground" else 200
+    status = 202 if wish.orphan is False else 200
     if going.pending:
         return render.one(call, record.value, record.mod_revision, status)
     value = call.resource.store(going.document)
@@ -240,12 +271,12 @@ def _removed(call: Call, record: Record, going: Going, wish: Options) -> Outcome
 # A collection -----------------------------------------------------------------------------------------------------------
 
 
-def _admit(call: Call, records: Sequence[Record]) -> None:
+def _admit(call: Call, records: Sequence[Record], wish: Options) -> None:
     """Asks about many objects at once, not about one after the other. Raises StatusError, Unanswered."""
     questions: list[Question] = []
     for record in records:
         try:
-            chain.deletion(call, call.resource.load(record.value))
+            chain.deletion(call, call.resource.load(record.value), wish.asked)
         except Unanswered as unknown:
             questions += unknown.questions
             if len(questions) >= _ASKED_AT_ONCE:
@@ -260,7 +291,7 @@ def delete_collection(call: Call) -> Outcome:
         raise errors.method_not_allowed(call.kind, "deletecollection")
     wish = options(call)
     found: Sequence[Record] = list(call.resource.gathered(read.records(call, read.selection(call))))
-    _admit(call, found)
+    _admit(call, found, wish)
     compares: dict[str, Compare] = {}
     operations: dict[str, Put | Delete] = {}
     for record in found:

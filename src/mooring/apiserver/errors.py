@@ -1,11 +1,13 @@
 """How does the API server say no? Status objects, worded as upstream's (apimachinery/pkg/api/errors)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mooring.apiserver.strategy import FieldError
 from mooring.model.kinds import Kind
 
+_MOST_TOLD = 512 * 1024
+"""Characters of causes: a small request may break rules a hundred thousand times."""
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -60,11 +62,6 @@ def details_of(kind: Kind, name: str = "", uid: str = "") -> dict[str, Any]:
 
 def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
-
-
-def unauthorized(message: str = "Unauthorized") -> StatusError:
-    """For the edge: credentials were presented and are not valid."""
-    return StatusError(401, "Unauthorized", message)
 
 
 def forbidden(kind: Kind, name: str, why: str, causes: Sequence[dict[str, str]] = ()) -> StatusError:
@@ -141,12 +138,22 @@ def invalid(kind: Kind, name: str, errors: Iterable[FieldError]) -> StatusError:
 
 
 def invalid_kind(group: str, kind: str, name: str, errors: Iterable[FieldError]) -> StatusError:
-    causes = [{"reason": error.type, "message": error.message, "field": error.field} for error in errors]
+    causes = [{"reason": error.type, "message": error.message, "field": error.field} for error in _first(errors)]
     sentences = list(dict.fromkeys(f"{cause['field']}: {cause['message']}" for cause in causes))
     told = sentences[0] if len(sentences) == 1 else f"[{', '.join(sentences)}]"
     details = {key: value for key, value in (("name", name), ("group", group), ("kind", kind)) if value}
     qualified = f"{kind}.{group}" if group else kind
     return StatusError(422, "Invalid", f"{qualified} {quote(name)} is invalid: {told}", details | {"causes": causes})
+
+
+def _first(errors: Iterable[FieldError]) -> Iterator[FieldError]:
+    """As many as there is room for."""
+    left = _MOST_TOLD
+    for error in errors:
+        yield error
+        left -= len(error.message) + len(error.field)
+        if left <= 0:
+            return
 
 
 def internal(why: str) -> StatusError:

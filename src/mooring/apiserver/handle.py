@@ -101,7 +101,7 @@ def _decide(request: Request, snapshot: Snapshot, env: Env) -> Outcome:
         if refusal := access.denial(request, None, "", snapshot, env):
             raise refusal
         return plain_paths.respond(request, served, env.settings)
-    verb = verb_of(request.method, target, target.watch or (bool(request.query) and _watching(request)))
+    verb = verb_of(request.method, target, request.query)
     if refusal := access.denial(request, target, verb, snapshot, env):
         raise refusal
     if len(request.body) > env.settings.max_body:
@@ -137,12 +137,8 @@ def refusal(request: Request, snapshot: Snapshot, env: Env) -> Response | None:
     try:
         acting = effective(request, snapshot)
         target = resource_target(request.path, registry(snapshot))
-        verb = verb_of(request.method, target, target.watch or _watching(request)) if target else ""
+        verb = verb_of(request.method, target, request.query) if target else ""
         denied = access.denial(acting, target, verb, snapshot, env)
     except StatusError as error:
         denied = error
     return render.failure(request, denied) if denied else None
-
-
-def _watching(request: Request) -> bool:
-    return any(name == "watch" and value.lower() not in ("false", "0") for name, value in request.query)

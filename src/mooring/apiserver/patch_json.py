@@ -7,6 +7,8 @@ from mooring.apiserver.patch_errors import BadPatch, PatchFailed, TooManyOperati
 from mooring.model import codec
 
 MAX_OPERATIONS = 10_000
+_DIGITS = 9
+"""Of an index: no list is longer, and Python refuses to read the longest numbers."""
 MAX_COPIED = 3 * 1024 * 1024
 """Octets that the copies of one patch may add, as JSON: a few that copy the whole would otherwise fill any memory."""
 
@@ -92,7 +94,8 @@ def _shown(path: tuple[str, ...]) -> str:
 
 def _index(token: str, length: int, path: tuple[str, ...]) -> int:
     """An array index below `length`: no sign, no leading zeros (RFC 6901, section 4)."""
-    if not (token.isascii() and token.isdigit()) or (len(token) > 1 and token[0] == "0") or int(token) >= length:
+    is_number = token.isascii() and token.isdigit() and (token == "0" or token[0] != "0")
+    if not is_number or len(token) > _DIGITS or int(token) >= length:
         raise PatchFailed(f"Unable to access invalid index: {token} in {_shown(path)}")
     return int(token)
 

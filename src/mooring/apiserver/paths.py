@@ -6,10 +6,11 @@ from mooring.apiserver.registry import Registry
 from mooring.apiserver.resources import Resource
 from mooring.model.kinds import Kind
 
+Query = tuple[tuple[str, str], ...]
 PROXY = "proxy"
 """The subresource below which any path may follow."""
-_REMEMBERED = 1024
-"""Paths: the same few are asked for again and again."""
+_REMEMBERED, _LONG = 1024, 1024
+"""Paths: the same few are asked for again and again. Longer ones are not."""
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -41,6 +42,8 @@ def resource_target(path: str, registry: Registry) -> Target | None:
     if name and (within := known.get(collection)) is not None and _is_collection(within):
         return Target(within.resource, within.namespace, name)
     found = _target(path, registry)
+    if len(path) > _LONG:
+        return found
     if len(known) >= _REMEMBERED:
         known.clear()
     if found is not None and found.name == name and found == Target(found.resource, found.namespace, name):
@@ -87,13 +90,17 @@ def _target(path: str, registry: Registry) -> Target | None:
     return Target(resource, namespace, name, subresource, watch)
 
 
-def verb_of(method: str, target: Target, watching: bool) -> str:
+def verb_of(method: str, target: Target, query: Query) -> str:
     """get, list, watch, create, update, patch, delete, deletecollection; '' for a method that is none of them."""
     verb = _VERBS.get(method, "")
     if verb == "get" and not target.name:
-        return "watch" if watching else "list"
+        return "watch" if target.watch or (query and _watching(query)) else "list"
     if verb == "get" and target.watch:
         return "watch"
     if verb == "delete" and not target.name:
         return "deletecollection"
     return verb
+
+
+def _watching(query: Query) -> bool:
+    return any(name == "watch" and value.lower() not in ("false", "0") for name, value in query)

@@ -137,7 +137,10 @@ def _time(data: bytes, *, micro: bool) -> str | None:
     parts = dict(_fields(data))
     if not parts:
         return None
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=_signed(parts.get(1, 0)))
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=_signed(parts.get(1, 0)))
+    except OverflowError as error:
+        raise WireError(f"a time out of range: {error}") from None
     text = moment.strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{_signed(parts.get(2, 0)) // 1000:06d}Z" if micro else text + "Z"
 

@@ -24,7 +24,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def proxy(call: Call) -> Proxy | Response:
-    """Any method on pods|services|nodes/[scheme:]name[:port]/proxy/..."""
+    """Any method on pods|services|nodes/[scheme:]name[:port]/proxy/..., but CONNECT, which is none of a path."""
+    if call.request.method == "CONNECT":
+        raise errors.method_not_allowed(call.kind, call.request.method)
     path, prefix = call.target.path, call.kind.path(call.namespace, call.name, "proxy")
     if not path and call.request.method in ("GET", "HEAD") and not upgrades(call):
         # What is relative on the page that comes back must be found below, not beside.

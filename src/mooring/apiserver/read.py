@@ -15,6 +15,7 @@ from mooring.apiserver.call import Call
 from mooring.apiserver.continue_token import INCONSISTENT, Token
 from mooring.apiserver.contract import Facet, Response
 from mooring.apiserver.errors import quote
+from mooring.apiserver.remembered import remembered
 from mooring.apiserver.resources import Resource
 from mooring.apiserver.selectors import (
     FieldTerm,
@@ -36,8 +37,14 @@ _INCONSISTENT_TEXT = (
     "first chunk was returned and now may show up in the list."
 )
 _TOO_OLD_LIST = "The resourceVersion for the provided list is too old."
+_DIGITS = 20
+"""Of the greatest resourceVersion: Python is slow with very long numbers, and refuses the longest."""
+_MOST = 1 << 31
+"""Objects of a page: nobody holds more."""
 _CACHED = 20_000
 """Enough for the labels of every object of a large collection; keyed by the stored bytes, so it can never be wrong."""
+_LARGE = 16 * 1024
+"""Stored bytes that are not held for their labels: there may be very many versions of a large object."""
 
 
 # Selection --------------------------------------------------------------------------------------------------------------
@@ -56,12 +63,12 @@ class _Labelled(Struct, gc=False):
 _labelled = msgspec.json.Decoder(_Labelled)
 
 
-@lru_cache(maxsize=_CACHED)
+@remembered(_CACHED, _LARGE)
 def _meta_of(value: bytes) -> _Meta:
     return _labelled.decode(value).metadata
 
 
-@lru_cache(maxsize=_CACHED)
+@remembered(_CACHED, _LARGE)
 def _fields_of(resource: Resource, value: bytes) -> dict[str, str]:
     document = resource.load(value)
     meta = document["metadata"]
@@ -142,11 +149,13 @@ def parse_version(text: str) -> int:
     """A resourceVersion; '' is 0. Raises StatusError 400."""
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 64:
-        raise errors.bad_request(
-            f"invalid resource version {quote(text)}: strconv.ParseUint: parsing {quote(text)}: invalid syntax"
-        )
-    return int(text)
+    digits = text.lstrip("0") or "0"
+    wrong = "" if text.isascii() and text.isdigit() else "invalid syntax"
+    if not wrong and (len(digits) > _DIGITS or int(digits) >= 1 << 64):
+        wrong = "value out of range"
+    if wrong:
+        raise errors.bad_request(f"invalid resource version {quote(text)}: strconv.ParseUint: parsing {quote(text)}: {wrong}")
+    return int(digits)
 
 
 def not_newer_than_now(call: Call, version: int) -> None:
@@ -214,7 +223,7 @@ def get(call: Call) -> Response:
 def list_(call: Call) -> Response:
     check_match(call)
     wanted = selection(call)
-    limit = max(call.number("limit") or 0, 0)
+    limit = min(max(call.number("limit") or 0, 0), _MOST)
     version = parse_version(call.query("resourceVersion"))
     if text := call.query("continue"):
         if version:

@@ -5,10 +5,10 @@ Grammar: https://kubernetes.io/docs/concepts/overview/working-with-objects/label
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
-from mooring.apiserver.errors import bad_request, quote
+from mooring.apiserver.errors import StatusError, bad_request, quote
 from mooring.apiserver.kinds.formats import label_value, qualified_name
+from mooring.apiserver.remembered import remembered
 
 Labels = Mapping[str, str]
 Matcher = Callable[[Labels], bool]
@@ -17,7 +17,11 @@ _BAD_VALUE = "unable to parse requirement: values[0]: Invalid value: {}: {}"
 _TOKEN = re.compile(r"\s*(?:(?P<symbol>==|!=|=|!|,|\(|\)|<|>)|(?P<word>[^\s,()=!<>]+))")
 
 
-@lru_cache(maxsize=1024)
+_REMEMBERED, _LONG = 1024, 1024
+"""Selectors that are remembered, and the characters of those that are not."""
+
+
+@remembered(_REMEMBERED, _LONG)
 def label_matcher(text: str) -> Matcher | None:
     """A predicate over labels, None when everything matches. Raises StatusError 400."""
     requirements = _Parser(text).requirements() if text.strip() else []
@@ -28,7 +32,6 @@ def label_matcher(text: str) -> Matcher | None:
     return lambda labels: all(requirement(labels) for requirement in requirements)
 
 
-@lru_cache(maxsize=1024)
 def label_equality(text: str) -> tuple[str, str] | None:
     """The first label that a selector wants to have one certain value. Raises StatusError 400."""
     parser = _Parser(text)
@@ -144,7 +147,7 @@ class FieldTerm(tuple[str, str, bool]):
     """(label, value, equal)."""
 
 
-@lru_cache(maxsize=1024)
+@remembered(_REMEMBERED, _LONG)
 def field_terms(text: str) -> tuple[FieldTerm, ...]:
     """The terms of `a=b,c!=d`, in order; '\\', ',' and '=' are escaped by '\\' in values. Raises StatusError 400."""
     return tuple(_field_term(part) for part in _split_unescaped(text) if part)
@@ -186,6 +189,15 @@ def _unescape(value: str, part: str) -> str:
     if escaped:
         raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
     return result
+
+
+def pinned(text: str) -> tuple[tuple[str, str], ...]:
+    """(label, value) of the terms that leave a field only one value: by more than these nobody is allowed more. Nothing of a
+    selector that is none, as who uses it will say."""
+    try:
+        return tuple((label, value) for label, value, equal in field_terms(text) if equal)
+    except StatusError:
+        return ()
 
 
 def check_fields(terms: tuple[FieldTerm, ...], own: frozenset[str]) -> None:

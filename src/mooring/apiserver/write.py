@@ -49,9 +49,6 @@ def body_of(call: Call) -> Received:
 
 def create(call: Call) -> Outcome:
     received = body_of(call)
-    meta = received.document["metadata"]
-    if call.name and meta.get("name") not in (None, call.name):
-        raise _name_mismatch(meta.get("name"), call.name)
     return create_document(call, received.document, received.warnings)
 
 
@@ -158,11 +155,7 @@ def check_name(given: object, name: str) -> None:
     if not given:
         raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
     if given != name:
-        raise _name_mismatch(given, name)
-
-
-def _name_mismatch(given: object, name: str) -> errors.StatusError:
-    return bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
 
 
 def change(

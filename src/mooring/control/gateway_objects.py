@@ -26,8 +26,17 @@ from mooring.routing.ingress.documents import config_map
 from mooring.routing.ingress.objects import Name, Objects, Secret
 from mooring.routing.table import Certificate
 
-KEPT = frozenset({"", "Opaque", "kubernetes.io/tls", "kubernetes.io/basic-auth"})
-"""The types of Secrets whose data is kept."""
+NOT_KEPT = frozenset(
+    {
+        "bootstrap.kubernetes.io/token",
+        "helm.sh/release.v1",
+        "kubernetes.io/dockercfg",
+        "kubernetes.io/dockerconfigjson",
+        "kubernetes.io/service-account-token",
+        "kubernetes.io/ssh-auth",
+    }
+)
+"""The types of Secrets whose data routing has no use for. A certificate may be of any other: some issuers have their own."""
 NO_SECRET: Mapping[str, bytes] = {}
 
 
@@ -138,4 +147,4 @@ def named(document: Document, view: Callable[[Document], Any]) -> Named:
 def secret(document: Document) -> Secret:
     """Its data stays encoded until it is read; of a type that routing has no use for, nothing is kept."""
     type_ = str(document.get("type") or "")
-    return Secret(type_ or "Opaque", Base64(document.get("data") or {}) if type_ in KEPT else NO_SECRET)
+    return Secret(type_ or "Opaque", NO_SECRET if type_ in NOT_KEPT else Base64(document.get("data") or {}))

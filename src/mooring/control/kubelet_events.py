@@ -17,7 +17,8 @@ _QUEUE = 4096
 
 
 class Events:
-    """Core/v1 Events of one node's kubelet. `record` never blocks and never fails; when the server is away, the oldest wait."""
+    """Core/v1 Events of one node's kubelet. `record` never blocks and never fails; while the server is away each waits some
+    seconds, then it is dropped."""
 
     def __init__(self, api: Api, node_name: str) -> None:
         self.api, self.node_name = api, node_name
@@ -64,8 +65,12 @@ class Events:
                 except ApiUnavailable:
                     await asyncio.sleep(wait)
                 except ApiError as error:
-                    log.debug("event refused", reason=event["reason"], message=error.message)
-                    break
+                    if not error.passing:
+                        log.debug("event refused", reason=event["reason"], message=error.message)
+                        break
+                    await asyncio.sleep(wait)
+            else:
+                log.warning("event dropped", reason=event["reason"], message=event["message"])
 
     async def _write(self, event: Document) -> None:
         about = event["involvedObject"]

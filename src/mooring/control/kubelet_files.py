@@ -94,5 +94,6 @@ class PodFiles:
         return min((held.renew_at for held in self._tokens.values()), default=None)
 
     async def release(self, uid: str) -> None:
-        """The pod is no longer this agent's."""
+        """The pod is no longer this agent's; should it be again, nothing is known of its files."""
+        self.stale = True
         await asyncio.shield(self.objects.release(uid))

@@ -37,7 +37,10 @@ class Objects:
         self._followed: dict[Reference, _Followed] = {}
 
     async def hold(self, uid: str, references: set[Reference], changed: Callable[[], None]) -> None:
-        """Follows what a pod names, and lets go of what it no longer names. Returns when all of it has been read once."""
+        """Follows what a pod names, and lets go of what it no longer names. Returns when all of it has been asked for once.
+
+        What may not be read counts as not there: with a pod that has gone meanwhile goes the right to its Secrets.
+        """
         for reference, followed in list(self._followed.items()):
             if uid in followed.holders and reference not in references:
                 del followed.holders[uid]
@@ -48,7 +51,7 @@ class Objects:
             followed = self._followed.get(reference) or self._follow(reference)
             followed.holders[uid] = changed
         for reference in references:
-            await self._followed[reference].follower.listed.wait()
+            await self._followed[reference].follower.answered.wait()
 
     async def release(self, uid: str) -> None:
         await self.hold(uid, set(), lambda: None)

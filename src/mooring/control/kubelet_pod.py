@@ -137,8 +137,8 @@ class PodWorker:
         finally:
             writer.cancel()
             self.lifecycle.cancel()
-            for probes in self._probes.values():
-                probes.stop()
+            while self._probes:
+                self._probes.popitem()[1].stop()
             await self.files.release(self.pod.uid)
 
     async def _round(self) -> datetime | None:

@@ -14,6 +14,8 @@ from mooring.ports.api import Api, ApiError, ApiUnavailable
 Document = dict[str, Any]
 log = structlog.get_logger("kubelet")
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_ANOTHER = "UID in precondition"
+"""In a Conflict that says that the pod of this name is another one; others say that somebody else wrote first."""
 
 
 class StatusWriter:
@@ -53,7 +55,7 @@ class StatusWriter:
                 continue
             try:
                 await self._write(status)
-            except ApiUnavailable:
+            except (ApiUnavailable, ApiError):
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
                 self._wake.set()
@@ -66,6 +68,7 @@ class StatusWriter:
                 self._wake.set()
 
     async def _write(self, status: Document) -> None:
+        """Raises ApiUnavailable, and ApiError where it is to be tried again."""
         body = {"metadata": {"uid": self.uid}, "status": _replacing(self.written, status)}
         try:
             await self.api.write(
@@ -73,8 +76,10 @@ class StatusWriter:
                 patch_type="application/strategic-merge-patch+json",
             )  # fmt: skip
         except ApiError as error:
-            if error.code in (404, 409):  # No such pod, or another one of its name: 'Precondition failed: UID in precondition'.
+            if error.code == 404 or (error.code == 409 and _ANOTHER in error.message):
                 self.gone()
+            elif error.code == 409 or error.passing:
+                raise
             else:
                 log.error("pod status refused", pod=f"{self.namespace}/{self.name}", message=error.message)
         self.written = status

@@ -152,11 +152,15 @@ class VolumeKeeper:
         if claim is not None and awaited(claim, self.node):
             self._due[uid] = True, claim
             self._news.set()
+        elif claim is None:
+            self._waits.pop(uid, None)
 
     def _volume_changed(self, uid: str, volume: Document | None) -> None:
         if volume is not None and at_home(volume, self.node) and (reclaimed(volume) or ending(volume)):
             self._due[uid] = False, volume
             self._news.set()
+        elif volume is None:
+            self._waits.pop(uid, None)
 
     async def _try(self, is_claim: bool, document: Document) -> bool:
         try:

@@ -18,7 +18,7 @@ class Follower:
     """The objects of one kind in a namespace, by a field selector, as last seen.
 
     `changed(uid, document)` is called for each change, with None when the object has gone; `listed` is set once the first
-    list has been taken in.
+    list has been taken in, `answered` once the server has said anything, be it no.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Follower:
     ) -> None:
         self.api, self.kind, self.changed, self.namespace, self.fields = api, kind, changed, namespace, fields
         self.objects: dict[str, Document] = {}
-        self.listed = asyncio.Event()
+        self.listed, self.answered = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -38,6 +38,7 @@ class Follower:
                 while True:
                     version = await self._watch(version)
             except ApiError as error:
+                self.answered.set()
                 if error.code != 410:
                     log.warning("watch refused", kind=self.kind.kind, code=error.code, message=error.message)
             except ApiUnavailable as error:
@@ -57,6 +58,7 @@ class Follower:
             if old is None or old["metadata"].get("resourceVersion") != item["metadata"].get("resourceVersion"):
                 self.changed(uid, item)
         self.listed.set()
+        self.answered.set()
         return listing.resource_version
 
     async def _watch(self, version: str) -> str:

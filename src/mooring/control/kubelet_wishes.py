@@ -66,7 +66,7 @@ def sandbox_wish(pod: Pod, node: NodeView, resolver: Resolver, claimed: Mapping[
         pod_cidrs=node.pod_cidrs,
         host_ips=node.addresses,
         volumes=tuple(volumes.backing(pod, volume, claimed) for volume in pod.spec.volumes or ()),
-        limits=_sum_of_limits(pod),
+        limits=_limits_together(pod),
     )
 
 
@@ -104,7 +104,7 @@ def container_wish(pod: Pod, container: Container, attempt: int, facts: Facts) -
 
 
 def resize_wish(pod: Pod, container: Container) -> ResizeWish:
-    return ResizeWish(container.name, container.resources, _limits(container), _sum_of_limits(pod))
+    return ResizeWish(container.name, container.resources, _limits(container), _limits_together(pod))
 
 
 def _read_only(volume: Document) -> bool:
@@ -117,7 +117,17 @@ def _limits(container: Container) -> dict[str, int]:
     return found | ({"cpu": whole(parse(given["cpu"]) * 1000)} if "cpu" in given else {})
 
 
-def _sum_of_limits(pod: Pod) -> dict[str, int]:
-    """The pod's own limit exists only where every container has one."""
-    each = [_limits(container) for container in pod.spec.containers]
-    return {name: sum(one[name] for one in each) for name in ("cpu", "memory") if all(name in one for one in each)}
+def _limits_together(pod: Pod) -> dict[str, int]:
+    """The pod's own limit exists only where every container has one: what those that run at any one time may use, at most."""
+    starting, running = pod.spec.init_containers or (), pod.spec.containers
+    every = [_limits(container) for container in (*starting, *running)]
+    found = {}
+    for name in ("cpu", "memory"):
+        if all(name in one for one in every):
+            sidecars = peak = 0
+            for container in starting:
+                step = sidecars + _limits(container)[name]
+                peak = max(peak, step)
+                sidecars = step if container.sidecar else sidecars
+            found[name] = max(peak, sidecars + sum(_limits(container)[name] for container in running))
+    return found

@@ -27,6 +27,11 @@ class ApiError(Exception):
         super().__init__(message)
         self.code, self.reason, self.message, self.details = code, reason, message, details or {}
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same may be granted a little later: too many asked, or the server is not well."""
+        return self.code == 429 or self.code >= 500
+
 
 class ApiUnavailable(Exception):
     """No answer: connection refused, reset or timed out. The write may or may not have happened."""

@@ -9,7 +9,7 @@ from msgspec import Struct, field, structs
 
 from mooring.endpoints.addresses import canonical, contains
 from mooring.routing.simulation import matching, words
-from mooring.routing.simulation.changes import Setting, changed, filled, location, rewritten
+from mooring.routing.simulation.changes import DEFAULT_PORTS, Setting, changed, filled, location, rewritten
 from mooring.routing.simulation.filters import Step as Step
 from mooring.routing.simulation.filters import Stopped, passed
 from mooring.routing.simulation.matching import Head
@@ -174,7 +174,10 @@ def _head(door: FrontDoor, request: Request) -> tuple[Head, Setting, str]:
     plain = normalise(path, door.keeps_encoded_slashes)
     head = Head(request.method, matching.plain_host(request.host), plain or path, query, _believed_headers(door, request))
     client = believed(door, request.client, head.header("x-forwarded-for") or "")
-    setting = Setting(request.scheme, request.to_port, request.path, client, request.request_id)
+    scheme = head.header("x-forwarded-proto") or ""
+    scheme = scheme if scheme in DEFAULT_PORTS else request.scheme
+    port = request.to_port if scheme == request.scheme else request.port or DEFAULT_PORTS[scheme]
+    setting = Setting(scheme, port, request.path, client, request.request_id)
     if plain is None:
         return head, setting, f"the path {path} hides a slash, a backslash or a NUL, or an escape that is none"
     return head, setting, "" if head.host else "it names no host"

@@ -81,6 +81,7 @@ class Variable(Choice):
     """What a template may take from the request, in NGINX's words for want of a standard."""
 
     SCHEME = "scheme"
+    """That the client spoke: the word of a trusted proxy before us counts."""
     HOST = "host"
     """Without a port."""
     REQUEST_URI = "request_uri"
@@ -301,7 +302,7 @@ class Filters(Struct, frozen=True, gc=False):
     basic_auth: BasicAuth | None = None
     external_auth: ExternalAuth | None = None
     satisfy_any: bool = False
-    """Access or authentication is enough."""
+    """One guard is enough: an address among the allowed (not to be denied is no proof), the password, or the other server."""
     cors: Cors | None = None
     rewrite: PathRewrite | RegexRewrite | None = None
     host: str = ""

@@ -1,7 +1,6 @@
 """How is our edge tried on a real Envoy? One on loopback, programmed by EnvoyProxy from raw resources, with backends to ask."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -25,9 +24,10 @@ from mooring.ports.proxy import Rejection
 from mooring.routing.placement import Placement
 from mooring.routing.table import Chain, Cluster, Endpoints, Forward, Listener, Match, Member, Route, RouteTable, VirtualHost
 from mooring.routing.xds.wire import CLUSTER, LISTENER, ROUTES, Resources, encoded
+from mooring.testing.ports import free_port
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-DEADLINE = 20.0
+DEADLINE = 60.0
 ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = {"name": "router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}
@@ -183,10 +183,3 @@ async def backend(name: str) -> AsyncIterator[Member]:
         yield Member("127.0.0.1", runner.addresses[0][1], name)
     finally:
         await runner.cleanup()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -15,7 +15,7 @@ from mooring.edges.envoy.ads import SERVICE, AdsServer
 from mooring.edges.envoy.stream import Resource, Snapshot
 from mooring.routing.xds.wire import CLUSTER
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from envoy_lab import Lab, backend, lab, resources, running, table, to
+from envoy_lab import DEADLINE, Lab, backend, lab, resources, running, table, to
 
 from mooring.edges.envoy import pace
 from mooring.edges.envoy.pace import Pace
@@ -51,7 +51,7 @@ async def test_routes_do_not_wait_for_listeners(one: Lab) -> None:
             await one.until(session, host, (200, "a"))
             held = one.proxy._held[LISTENER]["http"].wish
             assert before == held or asyncio.get_running_loop().time() >= now + 1.0
-        end = asyncio.get_running_loop().time() + 10
+        end = asyncio.get_running_loop().time() + DEADLINE
         while wished != one.proxy._held[LISTENER]["http"].wish:
             assert asyncio.get_running_loop().time() < end, "the last listener never comes"
             await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from envoy_lab import Lab, backend, lab, running, table, to
+from envoy_lab import DEADLINE, Lab, backend, lab, running, table, to
 
 from mooring.routing.table import Member
 from mooring.routing.xds.wire import ROUTES
@@ -50,7 +50,7 @@ class Load:
 
     async def stop(self, least: int) -> None:
         """Once so many are answered."""
-        end = asyncio.get_running_loop().time() + 10
+        end = asyncio.get_running_loop().time() + DEADLINE
         while self.answered < least:
             assert asyncio.get_running_loop().time() < end, f"only {self.answered} are answered"
             await asyncio.sleep(0.005)
@@ -91,7 +91,7 @@ async def test_routes_clusters_and_endpoints_change_without_a_lost_request(
             await one.until(session, "any", (200, member.name))
             one.apply({"*": [to(name)]}, {name: {"connect_timeout": "2s"}})
             await asyncio.sleep(0.05)
-        end = asyncio.get_running_loop().time() + 10
+        end = asyncio.get_running_loop().time() + DEADLINE
         while b"c1::" in await clusters(one):
             assert asyncio.get_running_loop().time() < end, "clusters that nothing names are never taken away"
             await asyncio.sleep(0.05)
@@ -209,7 +209,7 @@ async def test_control_dies_and_comes_back_unnoticed_and_tells_only_what_differs
     await asyncio.sleep(0.2)
     async with running(one):
         # Envoy is back and waits; it is told nothing before there is a table.
-        end = asyncio.get_running_loop().time() + 10
+        end = asyncio.get_running_loop().time() + DEADLINE
         while not one.proxy.ads.clients:
             assert asyncio.get_running_loop().time() < end
             await asyncio.sleep(0.01)
@@ -256,7 +256,7 @@ async def test_what_envoy_has_of_an_earlier_control_is_what_a_bad_route_falls_ba
         one.proxy.endpoints({"web": (backends["a"],)})
         one.apply({"any": [route]}, {"web": {}})
         await one.until(session, "any", (200, "a"))
-        end = asyncio.get_running_loop().time() + 10
+        end = asyncio.get_running_loop().time() + DEADLINE
         while not one.proxy.ads.clients or not one.proxy._held[ROUTES]["http"].accepted:
             assert asyncio.get_running_loop().time() < end, "what Envoy says it has is not heard"
             await asyncio.sleep(0.01)
@@ -292,7 +292,7 @@ async def test_what_was_refused_for_a_reason_that_is_gone_is_tried_again(
             one.proxy._again = 0.1
             one.proxy.endpoints({"web": (backends["a"],)})
             one.apply({"any": [to("web")]}, {"web": {}})
-            end = asyncio.get_running_loop().time() + 10
+            end = asyncio.get_running_loop().time() + DEADLINE
             while not one.rejections:
                 assert asyncio.get_running_loop().time() < end, "a port that is taken is no reason to refuse"
                 await asyncio.sleep(0.01)

@@ -140,7 +140,7 @@ class Client:
         return text.decode().splitlines()
 
 
-async def until(condition: Callable[[], bool], deadline: float = 10) -> None:
+async def until(condition: Callable[[], bool], deadline: float = 60) -> None:
     """Waits until something is true."""
     async with asyncio.timeout(deadline):
         while not condition():

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from http_lab import MAX_BODY, Client, small_core
+from structlog.testing import capture_logs
 
 from mooring.apiserver import audit
 from mooring.apiserver.contract import Answer, Ask, Env, Outcome, Question, Request, Settings
@@ -59,12 +60,13 @@ def test_a_full_file_is_rotated_and_old_ones_go(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_counted(tmp_path: Path, monkeypatch) -> None:
-    lost = []
     monkeypatch.setattr(audit_log, "MAX_WAITING", 100)
-    log = AuditLog(tmp_path / "audit.log", lost=lambda: lost.append(1))
-    log.write(b"x" * 200)
-    log.close()
-    assert ([1], []) == (lost, lines(tmp_path / "audit.log"))
+    with capture_logs() as told:
+        log = AuditLog(tmp_path / "audit.log")
+        log.write(b"x" * 200)
+        log.close()
+    assert (1, []) == (log.lost, lines(tmp_path / "audit.log"))
+    assert [("audit events were lost", 1)] == [(each["event"], each["events"]) for each in told]
 
 
 async def test_a_request_leaves_its_events(tmp_path: Path) -> None:
@@ -111,14 +113,13 @@ async def test_a_credential_that_is_not_good_leaves_an_event(tmp_path: Path) -> 
 
 def test_a_file_that_cannot_be_rotated_is_written_to_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "audit.log.1" / "in the way").mkdir(parents=True)
-    lost = []
-    log = AuditLog(tmp_path / "audit.log", max_size=1, backups=1, lost=lambda: lost.append(1))
+    log = AuditLog(tmp_path / "audit.log", max_size=1, backups=1)
     for number in range(4):
         log.write(b"%d" % number * 700_000)
         while log._size or log._waiting:
             pass
     log.close()
-    assert ([], ["0", "1", "2", "3"]) == (lost, [line[0] for line in lines(tmp_path / "audit.log")])
+    assert (0, ["0", "1", "2", "3"]) == (log.lost, [line[0] for line in lines(tmp_path / "audit.log")])
 
 
 async def test_a_client_that_goes_away_leaves_its_events(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ async def test_a_client_that_goes_away_leaves_its_events(tmp_path: Path) -> None
     client.send("GET", "/whoami")
     await asked.wait()
     client.writer.transport.abort()
-    await server.stop(grace=5)
+    await server.stop(grace=60)
     log.close()
     (event,) = [json.loads(line) for line in lines(tmp_path / "audit.log")]
     assert ("ResponseComplete", "/whoami", False) == (event["stage"], event["requestURI"], "responseStatus" in event)

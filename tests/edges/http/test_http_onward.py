@@ -21,6 +21,7 @@ from mooring.edges.http.sockets import listener
 from mooring.edges.http.tls import client_context, server_context
 from mooring.edges.pki import Pki
 from mooring.store.snapshot import Snapshot
+from mooring.testing.ports import free_port
 
 PREFIX = "/api/v1/namespaces/default/pods/p/proxy"
 WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket")
@@ -216,13 +217,9 @@ async def test_a_kubelet_gets_the_servers_certificate(place: Place, keys: Pki) -
     ("octets", "told"), [(None, "dial tcp 127.0.0.1:{port}: connect: connection refused"), (b"spam\r\n\r\n", ""), (b"", "")]
 )
 async def test_what_does_not_answer_is_unavailable(place: Place, octets: bytes | None, told: str) -> None:
-    async with backend(answering(octets or b"")) as port:
-        if octets is not None:
-            async with place.connect() as client:
-                status, body = await client.ask("GET", f"/http/{port}/")
-    if octets is None:
-        async with place.connect() as client:
-            status, body = await client.ask("GET", f"/http/{port}/")
+    async with backend(answering(octets or b"")) as there, place.connect() as client:
+        port = free_port() if octets is None else there
+        status, body = await client.ask("GET", f"/http/{port}/")
     answer = json.loads(body)
     assert (503, "ServiceUnavailable") == (status, answer["reason"])
     assert answer["message"].startswith("error trying to reach service: " + told.format(port=port))
@@ -285,8 +282,8 @@ async def test_a_client_that_leaves_is_not_waited_for(place: Place) -> None:
     async with backend(serve) as port:
         async with place.connect() as client:
             client.send("GET", f"/http/{port}/")
-            await asyncio.wait_for(there.wait(), 10)
-        await asyncio.wait_for(ended.wait(), 10)
+            await asyncio.wait_for(there.wait(), 60)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_a_client_that_leaves_ends_a_stream_whose_other_side_does_not_read(place: Place, monkeypatch) -> None:
@@ -317,7 +314,7 @@ async def test_a_client_that_leaves_ends_a_stream_whose_other_side_does_not_read
                 await asyncio.sleep(0.1)
             assert not pushing.done()
             pushing.cancel()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_a_client_that_reads_nothing_is_not_waited_for_for_ever(start: Start, keys: Pki) -> None:
@@ -336,7 +333,7 @@ async def test_a_client_that_reads_nothing_is_not_waited_for_for_ever(start: Sta
 
     async with backend(serve) as port, place.connect() as client:
         client.send("GET", f"/http/{port}/")
-        await asyncio.wait_for(ended.wait(), 20)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_a_reader_that_is_slow_makes_the_other_side_wait(place: Place) -> None:

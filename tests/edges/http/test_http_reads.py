@@ -109,7 +109,7 @@ async def test_a_large_streaming_list_is_sent_in_slices_while_others_are_answere
         await until(lambda: place.server._hub.watchers == 1)
         status, _ = await client.ask("GET", f"{CONFIG_MAPS}/1")
         assert status == 200
-        (stream,) = [each for channels in place.server._hub._channels.values() for each in channels.values()]
+        (stream,) = place.server._hub._channels
         (served,) = stream.watchers
         assert served._first is not None
         status, _ = await client.ask("POST", CONFIG_MAPS, b'{"metadata":{"name":"later"}}')

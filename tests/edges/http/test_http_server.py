@@ -162,7 +162,7 @@ async def test_a_head_that_never_ends_is_dropped(start: Start) -> None:
 
 
 async def test_a_body_that_never_ends_is_told_so_and_dropped(start: Start) -> None:
-    place = await start(Patience(head=0.2, body=0.2))
+    place = await start(Patience(head=2, body=0.2))
     async with place.connect() as client:
         client.writer.write(b"PUT /keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
         assert (await client.answer())[0] == 408
@@ -170,14 +170,14 @@ async def test_a_body_that_never_ends_is_told_so_and_dropped(start: Start) -> No
 
 
 async def test_an_idle_connection_is_closed(start: Start) -> None:
-    place = await start(Patience(head=0.5, idle=0.2))
+    place = await start(Patience(head=2, idle=0.2))
     async with place.connect() as client:
         await client.ask("GET", "/echo")
         assert await client.reader.read() == b""
 
 
 async def test_a_client_that_does_not_read_its_answer_is_dropped(start: Start) -> None:
-    place = await start(Patience(head=0.5, write=0.3))
+    place = await start(Patience(head=2, write=0.3))
     async with place.connect() as client:
         client.writer.transport.pause_reading()
         client.send("GET", "/big?size=50000000")

@@ -147,6 +147,28 @@ async def test_a_watcher_that_stops_reading_is_cut_off_and_hinders_nobody(
         assert place.server._hub.watchers == 1
 
 
+async def test_many_that_stop_reading_share_what_may_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a channel of its own, which holds lines that no other does."""
+    monkeypatch.setattr(server_watch, "ALL_BEHIND", 4_000_000)
+    hub, name = place.server._hub, "n" * 100_000
+    async with place.connect() as one, place.connect() as two, place.connect() as three, place.connect() as four:
+        stuck = (one, two, three, four)
+        for number, client in enumerate(stuck):
+            await begin(client, f"/keys/{number}/?watch=1")
+            client.writer.transport.pause_reading()
+        for round in range(400):
+            for number in range(len(stuck)):
+                await put(place, f"/keys/{number}/{name}{round}")
+            await until(lambda: not hub._touched and not hub._telling)
+            behind = [watcher._behind_size for channel in hub._channels for watcher in channel.watchers]
+            assert sum(behind) <= 4_000_000
+            if len(behind) < len(stuck):
+                break
+        assert len(behind) < len(stuck) and max(behind) > 800_000
+    await until(lambda: not hub.watchers)
+    assert not hub._behind
+
+
 async def test_a_slow_watcher_gets_everything_in_order_when_it_reads_again(place: Place) -> None:
     async with place.connect() as slow:
         await begin(slow, "/keys/?watch=1&initial=400000")

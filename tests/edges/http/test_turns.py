@@ -178,3 +178,6 @@ def test_draws_come_again_after_a_rewind() -> None:
     draws.rewind()
     assert first == [draws.randrange(100), draws.random(), draws.randrange(7)]
     assert 0 <= draws.randrange(5) < 5
+    draws.rewind()
+    assert 0 <= draws.randrange(2) < 2, "what is drawn in another order is within its bounds"
+    assert 0 <= draws.randrange(2) < 2 and 0 <= draws.random() < 1

@@ -58,7 +58,7 @@ def answer(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
 
 
 def asked(keys: Pki, port: int, **changes: Any) -> Question:
-    given = {"server_name": NAME, "ca": keys.authority.read_bytes(), "body": b'{"a":1}', "timeout": 20.0, **changes}
+    given = {"server_name": NAME, "ca": keys.authority.read_bytes(), "body": b'{"a":1}', "timeout": 60.0, **changes}
     return Question(f"https://{NAME}:443/convert?x=1", ("127.0.0.1", port), **given)
 
 
@@ -246,7 +246,7 @@ async def test_a_watch_ends_when_its_kind_is_defined_otherwise(keys: Pki) -> Non
             changed = {**first, "spec": definition(keys, 1, properties={"late": {"type": "object"}})["spec"]}
             async with session.put(f"{definitions}/doors.example.com", json=changed) as response:
                 assert response.status == 200, await response.text()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert b"" == await stream.content.read()
 
 
@@ -260,6 +260,6 @@ async def test_who_waits_for_too_much_is_cut_off(keys: Pki, monkeypatch: pytest.
             for number in range(8):
                 await made(session, f"{url}/apis/example.com/v1/doors", door(f"d{number}", "x"))
             with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await stream.content.read()
         converter.open.set()

@@ -47,17 +47,20 @@ from mooring.routing.table import (
     VirtualHost,
     WeightedCluster,
 )
+from mooring.testing.ports import free_port
 
 ADDRESS = "127.0.0.94"
 DOOR = FrontDoor()
 
 
 class Backend:
-    """Answers every request with a JSON document of what it saw, beginning with its own name."""
+    """Answers every request with a JSON document of what it saw, beginning with its own name; one for ?slow not before it may
+    `go_on`."""
 
     def __init__(self, name: str, member: Member) -> None:
         self.name, self.member = name, member
         self.seen = 0
+        self.go_on = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.seen += 1
@@ -68,7 +71,8 @@ class Backend:
                 await stream.send_str(f"{self.name}: {message.data}")
             return stream
         status = int(request.query.get("status", 200))
-        await asyncio.sleep(float(request.query.get("wait", 0)))
+        if "slow" in request.query:
+            await self.go_on.wait()
         body = await request.read()
         seen = {
             "name": self.name,
@@ -98,6 +102,8 @@ async def backends(*names: str) -> AsyncIterator[dict[str, Backend]]:
             made[name] = backend
         yield made
     finally:
+        for backend in made.values():
+            backend.go_on.set()
         for runner in runners:
             await runner.cleanup()
 
@@ -159,7 +165,7 @@ class Gateway:
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             return answer.status
 
-    async def until(self, holds: Callable[[], object], seconds: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], object], seconds: float = 60.0) -> None:
         """Polls; `holds` may be a coroutine function."""
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
@@ -190,16 +196,10 @@ def _children(master: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind((ADDRESS, 0))
-        return int(one.getsockname()[1])
-
-
 def placement(folder: Path) -> Placement:
     folder.mkdir(parents=True, exist_ok=True)
-    ports = {80: free_port(), 443: free_port()}
-    return Placement(str(folder), (ADDRESS,), ports, free_port())
+    ports = {80: free_port(ADDRESS), 443: free_port(ADDRESS)}
+    return Placement(str(folder), (ADDRESS,), ports, free_port(ADDRESS))
 
 
 async def start(where: Placement, log: Path) -> asyncio.subprocess.Process:

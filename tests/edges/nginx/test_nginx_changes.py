@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-import time
+from collections.abc import Coroutine
 
 import aiohttp
 from nginx_gateway import ADDRESS, Gateway, backends, certificate, gateway, host, route, start, table
@@ -16,23 +16,28 @@ class Load:
     """Keep-alive clients that ask without pause. A request that dies on a connection that has answered before, without an
     octet of an answer, is sent again on a new one (RFC 9112, 9.3.1), and counted."""
 
-    def __init__(self, nginx: Gateway, clients: int = 4, seconds: float = 2.5) -> None:
-        self._nginx, self._clients, self._until = nginx, clients, time.monotonic() + seconds
+    def __init__(self, nginx: Gateway, clients: int = 4) -> None:
+        self._nginx, self._clients = nginx, clients
+        self._is_over = False
         self.answers: dict[str, int] = {}
         self.failures: list[str] = []
         self.again = 0
         self.count = 0
 
-    async def run(self) -> None:
+    async def beside(self, change: Coroutine[None, None, None], least: int) -> None:
+        """While the change is made, and until so many have been answered."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._clients):
                 group.create_task(self._client())
+            await change
+            await self._nginx.until(lambda: self.count > least)
+            self._is_over = True
 
     async def _client(self) -> None:
         reader = writer = None
         port = self._nginx.placement.bound(80)
         fresh = True
-        while time.monotonic() < self._until:
+        while not self._is_over:
             if writer is None:
                 reader, writer = await asyncio.open_connection(ADDRESS, port)
                 fresh = True
@@ -104,7 +109,7 @@ async def test_endpoints_change_under_load_without_a_failure(tmp_path):
             table(host(route("all"))),
             {"one": (made["one"].member,)},
         )
-        load = Load(nginx, seconds=1.5)
+        load = Load(nginx)
 
         async def change() -> None:
             members = [each.member for each in made.values()]
@@ -112,7 +117,7 @@ async def test_endpoints_change_under_load_without_a_failure(tmp_path):
                 nginx.proxy.endpoints({"one": tuple(members[: turn % 3 + 1])})
                 await asyncio.sleep(0.05)
 
-        await asyncio.gather(load.run(), change())
+        await load.beside(change(), 100)
         assert [] == load.failures
         assert 0 == load.again
         assert {"one", "two", "three"} == load.answers.keys()
@@ -122,7 +127,7 @@ async def test_routes_change_under_load_without_a_failure(tmp_path):
     async with backends("one", "two") as made, gateway(tmp_path / "g") as nginx:
         members = {name: (one.member,) for name, one in made.items()}
         await nginx.serves(table(host(route("all"))), members)
-        load = Load(nginx, seconds=2.5)
+        load = Load(nginx)
 
         async def change() -> None:
             for turn in range(40):
@@ -130,8 +135,7 @@ async def test_routes_change_under_load_without_a_failure(tmp_path):
                 nginx.proxy.apply(table(host(route(f"new{turn // 4}", f"/new{turn // 4}"), route("all", to=weights))))
                 await asyncio.sleep(0.05)
 
-        await asyncio.gather(load.run(), change())
-        assert load.count > 500
+        await load.beside(change(), 500)
         assert load.again < 10
         assert [] == load.failures
 
@@ -200,7 +204,7 @@ async def test_until_a_reload_what_serves_is_not_touched_by_another_control(tmp_
     async with backends("one") as made, gateway(tmp_path / "g") as nginx:
         members = {"one": (made["one"].member,)}
         await nginx.serves(table(host(route("all"))), members)
-        load = Load(nginx, seconds=2.0)
+        load = Load(nginx)
 
         async def other() -> None:
             proxy = NginxProxy(nginx.placement, certificate("spare"), between=0.4, closing=0.1)
@@ -214,7 +218,6 @@ async def test_until_a_reload_what_serves_is_not_touched_by_another_control(tmp_
 
         nginx.running.cancel()
         await asyncio.wait([nginx.running])
-        nginx.running = asyncio.create_task(asyncio.sleep(60))
-        await asyncio.gather(load.run(), other())
+        nginx.running = asyncio.create_task(asyncio.Event().wait())
+        await load.beside(other(), 20)
         assert [] == load.failures
-        assert load.count > 20

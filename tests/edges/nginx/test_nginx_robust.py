@@ -122,7 +122,7 @@ async def test_names_that_are_silent_keep_nobody_waiting(tmp_path, monkeypatch):
     def resolve(name: str, port: int, **_: object) -> list[tuple[object, ...]]:
         asked.append(name)
         if name == "silent.test":
-            silence.wait(20.0)
+            silence.wait(100.0)
         return [(0, 0, 0, "", ("127.0.0.1", port))]
 
     monkeypatch.setattr(names.socket, "getaddrinfo", resolve)
@@ -178,7 +178,7 @@ async def test_old_workers_are_counted_and_make_reloads_rarer(tmp_path):
     assert [0.0, 0.0, 2.0, 4.0, 32.0] == [proxy.rarely(number) for number in (0, 4, 5, 6, 100)]
     async with backends("one") as made, gateway(tmp_path / "g") as nginx, aiohttp.ClientSession() as session:
         await nginx.serves(table(host(route("all"))), {"one": (made["one"].member,)})
-        assert 0 == process.generations(nginx.placement.folder)
+        await nginx.until(lambda: 0 == process.generations(nginx.placement.folder))
         opened = []
         for number in range(2):
             opened.append(await session.ws_connect(f"{nginx.http}/ws", headers={"Host": "a.test"}))

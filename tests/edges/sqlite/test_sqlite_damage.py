@@ -51,7 +51,7 @@ async def compacted(path: Path) -> None:
     async with opened(path) as store:
         await asyncio.gather(*(store.commit(put("/a", b"v" * 9000)) for _ in range(200)))
         await store.compact(200)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while store.tidying or store._writing:
                 await asyncio.sleep(0.002)
 
@@ -188,6 +188,6 @@ asyncio.run(main(pathlib.Path(sys.argv[1])))
 def test_a_disk_that_is_really_full_takes_no_half_transaction_and_is_used_again_when_it_has_room(tmp_path: Path) -> None:
     mounted = 'mount -t tmpfs -o size=6m mrg-full "$1" && exec "$2" -c "$3" "$1"'
     command = ["unshare", "--mount", "sh", "-ec", mounted, "sh", str(tmp_path), sys.executable, FILL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path}/state.db: no space left; nothing of this was written\n"

@@ -44,7 +44,7 @@ def size_of(path: Path) -> int:
 
 
 async def tidied(store: SqliteStore) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while store.tidying or store._writing:
             await asyncio.sleep(0.002)
 

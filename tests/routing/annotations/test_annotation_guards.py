@@ -52,6 +52,7 @@ CLOSED: list[tuple[str, dict[str, str], str]] = [
     ("one at a port that is none", {"auth-url": "http://a:99999/"}, "auth-url"),
     ("one with a name and password", {"auth-url": "http://u:p@a/"}, "auth-url"),
     ("a method that is none", {**ASK, "auth-method": "get"}, "auth-method"),
+    ("a header that is the proxy's", {**ASK, "auth-response-headers": "X-A,Host"}, "auth-response-headers"),
     ("headers that are none", {**ASK, "auth-response-headers": "X-A: b"}, "auth-response-headers"),
     ("a missing ConfigMap of headers", {**ASK, "auth-proxy-set-headers": "shop/nobody"}, "auth-proxy-set-headers"),
     ("a ConfigMap of another namespace", {**ASK, "auth-proxy-set-headers": "other/answers"}, "auth-proxy-set-headers"),

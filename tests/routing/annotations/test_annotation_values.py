@@ -89,7 +89,8 @@ def mirrored(means: str, given: dict[str, str], told: set[tuple[str, str]] | Non
 
 
 def cors(means: str, given: dict[str, str], told: set[tuple[str, str]] | None = None, **changed: Any) -> Row:
-    wished = {"cors": Cors(**{**{key: getattr(CORS, key) for key in CORS.__struct_fields__}, **changed})}
+    usual = {key: getattr(CORS, key) for key in CORS.__struct_fields__} | {"credentials": "cors-allow-origin" in given}
+    wished = {"cors": Cors(**{**usual, **changed})}
     return Row(means, {"enable-cors": "true", **given}, wished, told or set())
 
 
@@ -482,8 +483,25 @@ CORS_ROWS = [
     cors("bad methods", {"cors-allow-methods": "GET;"}, {("cors-allow-methods", BAD)}),
     cors("bad headers", {"cors-allow-headers": "a:b"}, {("cors-allow-headers", BAD)}),
     cors("bad exposed headers", {"cors-expose-headers": "a\nb"}, {("cors-expose-headers", BAD)}),
-    cors("credentials and age", {"cors-allow-credentials": "false", "cors-max-age": "600"}, credentials=False, max_age=600),
-    cors("bad credentials", {"cors-allow-credentials": "no"}, {("cors-allow-credentials", BAD)}),
+    cors(
+        "credentials and age",
+        {"cors-allow-origin": "https://a.org", "cors-allow-credentials": "false", "cors-max-age": "600"},
+        origins=("https://a.org",),
+        credentials=False,
+        max_age=600,
+    ),
+    cors(
+        "every origin gets no credentials",
+        {"cors-allow-origin": "*", "cors-allow-credentials": "true"},
+        {("cors-allow-credentials", IGNORED)},
+        credentials=False,
+    ),
+    cors(
+        "bad credentials",
+        {"cors-allow-origin": "null", "cors-allow-credentials": "no"},
+        {("cors-allow-credentials", BAD)},
+        origins=("null",),
+    ),
     cors("a bad age", {"cors-max-age": "1d"}, {("cors-max-age", BAD)}),
     one("cors-max-age", "600", IGNORED),
 ]

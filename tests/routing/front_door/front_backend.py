@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from mooring.routing.table import Member
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Heard(Struct, frozen=True):

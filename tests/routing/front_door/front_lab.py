@@ -30,21 +30,25 @@ from mooring.routing.table import (
     PathKind,
     PathMatch,
     Policy,
+    Redirect,
     Route,
     RouteTable,
+    Template,
     Terminate,
+    Variable,
     VirtualHost,
     WeightedCluster,
 )
 from mooring.testing.certificates import self_signed
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 HOST = "a.test"
 ECHO = Forward((WeightedCluster("echo"),))
 CLUSTERS = {name: Cluster(name, Endpoints(name)) for name in ("echo", "empty")}
 NOT_FROM_HERE = Filters(
     access=Access(allowed=("192.0.2.1/32",)), response_headers=HeaderChanges(set=(("x-frame-options", "DENY"),))
 )
+WHERE = Template((Variable.SCHEME, "://", Variable.HOST))
 Result = TypeVar("Result")
 
 
@@ -61,6 +65,8 @@ ROUTES = (
     Route("small stream", at("/unbuffered"), ECHO, policy=Policy(body=100, buffer_request=False)),
     Route("big", at("/big"), ECHO, policy=Policy(body=0, buffer_request=False, buffer_response=False)),
     Route("stream", at("/stream"), ECHO, policy=Policy(buffer_response=False)),
+    Route("told", at("/told"), Redirect(302, url=WHERE), Filters(response_headers=HeaderChanges(set=(("x-where", WHERE),)))),
+    Route("named", at("/named"), ECHO, Filters(request_headers=HeaderChanges(set=(("x-where", WHERE),)))),
     Route("all", at("/"), ECHO),
 )
 HOSTS = (VirtualHost("a", (HOST,), ROUTES), VirtualHost("b", ("b.test",), (Route("b", Match(), Answer(200, "host b")),)))

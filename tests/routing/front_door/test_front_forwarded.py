@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from tests.routing.front_door.front_lab import HOST, Lab, Reply, connected, lab, replied, table
 
+from mooring.routing.simulate import Request, simulate
 from mooring.routing.table import FrontDoor
 
 BOTH = pytest.mark.parametrize("proxy", ["envoy", "nginx"])
@@ -65,12 +66,20 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_claim_counts_only_from_a_proxy_that_is_believed(front: Lab, door: str) -> None:
-    front.serve(table(DOORS[door]))
+    """Wherever a scheme is named, too: behind a proxy that ends TLS, a redirect to plain HTTP would go round in circles."""
+    wish = table(DOORS[door])
+    front.serve(wish)
     for proxy in front.proxies:
         for headers, expected in ROWS[door]:
             front.ask(proxy, headers=headers)
             found = tuple(front.heard[0].one(name).replace(", ", ",") for name in NAMES)
             assert expected == found, (proxy, headers)
+            told = front.ask(proxy, "/told", headers=headers)
+            front.ask(proxy, "/named", headers=headers)
+            claims = tuple((name, value) for name, _, value in (each.partition(": ") for each in headers))
+            foreseen = simulate(wish, Request(HOST, "/told", headers=claims)).location
+            named = told.one("location"), told.one("x-where"), front.heard[0].one("x-where"), foreseen
+            assert (f"{expected[1]}://{HOST}",) * 4 == named, (proxy, headers)
 
 
 def test_what_clients_say_of_their_way_is_handed_on_under_another_name(front: Lab) -> None:

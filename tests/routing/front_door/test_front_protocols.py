@@ -104,7 +104,7 @@ class Http3(QuicConnectionProtocol):
         fields = {":method": "GET", ":scheme": "https", ":authority": HOST, ":path": path}
         self.http.send_headers(stream, [(name.encode(), value.encode()) for name, value in fields.items()], end_stream=True)
         self.transmit()
-        await asyncio.wait_for(self.ended, 10)
+        await asyncio.wait_for(self.ended, 60)
         return self.status, self.body
 
 

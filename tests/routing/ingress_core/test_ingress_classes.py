@@ -1,4 +1,4 @@
-"""Which Ingresses are served, in which order, and what is written into their status?"""
+"""Which Ingresses are served, in which order, and how is one read?"""
 
 import pytest
 from tests.routing.ingress_core.ingress_objects import CLASS, ingress, ingress_class, known, service, translated
@@ -19,9 +19,7 @@ from mooring.model.ingress import (
 )
 from mooring.model.ingress import ingress as view
 from mooring.model.meta import Document
-from mooring.model.service import LoadBalancerIngress
 from mooring.routing.ingress.classes import class_of, of_class
-from mooring.routing.ingress.status import NOWHERE, status
 
 PATH: Document = {
     "path": "/x",
@@ -95,17 +93,3 @@ def test_every_field_is_read() -> None:
 
     assert spec == found.spec
     assert IngressLoadBalancerIngress("192.0.2.1", ports=(IngressPortStatus(80, "TCP"),)) == place
-
-
-def test_the_status_says_where_and_on_which_ports() -> None:
-    both = [LoadBalancerIngress(ip="192.0.2.2"), LoadBalancerIngress(ip="192.0.2.1", ip_mode="VIP")]
-    found = status(both, has_tls=True).load_balancer.ingress or ()
-
-    assert ["192.0.2.1", "192.0.2.2"] == [each.ip for each in found]
-    assert [80, 443] == [each.port for each in found[0].ports or ()]
-    assert status(reversed(both), has_tls=True) == status(both, has_tls=True)
-    assert [80] == [each.port for each in (status(both, has_tls=False).load_balancer.ingress or ())[0].ports or ()]
-
-
-def test_without_an_address_there_is_no_status() -> None:
-    assert NOWHERE == status([LoadBalancerIngress()], has_tls=True)

@@ -160,9 +160,7 @@ def test_without_parameters_the_defaults_hold(reference: dict[str, str], reason:
 
 
 def test_replicas_and_drain_are_for_who_runs_the_proxies() -> None:
-    found = parameters({"replicas": "5", "drain-seconds": "90"})
-
-    assert (5, 90.0) == (found.replicas, found.drain)
+    assert Parameters() == parameters({"replicas": "5", "drain-seconds": "90"})
 
 
 def test_every_key_is_known_once() -> None:
@@ -200,6 +198,15 @@ def test_a_proxy_that_is_believed_has_seen_https() -> None:
         (each.name, each.how, each.value, each.invert) for each in redirect.match.conditions
     ]
     assert ((), "shop/a/0.0") == (rule.match.conditions, rule.name)
+
+
+def test_but_no_certificate_that_the_client_must_show() -> None:
+    wanted = {"auth-tls-secret": "shop/ca"}
+    ca = {**tls_secret("ca", "clients"), "stringData": {"ca.crt": tls_secret("ca", "clients")["stringData"]["tls.crt"]}}
+    bank = ingress("bank", ("a.com", [("Prefix", "/", "web:80")]), annotations=wanted)
+    redirect, rule = routes(translated(*documents({"trusted-hops": "1"}), bank, ca, service()), "a.com")
+
+    assert [Redirect, Answer, 400] == [type(redirect.action), type(rule.action), getattr(rule.action, "status", 0)]
 
 
 def test_the_parameters_of_a_class_are_told_with_its_ingresses() -> None:

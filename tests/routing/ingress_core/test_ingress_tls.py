@@ -312,5 +312,16 @@ def test_tls_is_passed_through_to_the_backend_of_the_root() -> None:
     assert {"raw.com": 421, "web.com": 0} == statuses(there["*"])
 
 
+def test_no_wildcard_takes_connections_for_a_host_that_has_rules() -> None:
+    """A proxy may take a wildcard for any number of labels when it looks at the name that TLS asks for."""
+    raw = ingress("raw", rule("*.foo.com"), annotations={"ssl-passthrough": "true"})
+    hosts = ["x.foo.com", "a.b.foo.com", "*.c.foo.com"]
+    there = chains(translated(raw, ingress("web", *map(rule, hosts)), ingress("other", rule("bar.com")), service()))
+
+    assert isinstance(there["*.foo.com"].tls, Passthrough)
+    assert ["default"] * 3 == [shown(there[host].tls) for host in hosts]
+    assert "bar.com" not in there
+
+
 def test_a_secret_does_not_show_what_is_in_it() -> None:
     assert "Secret(type='kubernetes.io/tls', keys=['tls.key'])" == repr(Secret("kubernetes.io/tls", {"tls.key": b"x"}))

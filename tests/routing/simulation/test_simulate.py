@@ -259,6 +259,7 @@ def basic(user: str, password: str) -> tuple[tuple[str, str], ...]:
 AUTH = BasicAuth("inside", (("ann", "{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="), ("bob", "$2y$05$unknown-form")))
 """ann's password is empty."""
 LOCAL, ELSEWHERE = Access(("127.0.0.0/8",)), Access(("192.0.2.0/24",))
+OTHER = ExternalAuth("auth", "auth.org", Template(("/ask?", Variable.ARGUMENTS)))
 
 
 @pytest.mark.parametrize(
@@ -279,6 +280,14 @@ LOCAL, ELSEWHERE = Access(("127.0.0.0/8",)), Access(("192.0.2.0/24",))
         pytest.param({"basic_auth": AUTH, "access": LOCAL, "satisfy_any": True}, get(), 200, id="the other will do"),
         pytest.param({"basic_auth": AUTH, "access": ELSEWHERE, "satisfy_any": True}, get(), 401, id="neither is there"),
         pytest.param(
+            {"basic_auth": AUTH, "access": Access(denied=("192.0.2.0/24",)), "satisfy_any": True},
+            get(),
+            401,
+            id="not denied is not allowed",
+        ),
+        pytest.param({"basic_auth": AUTH, "external_auth": OTHER}, get(), 401, id="a password and another server"),
+        pytest.param({"basic_auth": AUTH, "external_auth": OTHER, "satisfy_any": True}, get(), 200, id="or another server"),
+        pytest.param(
             {"cors": Cors()},
             get(method="OPTIONS", headers=(("Origin", "https://a.org"), ("Access-Control-Request-Method", "PUT"))),
             204,
@@ -293,8 +302,7 @@ def test_filters_stop_requests(filters: dict[str, object], request_: Request, st
 
 def test_what_is_not_known_is_said() -> None:
     rate = RateLimit(per_second=5, exempt=("10.0.0.0/8",))
-    auth = ExternalAuth("auth", "auth.org", Template(("/ask?", Variable.ARGUMENTS)))
-    told = simulate(one(rate=rate, external_auth=auth, basic_auth=AUTH), get("/?a=b", headers=basic("bob", "x")), MEMBERS)
+    told = simulate(one(rate=rate, external_auth=OTHER, basic_auth=AUTH), get("/?a=b", headers=basic("bob", "x")), MEMBERS)
     assert told.provided == (
         "127.0.0.1 has not exceeded 5 requests a second",
         "the password is bob's",

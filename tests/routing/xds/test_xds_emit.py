@@ -8,6 +8,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster as EnvoyCluster
 from envoy.config.listener.v3.listener_pb2 import Listener as EnvoyListener
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpConnectionManager
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from msgspec import structs
@@ -19,9 +20,11 @@ from mooring.routing.table import (
     BasicAuth,
     Certificate,
     Chain,
+    ClientCertificates,
     Cluster,
     Condition,
     Endpoints,
+    ExternalAuth,
     Filters,
     Fixed,
     Forward,
@@ -47,7 +50,7 @@ from mooring.routing.table import (
     VirtualHost,
     WeightedCluster,
 )
-from mooring.routing.xds import hosts
+from mooring.routing.xds import filters, hosts, http
 from mooring.routing.xds.emit import Emitter
 from mooring.routing.xds.wire import CLUSTER, LISTENER, ROUTES, SECRET, Resources
 from mooring.testing.certificates import self_signed
@@ -289,6 +292,16 @@ def test_a_domain_that_comes_twice_is_the_first_ones() -> None:
 def test_trusted_proxies_get_filter_chains_of_their_own() -> None:
     made = managers(emitted(table(route("/"), front_door=FrontDoor(trusted_proxies=("10.0.0.0/8", "fd00::1")))), "http")
     assert {"* trusted": False, "*": True} == {name: manager.use_remote_address.value for name, manager in made.items()}
+
+
+def test_a_good_certificate_does_not_stand_for_what_a_route_asks() -> None:
+    """Envoy passes over a script's error: what lets on must be the mark of that script, not of the other one."""
+    door = http.Door("routes", 443, True, clients=ClientCertificates(b"ca"))
+    (judged,) = (each for each in http.manager(door, FrontDoor()).http_filters if each.name.endswith(".judged"))
+    wish = route("/", filters=Filters(external_auth=ExternalAuth("judge", "judge.test", Template(("/",)))))
+    by_certificate, by_route = RBAC(), RBACPerRoute()
+    assert judged.typed_config.Unpack(by_certificate) and filters.asked(wish, None)[filters.AUTHORISED].Unpack(by_route)
+    assert by_certificate != by_route.rbac
 
 
 def test_a_proxy_header_rules_out_quic() -> None:

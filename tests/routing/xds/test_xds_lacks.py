@@ -74,7 +74,7 @@ def words(found: object) -> list[tuple[str, str]]:
             route(
                 "/", filters=Filters(basic_auth=BasicAuth("r", (("v", SHA),)), access=Access(("10.0.0.1",)), satisfy_any=True)
             ),
-            ["Envoy asks for the password and the address, where one of them would be enough"],
+            ["Envoy asks for the password besides, where one of several guards would be enough"],
             id="either the address or a password",
         ),
         pytest.param(
@@ -102,6 +102,11 @@ def words(found: object) -> list[tuple[str, str]]:
             route("/", filters=Filters(access=Access(("10.0.0.0/8",)), error_pages=ErrorPages((403,), "echo"))),
             ["Envoy's own refusals (by address, password or rate) are not replaced by error pages"],
             id="pages for own refusals",
+        ),
+        pytest.param(
+            route("/", action=Forward((WeightedCluster("echo"),), CookieAffinity("c", secure=True, strict=True))),
+            ["Envoy does not keep a session with an endpoint that is no longer ready"],
+            id="a session for ever",
         ),
         pytest.param(
             route("/", policy=Policy(body=2**30)),

@@ -126,7 +126,7 @@ class Spoken:
             setattr(context, name, value)
         if certificate is not None:
             context.load_cert_chain(certificate)
-        plain = socket.create_connection(("127.0.0.1", port), 10)
+        plain = socket.create_connection(("127.0.0.1", port), 60)
         with contextlib.closing(context.wrap_socket(plain, server_hostname=server_name)) as connection:
             shown = x509.load_der_x509_certificate(connection.getpeercert(True) or b"")
             self.name = shown.subject.rfc4514_string().removeprefix("CN=")
@@ -162,8 +162,8 @@ class Spoken:
 
 
 def wait_for(found: Callable[[], object]) -> None:
-    """Until it is true, thirty seconds at most: a listener may change a moment later than its routes."""
-    end = monotonic() + 30
+    """Until it is true, sixty seconds at most: a listener may change a moment later than its routes."""
+    end = monotonic() + 60
     while not found():
         assert monotonic() < end
         sleep(0.002)
@@ -263,7 +263,7 @@ def test_what_passes_through_is_not_read(proxy: RealProxy, echo: Scripted, tmp_p
         members = {"echo": (echo.member,), "opaque": (Member("127.0.0.1", listening.getsockname()[1]),)}
         proxy.serve(over_tls(Chain(("p.test",), (), Passthrough("opaque"))), members)
         wait_for(lambda: (answer := Spoken(proxy.ports[443], "p.test")).name == "p.test" and answer.status == 418)
-        thread.join(10)
+        thread.join(60)
 
 
 class Http3(QuicConnectionProtocol):
@@ -277,7 +277,7 @@ class Http3(QuicConnectionProtocol):
         head = {":method": "GET", ":scheme": "https", ":authority": host, ":path": "/"}
         self._http.send_headers(stream, [(name.encode(), value.encode()) for name, value in head.items()], end_stream=True)
         self.transmit()
-        await asyncio.wait_for(self._answer, 10)
+        await asyncio.wait_for(self._answer, 60)
         return self._headers, self._body
 
     def quic_event_received(self, event: QuicEvent) -> None:
@@ -317,10 +317,10 @@ def test_web_sockets_go_through(proxy: RealProxy) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         proxy.serve(over_tls(), {"echo": (Member("127.0.0.1", listening.getsockname()[1]),)})
-        with socket.create_connection(("127.0.0.1", proxy.ports[80]), 10) as client:
+        with socket.create_connection(("127.0.0.1", proxy.ports[80]), 60) as client:
             upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13"
             client.sendall(f"GET / HTTP/1.1\r\nHost: a.test\r\n{upgrade}\r\n\r\n".encode())
             assert client.recv(1000).startswith(b"HTTP/1.1 101")
             client.sendall(b"hello")
             assert b"echo hello" == client.recv(100)
-        thread.join(10)
+        thread.join(60)

@@ -6,8 +6,7 @@ from mooring.apiserver import access
 from mooring.apiserver.authorization.attributes import Attributes
 from mooring.apiserver.cel.environment import Check
 from mooring.apiserver.contract import User
-from mooring.apiserver.errors import StatusError
-from mooring.apiserver.selectors import field_terms
+from mooring.apiserver.selectors import pinned
 from mooring.store.snapshot import Snapshot
 
 Document = dict[str, Any]
@@ -44,13 +43,5 @@ def _attributes(asked: Document, verb: str) -> Attributes:
         return Attributes(user, verb, path=asked["value"])
     return Attributes(
         user, verb, asked["group"], "*", asked["value"], asked.get("subresource", ""), asked.get("namespace", ""),
-        asked.get("name", ""), fields=_selected(asked.get("fieldSelector", "")),
+        asked.get("name", ""), fields=pinned(asked.get("fieldSelector", "")),
     )  # fmt: skip
-
-
-def _selected(selector: str) -> tuple[tuple[str, str], ...]:
-    """As far as it says that a field has one value; of one that is none, nothing: that may only allow less."""
-    try:
-        return tuple((label, wanted) for label, wanted, equal in field_terms(selector) if equal) if selector else ()
-    except StatusError:
-        return ()

@@ -6,7 +6,7 @@ Order as upstream's recommended plugin order (pkg/kubeapiserver/options/plugins.
 from collections.abc import Callable
 
 from mooring.apiserver.admission import built_in, node_restriction, policies, webhooks
-from mooring.apiserver.admission.operation import CONNECT, Operation, operation
+from mooring.apiserver.admission.operation import CONNECT, DELETE, Operation, operation
 from mooring.apiserver.authorization.node import node_name
 from mooring.apiserver.call import Call
 from mooring.apiserver.strategy import Document
@@ -55,12 +55,15 @@ def mutate(call: Call, verb: str, document: Document, old: Document | None, kind
 def validate(call: Call, verb: str, document: Document | None, old: Document | None, kind: Kind | None = None) -> None:
     """Warnings go to `call.told`. Raises StatusError, Unanswered."""
     asked = others_are_asked(call)
-    if not asked and not _checked(call) and not node_name(call.request.user):
-        return
-    seen = operation(call, verb, document, old, kind)
+    if asked or _checked(call) or node_name(call.request.user):
+        _validate(operation(call, verb, document, old, kind), asked)
+
+
+def _validate(seen: Operation, asked: bool) -> None:
     for check in REFUSING:
         check(seen)
     if asked:
+        call = seen.call
         notes = policies.validate(seen)
         call.told += notes.warnings
         for key, value in notes.annotations:
@@ -80,9 +83,10 @@ def connect(call: Call, options: Document, kind: Kind) -> None:
     review(call, CONNECT, options, None, kind)
 
 
-def deletion(call: Call, old: Document) -> None:
-    """Of an object about to be deleted, or marked as going."""
-    if others_are_asked(call):
-        _, warnings = webhooks.mutate(operation(call, "DELETE", None, old))
+def deletion(call: Call, old: Document, options: Document) -> None:
+    """Of an object about to be deleted, or marked as going; `options` are DeleteOptions."""
+    asked, seen = others_are_asked(call), Operation(call, DELETE, None, old, call.kind, options)
+    if asked:
+        _, warnings = webhooks.mutate(seen)
         call.told += warnings
-    validate(call, "DELETE", None, old)
+    _validate(seen, asked)

@@ -25,7 +25,10 @@ class Operation(Struct, frozen=True):
     old: Document | None
     kind: Kind
     options: Document
-    dry_run: bool
+
+    @property
+    def dry_run(self) -> bool:
+        return "All" in self.options.get("dryRun", ())
 
     @property
     def name(self) -> str:
@@ -45,17 +48,15 @@ class Operation(Struct, frozen=True):
         def converted(document: Document | None) -> Document | None:
             return resource.from_stored(own.to_stored(document)) if document is not None else None
 
-        return Operation(
-            self.call, self.verb, converted(self.document), converted(self.old), resource.kind, self.options, self.dry_run
-        )
+        return Operation(self.call, self.verb, converted(self.document), converted(self.old), resource.kind, self.options)
 
 
 def operation(call: Call, verb: str, document: Document | None, old: Document | None, kind: Kind | None = None) -> Operation:
-    return Operation(call, verb, document, old, kind or call.kind, _options(call, verb), call.dry_run)
+    return Operation(call, verb, document, old, kind or call.kind, _options(call, verb))
 
 
 def _options(call: Call, verb: str) -> Document:
-    kind = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}.get(verb, "")
+    kind = {CREATE: "CreateOptions", UPDATE: "UpdateOptions"}.get(verb, "")
     if not kind:
         return {}
     if verb == UPDATE and call.verb == "patch":
@@ -63,7 +64,7 @@ def _options(call: Call, verb: str) -> Document:
     found: Document = {"apiVersion": "meta.k8s.io/v1", "kind": kind}
     if call.dry_run:
         found["dryRun"] = ["All"]
-    for name in ("fieldManager", "fieldValidation") if verb != DELETE else ("propagationPolicy",):
+    for name in ("fieldManager", "fieldValidation"):
         if value := call.query(name):
             found[name] = value
     return found

@@ -17,7 +17,7 @@ from mooring.apiserver.admission import bindings
 from mooring.apiserver.admission.matching import Condition, Selection, conditions_hold, rule
 from mooring.apiserver.admission.operation import CONNECT, Operation, request_of
 from mooring.apiserver.cel.environment import CelError
-from mooring.apiserver.contract import Answer, Question
+from mooring.apiserver.contract import Answer, Env, Question
 from mooring.apiserver.errors import StatusError, quote
 from mooring.apiserver.patch_errors import BadPatch, PatchFailed, TooManyOperations
 from mooring.apiserver.resources import Resource
@@ -195,14 +195,14 @@ def _verdict(webhook: Webhook, answer: Answer | Failed, seen: Operation) -> Verd
     try:
         if isinstance(answer, Failed):
             raise answer
-        return _read_answer(webhook, answer, seen.call.env.request_id)
+        return _read_answer(webhook, answer, seen.call.env)
     except Failed as failure:
         if webhook.lenient:
             return None
         raise errors.internal(f"failed calling webhook {quote(webhook.name)}: {failure}") from None
 
 
-def _read_answer(webhook: Webhook, answer: Answer, uid: str) -> Verdict:
+def _read_answer(webhook: Webhook, answer: Answer, env: Env) -> Verdict:
     if answer.error:
         raise Failed(f"failed to call webhook: {answer.error}")
     if not 200 <= answer.status < 300:
@@ -216,13 +216,18 @@ def _read_answer(webhook: Webhook, answer: Answer, uid: str) -> Verdict:
     response = review.get("response")
     if not isinstance(response, dict):
         raise Failed("webhook response was absent")
-    if response.get("uid") != uid:
+    if response.get("uid") != env.request_id:
         given = quote(str(response.get("uid", "")))
-        raise Failed(f"{_INVALID}: expected response.uid={quote(uid)}, got {given}")
+        raise Failed(f"{_INVALID}: expected response.uid={quote(env.request_id)}, got {given}")
     texts = response.get("warnings") or ()
     if not isinstance(texts, list | tuple):
         raise Failed(f"{_INVALID}: warnings must be a list")
     warnings = _bounded(map(str, texts))
+    notes = response.get("auditAnnotations") or {}
+    if not isinstance(notes, dict):
+        raise Failed(f"{_INVALID}: auditAnnotations must be an object")
+    for key, value in notes.items():
+        env.note(f"{webhook.name}/{key}", str(value))
     if response.get("allowed") is not True:
         raise _denied(webhook, response)
     return Verdict(_patch(response), warnings)

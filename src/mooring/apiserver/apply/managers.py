@@ -5,12 +5,12 @@ subresource and, of an update, apiVersion.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
 from mooring.apiserver.apply.sets import BadFields, FieldSet, received, union
+from mooring.apiserver.remembered import remembered
 from mooring.apiserver.strategy import FieldError
 
 Document = dict[str, Any]
@@ -47,20 +47,9 @@ class Entry(Struct, frozen=True, gc=False):
 Managers = dict[Identity, Entry]
 
 
+@remembered(1024, 256)
 def name_of_agent(user_agent: str) -> str:
     """The manager that a User-Agent header names: what is before its first '/', printable, at most 128 bytes."""
-    return _known_name(user_agent) if len(user_agent) <= _LONG else _name(user_agent)
-
-
-_LONG = 256
-
-
-@lru_cache(1024)
-def _known_name(user_agent: str) -> str:
-    return _name(user_agent)
-
-
-def _name(user_agent: str) -> str:
     name = ""
     size = 0
     for letter in user_agent.partition("/")[0]:

@@ -3,9 +3,8 @@
 from msgspec import Struct
 
 from mooring.apiserver.contract import Request, User
-from mooring.apiserver.errors import StatusError
 from mooring.apiserver.paths import Target
-from mooring.apiserver.selectors import field_terms
+from mooring.apiserver.selectors import pinned
 
 
 class Attributes(Struct, frozen=True):
@@ -30,7 +29,10 @@ class Attributes(Struct, frozen=True):
 
 
 def of_request(request: Request, target: Target | None, verb: str) -> Attributes:
-    """As upstream's RequestInfo: a list or watch of one name (fieldSelector=metadata.name=x) is a request for that name."""
+    """As upstream's RequestInfo: a list or watch of one name (fieldSelector=metadata.name=x) is a request for that name.
+
+    Of several selectors the first counts, as for who answers the request.
+    """
     if target is None:
         return Attributes(request.user, request.method.lower(), path=request.path)
     kind, name = target.kind, target.name
@@ -39,18 +41,7 @@ def of_request(request: Request, target: Target | None, verb: str) -> Attributes
         namespace = name
     fields: tuple[tuple[str, str], ...] = ()
     if not name and request.query and verb in ("list", "watch", "deletecollection"):
-        fields = _selected(request)
+        fields = pinned(next((value for key, value in request.query if key == "fieldSelector"), ""))
         name = next((value for field, value in fields if field == "metadata.name"), "")
     where = kind.group, kind.version, kind.plural, target.subresource, namespace, name
     return Attributes(request.user, verb, *where, request.path, fields)
-
-
-def _selected(request: Request) -> tuple[tuple[str, str], ...]:
-    """By the first selector, which is the one that selects; nothing when it is none, as the handler will say."""
-    selector = next((value for key, value in request.query if key == "fieldSelector"), "")
-    if not selector:
-        return ()
-    try:
-        return tuple((label, wanted) for label, wanted, equal in field_terms(selector) if equal)
-    except StatusError:
-        return ()

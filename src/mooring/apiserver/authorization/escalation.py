@@ -18,22 +18,32 @@ from mooring.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_B
 
 Document = dict[str, Any]
 
+_GRANTING = frozenset({ROLE, CLUSTER_ROLE, ROLE_BINDING, CLUSTER_ROLE_BINDING})
+_COLLECTED = frozenset({"ownerReferences", "finalizers", "managedFields"})
+
 
 def check(call: Call, document: Document, old: Document | None) -> None:
     """Of a Role, ClusterRole or binding about to be written. Raises StatusError 403."""
-    if access.MASTERS in call.request.user.groups:
+    if call.kind not in _GRANTING or access.MASTERS in call.request.user.groups:
+        return
+    if old is not None and _but_collection(document) == _but_collection(old):
         return
     if call.kind in (ROLE, CLUSTER_ROLE):
         _check_role(call, document, old)
-    elif call.kind in (ROLE_BINDING, CLUSTER_ROLE_BINDING):
-        _check_binding(call, document, old)
+    else:
+        _check_binding(call, document)
+
+
+def _but_collection(document: Document) -> Document:
+    """All but what the garbage collector changes, and who wrote what (upstream's IsOnlyMutatingGCFields)."""
+    kept = {name: value for name, value in document["metadata"].items() if name not in _COLLECTED and value}
+    return {**document, "metadata": kept}
 
 
 def _check_role(call: Call, document: Document, old: Document | None) -> None:
     rules = [rule(each) for each in document.get("rules") or ()]
-    if old is not None and all(document.get(name) == old.get(name) for name in ("rules", "aggregationRule")):
-        return
-    if old is not None and document.get("aggregationRule") == old.get("aggregationRule") and _is_sum(call, document):
+    only_rules = old is not None and _but_collection({**document, "rules": old.get("rules")}) == _but_collection(old)
+    if only_rules and _is_sum(call, document):
         return
     if _may(call, "escalate", document["metadata"]["name"], call.kind.plural):
         return
@@ -58,9 +68,7 @@ def _is_sum(call: Call, document: Document) -> bool:
     return all(each in given for each in document.get("rules") or ())
 
 
-def _check_binding(call: Call, document: Document, old: Document | None) -> None:
-    if old is not None and document.get("roleRef") == old.get("roleRef") and document.get("subjects") == old.get("subjects"):
-        return
+def _check_binding(call: Call, document: Document) -> None:
     reference = document.get("roleRef") or {}
     name, plural = reference.get("name", ""), "clusterroles" if reference.get("kind") == "ClusterRole" else "roles"
     if _may(call, "bind", name, plural):

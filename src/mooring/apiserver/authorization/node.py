@@ -70,6 +70,9 @@ def _of_its_pods(asked: Attributes, node: str, snapshot: Snapshot) -> Verdict:
         return Verdict(False, f"can only {only} of this type")
     if not asked.name:
         return Verdict(False, "No Object name found")
+    if not asked.namespace and asked.resource != "persistentvolumes":
+        # A pod of one namespace that uses a Secret says nothing about Secrets of that name in others.
+        return Verdict(False, "can only read namespaced object of this type")
     for pod in pods_of(node, snapshot, asked.namespace):
         if asked.name in referenced(pod, asked.resource, snapshot):
             return Verdict(True)

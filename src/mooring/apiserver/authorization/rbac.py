@@ -14,8 +14,8 @@ from mooring.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_B
 from mooring.store.snapshot import Snapshot
 
 _KINDS = (ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING)
-_REMEMBERED = 10_000
-"""Answers kept: few users ask for few things again and again."""
+_REMEMBERED, _LONG = 10_000, 512
+"""Answers kept: few users ask for few things again and again. What is longer than any name is not."""
 
 
 class Grant(Struct, frozen=True):
@@ -62,6 +62,8 @@ class Index:
         answer = self._answers.get(key)
         if answer is None:
             answer = self._decide(asked)
+            if len(asked.name) + len(path) > _LONG:
+                return answer
             if len(self._answers) >= _REMEMBERED:
                 self._answers.clear()
             self._answers[key] = answer

@@ -10,7 +10,7 @@ from mooring.apiserver.authorization import node, rbac, rules
 from mooring.apiserver.authorization.attributes import Attributes
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Response, User
-from mooring.apiserver.selectors import field_terms
+from mooring.apiserver.selectors import pinned
 from mooring.apiserver.strategy import FieldError
 
 Document = dict[str, Any]
@@ -84,13 +84,10 @@ def _answered(call: Call, review: Document, user: User, spec: Document, warnings
 
 
 def _fields(about: Document) -> tuple[tuple[str, str], ...]:
-    """As far as a fieldSelector says that a field has one value: an authorizer may only allow more by what it understands."""
+    """As far as a fieldSelector says that a field has one value."""
     selector = about.get("fieldSelector") or {}
     if selector.get("rawSelector"):
-        try:
-            return tuple((label, wanted) for label, wanted, equal in field_terms(selector["rawSelector"]) if equal)
-        except errors.StatusError:
-            return ()
+        return pinned(selector["rawSelector"])
     said = ((one.get("key", ""), one.get("operator"), one.get("values") or []) for one in selector.get("requirements") or ())
     return tuple((key, values[0]) for key, operator, values in said if operator == "In" and len(values) == 1)
 

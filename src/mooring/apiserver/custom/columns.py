@@ -56,7 +56,7 @@ def _cell(document: Document, printed: Printed, now: datetime) -> Any:
         case "integer" if isinstance(value, (int, float)) and not isinstance(value, bool):
             return int(value)
         case "number" if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            return value
         case "boolean" if isinstance(value, bool):
             return value
         case "date" if isinstance(value, str):

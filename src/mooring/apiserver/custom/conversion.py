@@ -73,6 +73,8 @@ def _converted(body: bytes, review: Document, documents: Sequence[Document], api
         answer = codec.decode(body)
         response = answer["response"]
         result, objects = response.get("result") or {}, response.get("convertedObjects") or []
+        if not isinstance(result, dict) or not isinstance(objects, list):
+            raise TypeError
         if answer.get("kind") != review["kind"] or answer.get("apiVersion") != review["apiVersion"]:
             expected = f"{review['apiVersion']}, Kind={review['kind']}"
             raise _failed(
@@ -110,6 +112,8 @@ def _checked(new: Any, old: Document, place: int, api_version: str, documents: S
     metadata = dict(old["metadata"])
     for name in ("labels", "annotations"):
         metadata.pop(name, None)
-        if new["metadata"].get(name):
-            metadata[name] = new["metadata"][name]
+        if given := new["metadata"].get(name):
+            if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
+                raise _failed(documents, f"{where}: invalid metadata.{name} in converted object")
+            metadata[name] = given
     return {**new, "metadata": metadata}

@@ -298,11 +298,13 @@ def _check_conversion(conversion: Document) -> list[FieldError]:
     field = f"{field}.conversionReviewVersions"
     if not versions:
         return [*found, required(field)]
+    seen: set[str] = set()
     for place, version in enumerate(versions):
-        if version in versions[:place]:
+        if version in seen:
             found.append(invalid(f"{field}[{place}]", version, "duplicate version"))
         else:
             found += [invalid(f"{field}[{place}]", version, why) for why in formats.label_1035(version)]
+        seen.add(version)
     if not set(versions) & set(_REVIEWS):
         found.append(invalid(field, versions, f"must include at least one of {', '.join(_REVIEWS)}"))
     return found

@@ -346,16 +346,21 @@ def _check_map(raw: Raw, items: Raw | None, path: str) -> list[FieldError]:
     if items.get("type") != "object":
         why = "must be object if parent array's x-kubernetes-list-type is map"
         return [*found, invalid(f"{path}.items.type", items.get("type") or "", why)]
-    for place, key in enumerate(keys):
+    # Each shows all keys: made once, however many keys there are.
+    strangers = [invalid(f"{path}.x-kubernetes-list-map-keys", keys, "entries must all be names of item properties")]
+    repeated = [invalid(f"{path}.x-kubernetes-list-map-keys", keys, "must not contain duplicate entries")]
+    seen: set[str] = set()
+    for key in keys:
         own = (items.get("properties") or {}).get(key)
         field = f"{path}.items.properties[{key}]"
         if own is None:
-            found.append(invalid(f"{path}.x-kubernetes-list-map-keys", keys, "entries must all be names of item properties"))
+            found += strangers
         elif own.get("type") in ("array", "object"):
             why = "must be a scalar type if parent array's x-kubernetes-list-type is map"
             found.append(invalid(f"{field}.type", items.get("type"), why))
-        if key in keys[:place]:
-            found.append(invalid(f"{path}.x-kubernetes-list-map-keys", keys, "must not contain duplicate entries"))
+        if key in seen:
+            found += repeated
+        seen.add(key)
         if own is not None and key not in (items.get("required") or ()) and own.get("default") is None:
             why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
             found.append(required(f"{field}.default", why))

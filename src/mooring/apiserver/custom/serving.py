@@ -1,7 +1,6 @@
 """How is a version of a definition served? Its records may be of any version, written before the schema had its defaults."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from mooring.apiserver.contract import Env
 from mooring.apiserver.custom import conversion
@@ -12,6 +11,7 @@ from mooring.apiserver.custom.pruning import prune
 from mooring.apiserver.custom.shapes import shape_of
 from mooring.apiserver.custom.strategy import Custom
 from mooring.apiserver.custom.structural import structural
+from mooring.apiserver.remembered import remembered
 from mooring.apiserver.resources import Resource
 from mooring.apiserver.strategy import Document
 from mooring.model import codec
@@ -21,6 +21,8 @@ from mooring.store.snapshot import Snapshot
 
 _REMEMBERED = 20_000
 """Records whose served form is kept, by the stored bytes: so it can never be wrong."""
+_LARGE = 16 * 1024
+"""Bytes of those whose form is not: there may be very many versions of a large object."""
 
 
 class Served:
@@ -35,7 +37,7 @@ class Served:
         self.stored_head = _head(self.kind.kind, self.stored_as)
         self.changed = definition.changed
         self.published = Published(self.kind, version.schema)
-        self.form = lru_cache(maxsize=_REMEMBERED)(self._form)
+        self.form = remembered(_REMEMBERED, _LARGE)(self._form)
         """A stored document in the served form, where no webhook is needed for it."""
 
     def _form(self, value: bytes) -> bytes:

@@ -110,13 +110,16 @@ def type_word(value: Any) -> str:
     return "object"
 
 
+_BEYOND = 1 << 1024
+"""No float64 is as large. Go reads no larger number, and expressions can do nothing with one."""
+
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "integer": lambda value: (isinstance(value, int) and not isinstance(value, bool)) or _whole(value),
-    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, float) or (type(value) is int and abs(value) < _BEYOND),
 }
 
 

@@ -58,10 +58,11 @@ class Node(Plain):
             found.append(forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
         if before.get("providerID") and spec.get("providerID") != before["providerID"]:
             found.append(forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid'))
-        addresses = (document.get("status") or {}).get("addresses") or []
-        for place, address in enumerate(addresses):
-            if address in addresses[:place]:
+        seen: set[tuple[str, str]] = set()
+        for place, address in enumerate((document.get("status") or {}).get("addresses") or ()):
+            if (told := (address.get("type", ""), address.get("address", ""))) in seen:
                 found.append(duplicate(f"status.addresses[{place}]", address))
+            seen.add(told)
         return found
 
     def fields(self, document: Document) -> dict[str, str]:

@@ -213,10 +213,12 @@ def pod_warnings(document: Document) -> list[str]:
     found: list[str] = []
     if words := formats.label(document["metadata"].get("name", "")):
         found.append(f"metadata.name: {SURPRISING}: [{' '.join(words)}]")
-    addresses = [alias.get("ip", "") for alias in document["spec"].get("hostAliases") or ()]
-    for place, address in enumerate(addresses):
-        if address in addresses[:place]:
+    seen: set[str] = set()
+    for place, alias in enumerate(document["spec"].get("hostAliases") or ()):
+        address = alias.get("ip", "")
+        if address in seen:
             found.append(f'spec.hostAliases[{place}].ip: duplicate ip "{address}"')
+        seen.add(address)
     return found
 
 

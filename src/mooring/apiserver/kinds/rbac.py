@@ -7,6 +7,7 @@ from mooring.apiserver.contract import Env
 from mooring.apiserver.errors import quote
 from mooring.apiserver.kinds import formats
 from mooring.apiserver.kinds.label_selectors import check_label_selector
+from mooring.apiserver.kinds.metadata import path_segment
 from mooring.apiserver.kinds.plain import AGE, NAME, Plain
 from mooring.apiserver.kinds.printing import age
 from mooring.apiserver.kinds.problems import required, unsupported
@@ -18,13 +19,6 @@ _GROUP = "rbac.authorization.k8s.io"
 _CREATED = Column("Created At", "date")
 
 
-def path_segment(name: str) -> list[str]:
-    """Names of roles may hold what no other name may: ':' (ValidatePathSegmentName)."""
-    if name in (".", ".."):
-        return [f"may not be '{name}'"]
-    return [f"may not contain '{mark}'" for mark in ("/", "%") if mark in name]
-
-
 class Role(Plain):
     columns: tuple[Column, ...] = (NAME, _CREATED)
 
@@ -32,6 +26,7 @@ class Role(Plain):
         self.kind = kind
 
     def name_rule(self, name: str) -> list[str]:
+        """May hold what no other name may: ':'."""
         return path_segment(name)
 
     def default(self, document: Document) -> None:

@@ -59,7 +59,7 @@ class Audit(Struct, frozen=True):
 class Options(Struct, frozen=True):
     """`names` are DNS names and addresses to certify beyond the listeners' own and those every cluster has.
 
-    Kubelets are dialed from the namespace named `kubelet_namespace`. what `settings` says of tokens is set by `serve`.
+    Kubelets are dialed from the namespace named `kubelet_namespace`. What `settings` says of tokens is set by `serve`.
     """
 
     data_dir: Path

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from msgspec import Struct, field
 
-from mooring.model.kinds import CORE_EVENT, EVENT
+from mooring.model.kinds import CORE_EVENT
 from mooring.ports.store import Store
 from mooring.store.errors import StorageError
 from mooring.store.records import Compare, Delete, Txn
@@ -68,7 +68,6 @@ class _Series(Struct, frozen=True):
 class _Event(Struct, frozen=True):
     metadata: _Metadata
     last: datetime | None = field(name="lastTimestamp", default=None)
-    deprecated_last: datetime | None = field(name="deprecatedLastTimestamp", default=None)
     at: datetime | None = field(name="eventTime", default=None)
     series: _Series | None = None
 
@@ -77,11 +76,11 @@ _event = msgspec.json.Decoder(_Event)
 
 
 def expired_events(snapshot: Snapshot, now: datetime) -> Iterator[Compare]:
-    """The Events, of either group, that nobody has written for EVENT_LIFE, as they are in the snapshot."""
-    for prefix in dict.fromkeys((CORE_EVENT.prefix, EVENT.prefix)):
-        for record in snapshot.scan(prefix):
-            event = _event.decode(record.value)
-            seen = event.series.seen if event.series else None
-            times = [time for time in (event.metadata.created, event.last, event.deprecated_last, event.at, seen) if time]
-            if times and max(times) + EVENT_LIFE < now:
-                yield Compare(record.key, record.mod_revision)
+    """The Events that nobody has written for EVENT_LIFE, as they are in the snapshot. Both groups' are stored as core's."""
+    since = now - EVENT_LIFE
+    for record in snapshot.scan(CORE_EVENT.prefix):
+        event = _event.decode(record.value)
+        seen = event.series.seen if event.series else None
+        times = [time for time in (event.metadata.created, event.last, event.at, seen) if time]
+        if times and max(times) < since:
+            yield Compare(record.key, record.mod_revision)

@@ -339,5 +339,5 @@ async def _serve_kubelet_api(
 def _text(path: str) -> str:
     """A file of the node's own; '' when there is none."""
     with contextlib.suppress(OSError):
-        return Path(path).read_text()
+        return Path(path).read_text(errors="replace")
     return ""

@@ -5,7 +5,6 @@ What the thread has not written yet is bounded: beyond that, events are counted 
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,11 +18,12 @@ _MEGABYTE = 1024 * 1024
 
 
 class AuditLog:
-    """`write` events from the loop, `close` at the end."""
+    """`write` events from the loop, `close` at the end. `lost`: how many were not written."""
 
-    def __init__(self, path: Path, max_size: int = 100, backups: int = 10, lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path, max_size: int = 100, backups: int = 10) -> None:
         """`max_size` in megabytes, 0 for no rotation; `backups` rotated files are kept. Raises OSError."""
-        self._path, self._limit, self._backups, self._lost = path, max_size * _MEGABYTE, backups, lost
+        self._path, self._limit, self._backups = path, max_size * _MEGABYTE, backups
+        self.lost = self._too_many = 0
         self._file: BinaryIO = path.open("ab")
         self._waiting: deque[bytes] = deque()
         self._size = 0
@@ -35,7 +35,7 @@ class AuditLog:
     def write(self, event: bytes) -> None:
         with self._ready:
             if self._size + len(event) > MAX_WAITING:
-                self._lost()
+                self._too_many += 1
                 return
             self._waiting.append(event)
             self._size += len(event) + 1
@@ -55,8 +55,11 @@ class AuditLog:
                 while not self._waiting and not self._closed:
                     self._ready.wait()
                 lines, self._waiting = self._waiting, deque()
+                too_many, self._too_many = self._too_many, 0
                 self._size = 0
                 over = self._closed
+            if too_many:
+                self._lose(too_many, "they come faster than they are written")
             if lines:
                 self._append(b"\n".join(lines) + b"\n", len(lines))
             elif over:
@@ -71,9 +74,11 @@ class AuditLog:
             self._file.write(data)
             self._file.flush()
         except OSError as error:
-            log.error("audit events were lost", events=events, why=str(error))
-            for _ in range(events):
-                self._lost()
+            self._lose(events, str(error))
+
+    def _lose(self, events: int, why: str) -> None:
+        self.lost += events
+        log.error("audit events were lost", events=events, why=why)
 
     def _rotate(self) -> None:
         """audit.log becomes audit.log.1, that .2, and so on; the last goes. Where that fails the file grows: none is lost."""

@@ -8,7 +8,8 @@ from mooring.alloc.rng import Rng
 
 
 class Draws:
-    """An alloc.rng.Rng over `source`."""
+    """An alloc.rng.Rng over `source`. What comes again is within its bounds even where it was drawn for something else: what is
+    drawn depends on the state, which may have changed meanwhile."""
 
     def __init__(self, source: Rng) -> None:
         self._source = source
@@ -19,13 +20,13 @@ class Draws:
         if self._next == len(self._drawn):
             self._drawn.append(self._source.randrange(stop))
         self._next += 1
-        return int(self._drawn[self._next - 1])
+        return int(self._drawn[self._next - 1]) % stop
 
     def random(self) -> float:
         if self._next == len(self._drawn):
             self._drawn.append(self._source.random())
         self._next += 1
-        return self._drawn[self._next - 1]
+        return self._drawn[self._next - 1] % 1.0
 
     def rewind(self) -> None:
         self._next = 0

@@ -106,9 +106,13 @@ def in_cluster(root: Path = IN_CLUSTER) -> Access:
         raise KubeconfigError("not inside a pod, and no kubeconfig was given")
     namespace = root / "namespace"
     known = stamp(root / "ca.crt")
+    try:
+        authority = (root / "ca.crt").read_bytes()
+    except OSError as error:
+        raise KubeconfigError(f"{root / 'ca.crt'}: {error.strerror}") from error
     return Access(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
-        authority=(root / "ca.crt").read_bytes(),
+        authority=authority,
         token_file=str(root / "token"),
         namespace=namespace.read_text().strip() if namespace.exists() else "default",
         origin=(root, ""),

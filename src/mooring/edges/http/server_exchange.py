@@ -28,13 +28,15 @@ from mooring.apiserver.contract import (
     Write,
 )
 from mooring.apiserver.flow_control import level_of
+from mooring.apiserver.paths import resource_target
 from mooring.apiserver.pieces import Pieces
+from mooring.apiserver.registry import registry
 from mooring.edges.http.auditing import Auditing, Record
 from mooring.edges.http.authn import Rejected, Verify
 from mooring.edges.http.draws import Draws
 from mooring.edges.http.server_connection import Connection
 from mooring.edges.http.server_gzip import Gzip
-from mooring.edges.http.server_metrics import Metrics, labels
+from mooring.edges.http.server_metrics import Labels, Metrics, labels
 from mooring.edges.http.server_parser import MAX_USER, Message, Room
 from mooring.edges.http.server_proxy import Dial, carry
 from mooring.edges.http.server_status import (
@@ -112,7 +114,7 @@ class Exchange:
                 outcome, record = await self._outcome(connection, message)
             finally:
                 self._metrics.inflight[kind] -= 1
-            about = labels(message.method, message.path)
+            about = self._about(message)
             try:
                 match outcome:
                     case Response():
@@ -173,9 +175,12 @@ class Exchange:
         except Exception:  # as it will again when it is decided, and then it has an answer
             log.exception("request failed", method=message.method, path=message.path)
         if response:
-            self._metrics.answered(labels(message.method, message.path), response.status, 0.0)
+            self._metrics.answered(self._about(message), response.status, 0.0)
             return response
         return self._rooms.setdefault(user.name, Room(MAX_USER, self._room))
+
+    def _about(self, message: Message) -> Labels:
+        return labels(message.method, resource_target(message.path, registry(self._store.snapshot)))
 
     def _refusal(self, connection: Connection, message: Message, user: User) -> Response | None:
         request, identity, notes = _request(message, user), _request_id(self._rng), dict[str, str]()

@@ -20,12 +20,14 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from mooring.apiserver.contract import Response
+from mooring.apiserver.paths import Target
+from mooring.model.kinds import Kind
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DURATIONS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 _VERBS = {"POST": "POST", "PUT": "PUT", "PATCH": "PATCH", "DELETE": "DELETE"}
 MAX_SERIES = 4096
-"""What requests are about is their clients' choice: beyond so many sets of labels, new ones are counted by verb alone."""
+"""Kinds come and go with their definitions: beyond so many sets of labels, new ones are counted by verb alone."""
 _LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "component")
 
 
@@ -44,33 +46,20 @@ class Labels(Struct, frozen=True, cache_hash=True):
         return (self.verb, self.group, self.version, self.resource, self.subresource, self.scope, self.component)
 
 
-def labels(method: str, path: str) -> Labels:
-    """Reads a request's labels off its path. Paths outside /api and /apis have only a verb."""
-    slashes = path.count("/")
-    if (slashes == 6 and path.startswith("/api/")) or (slashes == 7 and path.startswith("/apis/")):
-        within, _, name = path.rpartition("/")
-        path = f"{within}/{name and 'name'}"  # of objects in namespaces: which one it is makes no difference
-    return _labels(method, path)
+def labels(method: str, target: Target | None) -> Labels:
+    """Of requests to kinds that are served. Others have only a verb: what clients make up is no label."""
+    if target is None:
+        return Labels(_VERBS.get(method, "GET"))
+    return _labels(method, target.kind, target.subresource, bool(target.name), bool(target.namespace))
 
 
 @lru_cache(4096)
-def _labels(method: str, path: str) -> Labels:
-    parts = path.strip("/").split("/")
-    if parts[0] == "api" and len(parts) > 2:
-        group, version, rest = "", parts[1], parts[2:]
-    elif parts[0] == "apis" and len(parts) > 3:
-        group, version, rest = parts[1], parts[2], parts[3:]
-    else:
-        return Labels(_VERBS.get(method, "GET"))
-    namespaced = rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize")
-    if namespaced:
-        rest = rest[2:]
-    name = rest[1] if len(rest) > 1 else ""
-    scope = "resource" if name or method == "POST" else "namespace" if namespaced else "cluster"
-    verb = _VERBS.get(method) or ("GET" if name else "LIST")
-    if verb == "DELETE" and not name:
+def _labels(method: str, kind: Kind, subresource: str, named: bool, namespaced: bool) -> Labels:
+    scope = "resource" if named or method == "POST" else "namespace" if namespaced else "cluster"
+    verb = _VERBS.get(method) or ("GET" if named else "LIST")
+    if verb == "DELETE" and not named:
         verb = "DELETECOLLECTION"
-    return Labels(verb, group, version, rest[0], "".join(rest[2:3]), scope)
+    return Labels(verb, kind.group, kind.version, kind.plural, subresource, scope)
 
 
 class Metrics:

@@ -26,6 +26,8 @@ MAX_STRANGERS = 4 * 1024 * 1024
 """Of these, for all who show neither a certificate nor a token."""
 MAX_STRANGER = 64 * 1024
 """For a body of one of them."""
+_AROUND = 3
+"""Bytes around a header's name and value, at least."""
 _FRAMING = 8
 """Bytes around each byte of a body that comes in chunks of one, and then some."""
 
@@ -119,8 +121,8 @@ class RequestParser:
             if begun != self._begun:
                 pass  # what came is not of one message alone
             elif was_in_head and self.phase is Phase.HEAD:
-                self._head_size += len(data)
-                if self._head_size > MAX_HEAD:
+                self._head_fed += len(data)  # of a line that does not end
+                if self._head_fed > MAX_HEAD:
                     self._refuse(_Refused(HEADERS_TOO_LARGE))
             elif was_in_body and self.phase is Phase.BODY:
                 self._body_read += len(data)
@@ -180,7 +182,7 @@ class RequestParser:
     def on_message_begin(self) -> None:
         self.phase = Phase.HEAD
         self._begun += 1
-        self._head_size = 0
+        self._head_fed = self._head_size = 0
         self._target = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
@@ -193,6 +195,9 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is Phase.BODY:
             return  # a trailer: whatever it says, it says too late
+        self._head_size += len(name) + len(value) + _AROUND
+        if self._head_size > MAX_HEAD:
+            raise _Refused(HEADERS_TOO_LARGE)
         key, text = _header_name(name), value.decode("latin-1")
         if key in self._headers:
             # Users and groups may hold commas; no header holds a line's end.

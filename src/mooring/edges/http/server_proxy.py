@@ -31,14 +31,16 @@ LINGER = 10.0
 MAX_HEAD = 256 * 1024
 _READ = 64 * 1024
 _BODILESS = (204, 304)
-_BROKEN = (OSError, TimeoutError, EOFError, httptools.HttpParserError)
+_BROKEN = (OSError, TimeoutError, EOFError, ValueError, httptools.HttpParserError)
+_UNREACHED = (OSError, TimeoutError, ValueError, OverflowError)
+"""The last two for addresses and ports that are none: a Node says of itself what it likes."""
 
 
 async def carry(connection: Connection, message: Message, proxy: Proxy, dial: Dial) -> int:
     """Carries one request there and its answer back. Returns the HTTP status that the client got."""
     try:
         reader, writer = await dial(proxy)
-    except (OSError, TimeoutError) as error:
+    except _UNREACHED as error:
         return await _unreached(connection, message, proxy, error)
     try:
         head = _Head(bodiless=message.method == "HEAD")

@@ -16,7 +16,7 @@ follows waits behind them, in order; who comes meanwhile gets a channel of his o
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -46,6 +46,8 @@ MAX_WAITING = 10_000
 """Events behind one that waits for a webhook."""
 MAX_BEHIND = 16 * 1024 * 1024
 """Bytes a watcher may have waiting. Upstream cuts off at 100 events a watcher (cacher); ours are shared, so cost little."""
+ALL_BEHIND = 128 * 1024 * 1024
+"""The same for the watchers of all channels: each channel of which one is behind has its share."""
 _INITIAL_FRAME = 64 * 1024
 
 
@@ -84,9 +86,11 @@ class Watcher:
         if not self._behind and not self._sink.paused and self._first is None:
             self._sink.write(frame)
             return
+        if not self._behind:
+            self._channel.falls_behind()
         self._behind.append(frame)
         self._behind_size += len(frame)
-        if self._behind_size > MAX_BEHIND:
+        if self._behind_size > self._channel.most_behind:
             log.warning("watcher cut off: it does not read", prefix=self._watch.prefix, bytes_behind=self._behind_size)
             self.cut_off()
 
@@ -114,6 +118,8 @@ class Watcher:
         while self._behind and not sink.paused:
             frame = self._behind.popleft()
             self._behind_size -= len(frame)
+            if not self._behind:
+                self._channel.catches_up()
             sink.write(frame)
         if self._ended and not self._behind:
             self._detach()
@@ -149,6 +155,9 @@ class Watcher:
 
     def _detach(self) -> None:
         self._ended, self._first = True, None
+        if self._behind:
+            self._behind.clear()
+            self._channel.catches_up()
         self._channel.drop(self)
         for timer in self._timers:
             timer.cancel()
@@ -158,17 +167,19 @@ class Watcher:
 
 
 class _Channel:
-    """Watchers who are told the same. `revision` gives the store's; `touch` asks for a round."""
+    """Watchers who are told the same. `revision` is the store's, `touch` asks for a round, `behind` counts for all channels."""
 
     def __init__(
         self,
         watch: Watch,
         revision: Callable[[], int],
         touch: Callable[["_Channel"], None],
+        behind: Counter["_Channel"],
         drop_empty: Callable[["_Channel"], None],
         inquire: Inquire | None,
     ) -> None:
         self.watch, self.revision, self._touch, self._drop_empty, self._inquire = watch, revision, touch, drop_empty, inquire
+        self._behind = behind
         self.watchers: set[Watcher] = set()
         self._pending: list[Event] = []
         self._frames: list[bytes] = []
@@ -185,6 +196,20 @@ class _Channel:
     def made(self) -> int:
         """How many frames there have been."""
         return self._forgotten + len(self._frames)
+
+    @property
+    def most_behind(self) -> int:
+        """Bytes that a watcher of this channel may have waiting. Those of one channel wait for the same frames."""
+        return min(MAX_BEHIND, ALL_BEHIND // len(self._behind))
+
+    def falls_behind(self) -> None:
+        """One watcher more than before."""
+        self._behind[self] += 1
+
+    def catches_up(self) -> None:
+        self._behind[self] -= 1
+        if not self._behind[self]:
+            del self._behind[self]
 
     def offer(self, event: Event) -> None:
         self._pending.append(event)
@@ -262,6 +287,8 @@ class Hub:
         self._snapshot = store.snapshot
         self._channels: Channels[_Channel] = Channels()
         self._touched: dict[_Channel, None] = {}
+        self._behind: Counter[_Channel] = Counter()
+        """How many watchers of a channel are behind, where any is."""
         self._telling: Iterator[None] | None = None
         self._flush_at: asyncio.Handle | None = None
         self._began = self._next_round = self._spent = 0.0
@@ -281,7 +308,7 @@ class Hub:
                 channel, share = None, (*watch.share, object())
         if channel is None:
             revision = lambda: self._snapshot.revision  # noqa: E731
-            channel = _Channel(watch, revision, self._touch, partial(self._channels.drop, share), self._inquire)
+            channel = _Channel(watch, revision, self._touch, self._behind, partial(self._channels.drop, share), self._inquire)
             self._channels.add(share, channel)
         return Watcher(sink, watch, channel, replayed)
 

@@ -25,7 +25,15 @@ from mooring.routing.ingress.paths import (
 )
 from mooring.routing.ingress.precedence import precedence
 from mooring.routing.ingress.reading import EFFECT_OFF, EVERY_HOST, Candidate, Reading
-from mooring.routing.ingress.redirects import app_root, https, missing_slash, other_name, wants_https
+from mooring.routing.ingress.redirects import (
+    app_root,
+    are_required,
+    https,
+    missing_slash,
+    other_name,
+    wants_https,
+    without_certificate,
+)
 from mooring.routing.ingress.wishes import PLAIN, Canary, Wishes
 from mooring.routing.table import (
     ANY_PATH,
@@ -242,13 +250,20 @@ class _Merger:
             slash = missing_slash(claim.match, claim.candidate.name, claim.source, self.claims)
             secure += routes + slash
             if self._wants_https(claim.reading, claim.candidate):
-                redirect = https(claim.match, claim.candidate.name, claim.source, self.options.believes)
-                plain += [redirect, *(routes if self.options.believes else ())]
+                plain += self._after_https(claim, routes)
             else:
                 plain += routes
             plain += slash
         plain += self._unmatched()
         return self._finished(tuple(plain), tuple(secure))
+
+    def _after_https(self, claim: _Claim, routes: Sequence[Route]) -> list[Route]:
+        """The redirect, and what is served of requests that have come by HTTPS to a proxy that is believed."""
+        where = claim.match, claim.candidate.name, claim.source
+        redirect = https(*where, self.options.believes)
+        if not self.options.believes:
+            return [redirect]
+        return [redirect, *([without_certificate(*where)] if are_required(self.asked.clients) else routes)]
 
     def _wants_https(self, reading: Reading, candidate: Candidate) -> bool:
         has_tls = self.host != EVERY_HOST and not self.tls.keys().isdisjoint((self.owner, reading.about.namespace))

@@ -6,7 +6,7 @@ and answered 421 (RFC 9110, 15.5.20) in all others; and its own chain serves not
 other chain.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -73,18 +73,20 @@ def tls_listener(
         shared = plain
     names: dict[Asked, list[str]] = {}
     chains: list[Chain] = []
+    plainest, elsewhere = Asked(), set[str]()
     for name in sorted({*owners, *certificates, EVERY_HOST}):
         owner = _owner(name, owners)
         if owner is not None and owner.view.passthrough:
             chains.append(Chain((name,), (), Passthrough(owner.view.passthrough, owner.view.source)))
+            elsewhere.add(name)
             continue
         asked = Asked(certificates.get(name, ""), owner.view.ciphers if owner else "", owner.view.clients if owner else None)
         if asked.certificate or has_default:
             names.setdefault(asked, []).append(name)
-    plainest = Asked()
+            elsewhere.update([name] if asked != plainest else [])
     for asked, wanted in names.items():
         if asked == plainest and EVERY_HOST in wanted:
-            wanted = [EVERY_HOST, *(name for name in wanted if _is_under(name, names, asked))]
+            wanted = [EVERY_HOST, *(name for name in wanted if not elsewhere.isdisjoint(_wildcards(name)))]
         hosts = shared
         if asked.clients is not None:
             hosts = _apart([each for each in served if each.view.clients == asked.clients], owners)
@@ -106,9 +108,12 @@ def _owner(name: str, owners: Mapping[str, Served]) -> Served | None:
     return owners.get(name) or owners.get(wildcard(name)) or owners.get(EVERY_HOST)
 
 
-def _is_under(name: str, names: Mapping[Asked, list[str]], asked: Asked) -> bool:
-    """Whether a chain for others would take connections for a name that needs nothing special."""
-    return name != EVERY_HOST and any(wildcard(name) in there for other, there in names.items() if other != asked)
+def _wildcards(name: str) -> Iterator[str]:
+    """Those that would take connections for a name that no chain has: proxies let them stand for any number of labels there."""
+    rest = name.removeprefix("*.")
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        yield f"*.{rest}"
 
 
 def _apart(own: Sequence[Served], owners: Mapping[str, Served]) -> tuple[VirtualHost, ...]:

@@ -100,15 +100,12 @@ class Defaults(Struct, frozen=True):
 
 
 class Parameters(Struct, frozen=True):
-    """`hsts`: as VirtualHost.hsts. `certificate`: as Objects.default_certificate, None for that. `replicas` of the proxy;
-    `drain`: seconds that one may take to finish what it serves when it is stopped."""
+    """`hsts`: as VirtualHost.hsts. `certificate`: as Objects.default_certificate, None for that."""
 
     front_door: FrontDoor = FrontDoor()
     hsts: str = f"max-age={YEAR}; includeSubDomains"
     certificate: Certificate | None = None
     defaults: Defaults = Defaults()
-    replicas: int = 2
-    drain: float = 30.0
     findings: tuple[Finding, ...] = ()
 
 
@@ -166,10 +163,11 @@ class _Reader:
         for key, why in _MUST_BE_FALSE.items():
             if self.value(key, values.boolean, False):
                 self.tell(key, "ParameterRefused", why)
-        replicas = self.value("replicas", values.whole(1, 100), 2)
-        drain = self.value("drain-seconds", values.seconds, 30.0)
+        # Whoever runs the proxies reads these; here only what is wrong with them is told.
+        self.value("replicas", values.whole(1, 100), None)
+        self.value("drain-seconds", values.seconds, None)
         door, defaults = self.front_door(), self.defaults()
-        return Parameters(door, self.hsts(), self.certificate(), defaults, replicas, drain, tuple(self.findings))
+        return Parameters(door, self.hsts(), self.certificate(), defaults, tuple(self.findings))
 
     def certificate(self) -> Certificate | None:
         """Of any namespace: whoever writes parameters decides for the whole class."""

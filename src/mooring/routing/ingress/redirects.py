@@ -7,6 +7,7 @@ from mooring.routing.ingress.reading import Candidate, Reading, counterpart
 from mooring.routing.ingress.wishes import SslRedirect, Wishes
 from mooring.routing.table import (
     ANY_PATH,
+    Answer,
     ClientCertificates,
     Condition,
     How,
@@ -29,17 +30,27 @@ def wants_https(wishes: Wishes, clients: ClientCertificates | None, has_tls: boo
     """Whether plain HTTP is redirected. Where clients must show certificates it always is: nobody could ask for one there."""
     if is_challenge(candidate.path):
         return False
-    if clients is not None and clients.verify is Verify.REQUIRED:
+    if are_required(clients):
         return True
     if wishes.redirect is not None and not candidate.is_default:
         return False
     return wishes.ssl_redirect is SslRedirect.ALWAYS or (wishes.ssl_redirect is SslRedirect.IF_TLS and has_tls)
 
 
+def are_required(clients: ClientCertificates | None) -> bool:
+    return clients is not None and clients.verify is Verify.REQUIRED
+
+
 def https(match: PathMatch, name: str, source: str, believes: bool) -> Route:
     """`believes`: a proxy before this one may have taken the request by HTTPS, and says so."""
     conditions = (_NOT_HTTPS_BEFORE,) if believes else ()
     return Route(f"{name}/https", Match(match, conditions), Redirect(308, scheme="https", port=0), source=source)
+
+
+def without_certificate(match: PathMatch, name: str, source: str) -> Route:
+    """After `https`, where certificates are required: what a proxy that is believed has taken by HTTPS shows none."""
+    answer = Answer(400, because="clients must show a certificate, and the proxy before this one has ended their TLS")
+    return Route(f"{name}/uncertified", Match(match), answer, source=source)
 
 
 def app_root(reading: Reading, host: str) -> Route:

@@ -8,7 +8,7 @@ from mooring.routing.nginx.config import Bare, Call, Directive, Name, Value, Wor
 from mooring.routing.nginx.emission import Emission, milliseconds, named, own_errors
 from mooring.routing.nginx.leaves import Unservable, header_name, header_value, template, token
 from mooring.routing.nginx.locations import INTERNAL
-from mooring.routing.nginx.upstreams import headers_for, upstream, upstream_tls
+from mooring.routing.nginx.upstreams import MODULES, headers_for, upstream, upstream_tls
 from mooring.routing.table import (
     Access,
     Cluster,
@@ -198,7 +198,7 @@ def _error_pages(
     if cluster is None or cluster.speaks is not Speaks.HTTP1:
         return
     found: dict[int, str] = {}
-    yield directive("proxy_intercept_errors", "on")
+    yield from (directive(f"{module}_intercept_errors", "on") for module in MODULES)
     for status in pages.statuses:
         headers: dict[str, Word] = {
             "X-Code": str(status),

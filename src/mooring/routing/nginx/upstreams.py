@@ -46,19 +46,19 @@ def forward(emission: Emission, route: Route, cluster: Cluster, sticky: bool) ->
         if not policy.buffer_response:
             yield directive(f"{module}_buffering", "off")
     yield from _retry(module, policy.retry)
-    if cluster.speaks is Speaks.FASTCGI:
+    headers: dict[str, Word] = {}
+    if module == "proxy" and not policy.websocket:
+        headers |= {"Connection": "", "Upgrade": ""}
+    if filters.host:
+        headers["Host"] = header_value(filters.host)
+    if filters.external_auth is not None:
+        headers |= {name: variable(f"m_take{index}") for index, name in enumerate(filters.external_auth.take)}
+    headers |= dict.fromkeys(map(header_name, filters.request_headers.remove), "")
+    if module == "fastcgi":
         yield from _fastcgi()
-    else:
-        headers: dict[str, Word] = {}
-        if module == "proxy" and not policy.websocket:
-            headers |= {"Connection": "", "Upgrade": ""}
-        if filters.host:
-            headers["Host"] = header_value(filters.host)
-        if filters.external_auth is not None:
-            headers |= {name: variable(f"m_take{index}") for index, name in enumerate(filters.external_auth.take)}
-        headers |= dict.fromkeys(map(header_name, filters.request_headers.remove), "")
-        if headers or filters.request_headers.set:
-            yield from headers_for(emission, module, headers, filters.request_headers.set, emission.headers)
+    if headers or filters.request_headers.set or module == "fastcgi":
+        yield from headers_for(emission, module, headers, filters.request_headers.set, emission.headers)
+    if module != "fastcgi":
         yield from upstream_tls(emission, module, cluster.tls, route.name)
     to = routed(emission, cluster, sticky)
     if not emission.table.front_door.keeps_encoded_slashes:
@@ -235,9 +235,12 @@ def headers_for(
 
 
 def set_headers(module: str, headers: Iterable[tuple[str, Word]]) -> Iterable[Directive]:
-    """In HTTP/2 the host is `:authority`, which must come before all other fields, and connections are not the request's."""
+    """In HTTP/2 the host is `:authority`, which must come before all other fields, and connections are not the request's.
+    FastCGI has parameters for headers, which take the place of the client's."""
     for name, value in headers:
-        if module == "grpc" and name.lower() == "host":
+        if module == "fastcgi":
+            yield directive("fastcgi_param", f"HTTP_{name.upper().replace('-', '_')}", value)
+        elif module == "grpc" and name.lower() == "host":
             yield directive("grpc_set_header", ":authority", value)
             yield directive("grpc_set_header", "Host", "")
         elif module != "grpc" or name.lower() not in ("connection", "upgrade"):
@@ -251,7 +254,7 @@ def value_of(text: str | Template) -> Word:
 
 
 _NAMES = {
-    Variable.SCHEME: "scheme",
+    Variable.SCHEME: "m_forwarded_proto",
     Variable.HOST: "host",
     Variable.REQUEST_URI: "request_uri",
     Variable.ESCAPED_REQUEST_URI: "m_escaped_request_uri",
@@ -301,8 +304,6 @@ def _fastcgi() -> Iterable[Directive]:
         ("REQUEST_SCHEME", "m_forwarded_proto"),
         ("REMOTE_ADDR", "remote_addr"),
         ("SERVER_NAME", "host"),
-        ("HTTP_HOST", "m_authority"),
-        ("HTTP_PROXY", ""),
     ):
-        yield directive("fastcgi_param", name, variable(value) if value else "")
+        yield directive("fastcgi_param", name, variable(value))
     yield directive("fastcgi_param", "GATEWAY_INTERFACE", "CGI/1.1")

@@ -21,8 +21,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Setting(Struct, frozen=True):
-    """What templates and redirects take from a request beside its head. `port` is the one that the client named; `uri` path and
-    query as they were sent; `client` the address that is believed."""
+    """What templates and redirects take from a request beside its head. `scheme` is the one that is believed, `client` the
+    address; `port` is the one that the client named; `uri` path and query as they were sent."""
 
     scheme: str
     port: int

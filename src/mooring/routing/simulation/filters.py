@@ -50,15 +50,24 @@ def passed(filters: Filters, head: Head, setting: Setting) -> Passage:
         return Passage(tuple(steps), _with(refusal, shown))
     if filters.rate is not None:
         _rate(filters.rate, setting.client, steps, provided)
-    enough = filters.satisfy_any and filters.access is not None and refusal is None
+    enough = filters.satisfy_any and filters.access is not None and bool(filters.access.allowed) and refusal is None
     if enough and (filters.basic_auth or filters.external_auth):
         steps.append(Step("nobody is asked who the client is", "its address is enough"))
-    else:
-        stopped = _basic(filters.basic_auth, head, steps, provided)
-        if stopped is not None:
-            return Passage(tuple(steps), _with(stopped, shown), tuple(provided))
-        _external(filters.external_auth, head, setting, steps, provided)
+    elif (stopped := _proven(filters, head, setting, steps, provided)) is not None:
+        return Passage(tuple(steps), _with(stopped, shown), tuple(provided))
     return Passage(tuple(steps), None, tuple(provided), shown)
+
+
+def _proven(filters: Filters, head: Head, setting: Setting, steps: list[Step], provided: list[str]) -> Stopped | None:
+    """By the password and by another server, or with `satisfy_any` by either."""
+    either = filters.satisfy_any and filters.external_auth is not None
+    guessed: list[str] = []
+    stopped = _basic(filters.basic_auth, head, steps, guessed if either else provided)
+    if stopped is not None and not either:
+        return stopped
+    if stopped is not None or guessed or filters.basic_auth is None or not either:
+        _external(filters.external_auth, head, setting, steps, provided)
+    return None
 
 
 def _with(stopped: Stopped, shown: tuple[tuple[str, str], ...]) -> Stopped:
@@ -128,14 +137,16 @@ def _external(auth: ExternalAuth | None, head: Head, setting: Setting, steps: li
 
 
 def _cors(cors: Cors | None, head: Head, steps: list[Step]) -> Passage | None:
-    """None where CORS has nothing to say."""
+    """None without any. Caches must keep every answer for the scripts of that origin alone."""
     origin = head.header("origin")
-    if cors is None or origin is None:
+    if cors is None:
         return None
-    if not any(origin_fits(each, origin) for each in cors.origins):
-        steps.append(Step(f"no word of CORS for {origin}", f"it is none of {', '.join(cors.origins)}"))
-        return None
-    shown = tuple(_cors_headers(cors, origin))
+    varies = (("vary", "Origin"),)
+    if origin is None or not any(origin_fits(each, origin) for each in cors.origins):
+        if origin is not None:
+            steps.append(Step(f"no word of CORS for {origin}", f"it is none of {', '.join(cors.origins)}"))
+        return Passage((), None, (), varies)
+    shown = (*_cors_headers(cors, origin), *varies)
     plain = (*shown, *_listed("access-control-expose-headers", cors.expose))
     if head.method != "OPTIONS" or head.header("access-control-request-method") is None:
         steps.append(Step(f"scripts of {origin} may read the answer", "CORS allows this origin"))
@@ -154,7 +165,7 @@ def origin_fits(allowed: str, origin: str) -> bool:
 
 
 def _cors_headers(cors: Cors, origin: str) -> Iterator[tuple[str, str]]:
-    yield "access-control-allow-origin", origin if cors.credentials or "*" not in cors.origins else "*"
+    yield "access-control-allow-origin", origin
     if cors.credentials:
         yield "access-control-allow-credentials", "true"
 

@@ -30,7 +30,7 @@ def context(route: Route, body: int) -> Struct | None:
     if filters.cors is not None:
         out["cors"] = True
     if filters.external_auth is not None:
-        out["auth"] = _auth(filters.external_auth, filters.satisfy_any and filters.access is not None)
+        out["auth"] = _auth(filters.external_auth, filters.satisfy_any and bool(filters.access and filters.access.allowed))
     if filters.basic_auth is not None:
         out["realm"] = filters.basic_auth.realm.replace("\\", "").replace('"', "")
         if passwords.is_by_script(filters.basic_auth):

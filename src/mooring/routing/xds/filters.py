@@ -70,20 +70,26 @@ def chain() -> tuple[HttpFilter, ...]:
     nobody.users.inline_string = "nobody:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="
     measured = Buffer()
     measured.max_request_bytes.value = WHOLE_BODY
-    program = Lua()
-    program.default_source_code.inline_string = script.ROUTE
     optional: tuple[tuple[str, Message], ...] = (
         # First: browsers send preflights without credentials, so they cannot be asked for any.
         (CORS, CorsFilter()),
         (ACCESS, RBAC()),
         (RATE, LocalRateLimit(stat_prefix="rate")),
         (BASIC_AUTH, nobody),
-        (SCRIPT, program),
+        (SCRIPT, scripted(script.ROUTE)),
         (AUTHORISED, RBAC()),
         (BODY, measured),
         (AFFINITY, StatefulSession()),
     )
     return (*(HttpFilter(name=name, typed_config=packed(config), disabled=True) for name, config in optional), router())
+
+
+def scripted(program: str) -> Lua:
+    """Whatever it does to a request, that stays with the route that was chosen: nobody has asked the guards of another."""
+    out = Lua()
+    out.default_source_code.inline_string = program
+    out.clear_route_cache.value = False
+    return out
 
 
 def router() -> HttpFilter:
@@ -113,7 +119,7 @@ def asked(route: Route, cluster: Cluster | None) -> dict[str, Any]:
     if (told := context(route, declared)) is not None:
         out[SCRIPT] = packed(LuaPerRoute(filter_context=told))
     if filters.external_auth is not None or by_script:
-        out[AUTHORISED] = packed(RBACPerRoute(rbac=authorised()))
+        out[AUTHORISED] = packed(RBACPerRoute(rbac=marked("authorised")))
     if filters.cors is not None:
         out[CORS] = _cors(filters.cors)
     if whole != DEFAULT_POLICY.body:
@@ -160,15 +166,15 @@ def _access(access: Access, is_shadow: bool) -> Any:
     return packed(RBACPerRoute(rbac=out))
 
 
-@lru_cache(1)
-def authorised() -> RBAC:
-    """Lets on only what the script has marked: an error in it, which Envoy would pass over, closes."""
-    mark = Principal()
-    noted = mark.sourced_metadata.metadata_matcher
+@lru_cache(2)
+def marked(mark: str) -> RBAC:
+    """Lets on only what a script has marked so: an error in it, which Envoy would pass over, closes."""
+    who = Principal()
+    noted = who.sourced_metadata.metadata_matcher
     noted.filter = "mooring"
-    noted.path.add(key="authorised")
+    noted.path.add(key=mark)
     noted.value.bool_match = True
-    rules = Rules(action=Rules.ALLOW, policies={"authorised": Policy(permissions=[Permission(any=True)], principals=[mark])})
+    rules = Rules(action=Rules.ALLOW, policies={mark: Policy(permissions=[Permission(any=True)], principals=[who])})
     return RBAC(rules=rules)
 
 

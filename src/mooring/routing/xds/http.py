@@ -6,7 +6,6 @@ from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from envoy.config.rbac.v3.rbac_pb2 import RBAC as Rules
 from envoy.config.rbac.v3.rbac_pb2 import Permission, Policy, Principal
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
-from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager as Manager,
@@ -129,16 +128,15 @@ def _request_id() -> UuidRequestIdConfig:
 def _judge(clients: ClientCertificates | None) -> list[HttpFilter]:
     if clients is None:
         return []
-    program = Lua()
-    program.default_source_code.inline_string = script.clients(
+    program = script.clients(
         clients.error_page,
         clients.verify is Verify.REQUIRED,
         clients.verify is Verify.OPTIONAL_UNVERIFIED,
         clients.hand_on,
     )
     return [
-        HttpFilter(name=CLIENT_CERTIFICATES, typed_config=packed(program)),
-        HttpFilter(name=f"{CLIENT_CERTIFICATES}.judged", typed_config=packed(filters.authorised())),
+        HttpFilter(name=CLIENT_CERTIFICATES, typed_config=packed(filters.scripted(program))),
+        HttpFilter(name=f"{CLIENT_CERTIFICATES}.judged", typed_config=packed(filters.marked("certified"))),
     ]
 
 

@@ -82,8 +82,8 @@ def _of_route(route: Route, table: RouteTable) -> Iterator[str]:
         yield f"{closed}; the route answers 503"
     elif asked.basic_auth is not None and len(passwords.users(asked.basic_auth)) < len(asked.basic_auth.users):
         yield "Envoy knows passwords in {SHA}, apr1 and $1$ form only; the users with others cannot come in"
-    if asked.satisfy_any and asked.access is not None and asked.basic_auth is not None:
-        yield "Envoy asks for the password and the address, where one of them would be enough"
+    if asked.satisfy_any and asked.basic_auth is not None and (asked.access or asked.external_auth):
+        yield "Envoy asks for the password besides, where one of several guards would be enough"
     if asked.rate is not None:
         yield from _of_rate(asked.rate)
     if asked.error_pages is not None and (asked.access or asked.basic_auth or asked.rate):
@@ -117,6 +117,8 @@ def _of_forward(route: Route, forward: Forward, table: RouteTable) -> Iterator[s
         yield "Envoy measures the declared length of a body here; one without a declared length is not limited"
     if forward.affinity is not None and forward.affinity.secure is None:
         yield "Envoy's affinity cookie is never marked Secure unless that is asked for"
+    if forward.affinity is not None and forward.affinity.strict:
+        yield "Envoy does not keep a session with an endpoint that is no longer ready"
     if len(forward.to) > 1 and forward.affinity is not None:
         yield "Envoy's affinity cookie holds within a backend, not between weighted ones"
 

@@ -253,10 +253,14 @@ function envoy_on_response(handle)
     headers:replace("www-authenticate", 'Basic realm="' .. realm .. '"')
   end
   local memory = saved(handle)
-  -- The cors filter has answered a preflight by itself, with 200.
-  if context:get("cors") and not memory.asked and status == "200" and headers:get("access-control-allow-methods") then
-    headers:replace(":status", "204")
-    headers:remove("content-length")
+  if context:get("cors") then
+    -- The cors filter has answered a preflight by itself, with 200.
+    if not memory.asked and status == "200" then
+      headers:replace(":status", "204")
+      headers:remove("content-length")
+    end
+    -- Caches keep an answer for the scripts of the one origin that it names, or of none.
+    headers:add("vary", "Origin")
   end
   if memory.cookies and (ADDS_HEADER[status] or context:get("auth").always_set_cookie) then
     for _, cookie in ipairs(memory.cookies) do headers:add("set-cookie", cookie) end
@@ -289,7 +293,7 @@ function envoy_on_request(handle)
     headers:replace("ssl-client-issuer-dn", ssl:issuerPeerCertificate())
     if HAND_ON then headers:replace("ssl-client-cert", ssl:urlEncodedPemEncodedPeerCertificate()) end
   end
-  handle:streamInfo():dynamicMetadata():set("mooring", "authorised", true)
+  handle:streamInfo():dynamicMetadata():set("mooring", "certified", true)
 end
 """
 

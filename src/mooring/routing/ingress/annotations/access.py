@@ -17,7 +17,11 @@ _ANNOTATIONS = (
         "whitelist-source-range", "addresses and CIDRs, comma-separated", "The old name of allowlist-source-range, which wins."
     ),
     Annotation("denylist-source-range", "addresses and CIDRs, comma-separated", "These get 403. A bad list: 503, as upstream."),
-    Annotation("satisfy", "all, any", "With any, either the source range or authentication is enough. Default all."),
+    Annotation(
+        "satisfy",
+        "all, any",
+        "With any one guard is enough: an address of the allowlist, the password, or auth-url's server. Default all.",
+    ),
     Annotation(
         "limit-connections",
         "a number",

@@ -29,7 +29,9 @@ _ANNOTATIONS = (
     ),
     Annotation("auth-signin-redirect-param", "a name", "Default rd; added unless auth-signin has it."),
     Annotation(
-        "auth-response-headers", "headers, comma-separated", "Taken from the server's answer to the backend. A bad list: 503."
+        "auth-response-headers",
+        "headers, comma-separated",
+        "Taken from the server's answer to the backend. A bad list, or one with Host or what delimits messages: 503.",
     ),
     Annotation(
         "auth-proxy-set-headers", "a ConfigMap of the same namespace", "Set on the question. Missing: 503, as upstream."

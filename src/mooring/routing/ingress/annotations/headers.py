@@ -14,16 +14,17 @@ VALUE = re.compile(r"[\x20-\x5b\x5d-\x5f\x61-\x7a|~]*")
 FRAMING = frozenset(
     ("connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )
-"""Headers that delimit messages; nobody but the proxy sets them."""
+"""Headers that delimit messages or lead them; nobody but the proxy sets them."""
 
 
 def names(text: str) -> tuple[str, ...]:
     """Comma-separated, in lower case, each once. Raises Unusable."""
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    for name in found:
-        if NAME.fullmatch(name) is None:
-            raise Unusable("it is no list of header names")
-    return tuple(dict.fromkeys(name.lower() for name in found))
+    found = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    if not all(NAME.fullmatch(name) for name in found):
+        raise Unusable("it is no list of header names")
+    if framing := FRAMING.intersection(found):
+        raise Unusable(f"it lists {min(framing)}, which only the proxy sets")
+    return found
 
 
 def settings(notes: Notes, annotation: str, data: Mapping[str, str]) -> tuple[tuple[str, str | Template], ...]:

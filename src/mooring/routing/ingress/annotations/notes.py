@@ -17,7 +17,6 @@ PREFIX = "nginx.ingress.kubernetes.io/"
 
 _PLAIN = r"\-._~a-zA-Z0-9/:"
 BASIC = re.compile(f"[{_PLAIN}]*")
-EXTENDED = re.compile(f"[{_PLAIN}, ]*")
 SPACED = re.compile(f"[{_PLAIN} ]*")
 URL = re.compile(f"[{_PLAIN}?&=]*")
 URL_WITH_VARIABLES = re.compile(f"[{_PLAIN}?&=%#${{}}]*")

@@ -7,7 +7,7 @@ local concat = table.concat
 local function allowed(cors, origin)
     for _, one in ipairs(cors.origins) do
         if one == "*" or one == origin then
-            return one
+            return true
         end
         local from, to = one:find("*", 1, true)
         if from then
@@ -15,26 +15,16 @@ local function allowed(cors, origin)
             local label = origin:sub(#before + 1, #origin - #after)
             if #origin > #before + #after and origin:sub(1, #before) == before and origin:sub(-#after) == after
                and label:find("^[%w_-]+$") then
-                return one
+                return true
             end
         end
     end
+    return false
 end
 
-local function write(cors, origin, by)
+local function write(cors, origin)
     local header = ngx.header
-    if by == "*" and not cors.credentials then
-        header["Access-Control-Allow-Origin"] = "*"
-    else
-        header["Access-Control-Allow-Origin"] = origin
-        local vary = header["Vary"]
-        if type(vary) == "table" then
-            vary[#vary + 1] = "Origin"
-            header["Vary"] = vary
-        else
-            header["Vary"] = vary and vary .. ", Origin" or "Origin"
-        end
-    end
+    header["Access-Control-Allow-Origin"] = origin
     if cors.credentials then
         header["Access-Control-Allow-Credentials"] = "true"
     end
@@ -46,13 +36,12 @@ function _M.preflight(cors)
     if not origin or ngx.req.get_method() ~= "OPTIONS" or not ngx.var.http_access_control_request_method then
         return
     end
-    local by = allowed(cors, origin)
-    if not by then
+    if not allowed(cors, origin) then
         return
     end
     local header = ngx.header
     ngx.ctx.preflight = true
-    write(cors, origin, by)
+    write(cors, origin)
     if #cors.methods > 0 then
         header["Access-Control-Allow-Methods"] = concat(cors.methods, ", ")
     end
@@ -63,11 +52,22 @@ function _M.preflight(cors)
     return ngx.exit(204)
 end
 
+-- Caches keep an answer for the scripts of the one origin that it names, or of none.
+local function vary(header)
+    local had = header["Vary"]
+    if type(had) == "table" then
+        had[#had + 1] = "Origin"
+        header["Vary"] = had
+    else
+        header["Vary"] = had and had .. ", Origin" or "Origin"
+    end
+end
+
 function _M.answer(cors)
+    vary(ngx.header)
     local origin = ngx.var.http_origin
-    local by = origin and not ngx.ctx.preflight and allowed(cors, origin)
-    if by then
-        write(cors, origin, by)
+    if origin and not ngx.ctx.preflight and allowed(cors, origin) then
+        write(cors, origin)
         if #cors.expose > 0 then
             ngx.header["Access-Control-Expose-Headers"] = concat(cors.expose, ", ")
         end

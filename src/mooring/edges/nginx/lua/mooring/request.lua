@@ -6,18 +6,12 @@ local template = require "mooring.template"
 local cors = require "mooring.cors"
 local kept = require "mooring.kept"
 
--- Sets path (decoded) and, if the text has a `?`, puts its query before the request's.
-local function set_target(text)
-    local path, query = text:match("^([^?]*)%?(.*)$")
-    path = path or text
+-- Sets the path, which is decoded: a `?` in it is a part of it.
+local function set_path(path)
     if path:sub(1, 1) ~= "/" then
         path = "/" .. path
     end
     ngx.req.set_uri(path)
-    if query then
-        local had = ngx.var.args
-        ngx.req.set_uri_args(had and had ~= "" and query .. "&" .. had or query)
-    end
     if kept.is(ngx.var) then
         kept.to(kept.encoded(path))
     end
@@ -74,7 +68,7 @@ function _M.change(leaf)
         end
     end
     if leaf.rewrite then
-        set_target(rewritten(leaf.rewrite, ngx.var.uri))
+        set_path(rewritten(leaf.rewrite, ngx.var.uri))
     end
 end
 

@@ -5,7 +5,7 @@ local kept = require "mooring.kept"
 local escape_uri = ngx.escape_uri
 
 local variables = {
-    scheme = function() return ngx.var.scheme end,
+    scheme = function() return ngx.var.m_forwarded_proto end,
     host = function() return ngx.var.host end,
     request_uri = function() return ngx.var.request_uri end,
     escaped_request_uri = function() return escape_uri(ngx.var.request_uri) end,

@@ -1,0 +1,147 @@
+"""A worker that meets what it does not expect: a refused read, a busy server, a defect. And what a pod's own group may use."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from mooring.apiserver.contract import User
+from mooring.control.kubelet_events import Events
+from mooring.control.kubelet_objects import Objects
+from mooring.control.kubelet_pod import Machine, PodWorker
+from mooring.control.kubelet_status import StatusWriter
+from mooring.control.kubelet_wishes import NodeView, sandbox_wish
+from mooring.edges.memory.api import MemoryApi
+from mooring.model.pod import Pod
+from mooring.model.pod import pod as view
+from mooring.pods.observed import PodSeen, Run
+from mooring.pods.resolv_conf import resolver
+from mooring.pods.wishes import Outcome
+from mooring.ports.api import ApiError, ApiUnavailable
+
+NODE = NodeView("n", ("172.30.0.1",))
+SECRET = ("Secret", "default", "s")
+
+
+def pod(*containers: dict[str, Any], **spec: Any) -> Pod:
+    meta = {"name": "p", "namespace": "default", "uid": "u", "resourceVersion": "1"}
+    return view({"metadata": meta, "spec": {"containers": list(containers), **spec}, "status": {}})
+
+
+def container(name: str = "main", **more: Any) -> dict[str, Any]:
+    return {"name": name, "image": "busybox", **more}
+
+
+def limited(name: str, memory: str, **more: Any) -> dict[str, Any]:
+    return container(name, resources={"limits": {"memory": memory}}, **more)
+
+
+async def test_what_a_node_may_not_read_is_not_waited_for() -> None:
+    """A pod that has gone gives no right to its Secret: its worker must find out, and end."""
+    async with asyncio.TaskGroup() as tasks:
+        objects = Objects(MemoryApi(user=User("system:node:n", ("system:nodes",))), tasks)
+        async with asyncio.timeout(30):
+            await objects.hold("u", {SECRET}, lambda: None)
+        assert {("Secret", "s"): None} == objects.documents({SECRET})
+        await objects.release("u")
+
+
+MODIFIED = ApiError(
+    409, "Conflict", "the object has been modified; please apply your changes to the latest version and try again"
+)
+
+
+class Busy:
+    """A server that has other answers first."""
+
+    def __init__(self, *answers: Exception) -> None:
+        self.answers, self.written = list(answers), asyncio.Event()
+
+    async def write(self, *what: object, **more: object) -> dict[str, Any]:
+        if self.answers:
+            raise self.answers.pop(0)
+        self.written.set()
+        return {}
+
+
+async def test_a_status_is_written_however_busy_the_server_is() -> None:
+    gone: list[None] = []
+    api = Busy(
+        ApiError(429, "TooManyRequests", "later"), ApiError(503, "ServiceUnavailable", "later"), MODIFIED, ApiUnavailable()
+    )
+    writer = StatusWriter(api, pod(container()), lambda: gone.append(None))  # type: ignore[arg-type]
+    writer.wish({"phase": "Running", "conditions": []})
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(writer.run())
+        await writer.flushed()
+        working.cancel()
+    assert (True, []) == (api.written.is_set(), gone)
+
+
+@pytest.mark.parametrize("answer", [
+    ApiError(404, "NotFound", "not found"),
+    ApiError(409, "Conflict", "Precondition failed: UID in precondition: u, UID in object meta: v"),
+])  # fmt: skip
+async def test_a_pod_that_is_there_no_more_has_gone(answer: ApiError) -> None:
+    gone = asyncio.Event()
+    writer = StatusWriter(Busy(answer), pod(container()), gone.set)  # type: ignore[arg-type]
+    writer.wish({"phase": "Running", "conditions": []})
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(writer.run())
+        await gone.wait()
+        working.cancel()
+
+
+async def test_an_event_is_told_however_busy_the_server_is() -> None:
+    api = Busy(ApiError(429, "TooManyRequests", "later"))
+    events = Events(api, "n")  # type: ignore[arg-type]
+    events.record({"kind": "Pod", "name": "p", "namespace": "default"}, "Normal", "R", "m")
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(events.run())
+        await api.written.wait()
+        working.cancel()
+
+
+class Prober:
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def check(self, what: object, limit: float) -> Outcome:
+        self.asked.set()
+        return Outcome(True)
+
+
+async def test_after_a_defect_probes_go_on() -> None:
+    prober, api, failures = Prober(), MemoryApi(), [ValueError("a defect")]
+    run = Run("main", 0, "r", "busybox", "i", datetime.now(UTC))
+    seen = PodSeen("u", "default", "p", True, ("10.244.0.2",), datetime.now(UTC), {"main": (run,)})
+    machine = Machine(None, None, None, prober, None)  # type: ignore[arg-type]
+
+    def node() -> NodeView:
+        if failures:
+            raise failures.pop()
+        return NODE
+
+    async with asyncio.TaskGroup() as tasks:
+        probed = pod(container(livenessProbe={"tcpSocket": {"port": 80}, "periodSeconds": 1, "initialDelaySeconds": 1}))
+        worker = PodWorker(api, machine, Objects(api, tasks), Events(api, "n"), node, probed, seen, lambda uid: None)
+        with pytest.raises(ValueError, match="a defect"):
+            await worker.run()
+        working = tasks.create_task(worker.run())
+        async with asyncio.timeout(30):
+            await prober.asked.wait()
+        working.cancel()
+
+
+@pytest.mark.parametrize(("spec", "memory"), [
+    (pod(limited("a", "100M"), limited("b", "50M")), 150),
+    (pod(limited("a", "100M"), container("b")), None),
+    (pod(limited("a", "100M"), initContainers=[limited("big", "500M")]), 500),
+    (pod(limited("a", "100M"), initContainers=[container("i")]), None),
+    (pod(limited("a", "100M"), initContainers=[limited("s", "30M", restartPolicy="Always"), limited("i", "90M")]), 130),
+])  # fmt: skip
+def test_a_pod_may_use_what_its_containers_may_at_any_one_time(spec: Pod, memory: int | None) -> None:
+    """As upstream's PodLimits: init containers one after the other, sidecars beside all that follow."""
+    wish = sandbox_wish(spec, NODE, resolver(spec, NODE.dns))
+    assert (memory and memory * 10**6) == wish.limits.get("memory")
