@@ -60,7 +60,7 @@ def allow(_: dict) -> dict:
 
 
 def deny(_: dict) -> dict:
-    return {"allowed": False, "status": {"message": "not today"}}
+    return {"allowed": False, "status": {"code": 403, "message": "not today"}}
 
 
 def patching(*operations: dict) -> Answering:
@@ -90,17 +90,18 @@ def test_a_refusal_is_told_as_upstream_tells_it(server, hooks):
 @pytest.mark.parametrize(
     ("said", "status", "message"),
     [
-        ({}, 403, "denied the request without explanation"),
-        ({"status": {"reason": "Because"}}, 403, "denied the request: Because"),
+        ({}, 400, "denied the request without explanation"),
+        ({"status": {"reason": "Because"}}, 400, "denied the request: Because"),
         ({"status": {"code": 418, "message": "a teapot"}}, 418, "denied the request: a teapot"),
-        ({"status": {"code": 200, "message": "odd"}}, 403, "denied the request: odd"),
-        ({"status": "no object"}, 403, "denied the request without explanation"),
+        ({"status": {"code": 200, "message": "odd"}}, 400, "denied the request: odd"),
+        ({"status": "no object"}, 400, "denied the request without explanation"),
     ],
 )
 def test_a_refusal_has_its_code_and_words(server, hooks, said, status, message):
     hooks.add("validating", "strict", lambda _: {"allowed": False, **said})
     answer = server.config_map("x")
     assert (status, True) == (answer.status, answer.message.endswith(message))
+    assert answer.body.get("reason") == ("Because" if message.endswith("Because") else None)
 
 
 def test_it_sees_the_request_as_upstream_shows_it(server, hooks):

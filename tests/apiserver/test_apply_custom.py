@@ -108,6 +108,14 @@ def test_a_field_that_the_schema_lacks_is_refused(server):
     assert ".spec.items: element 0: associative list with keys has an element that omits key field" in answer.message
 
 
+def test_a_very_long_name_is_told_of_a_few_conflicts_only(server):
+    name, many = "k" * 50_000, [f"f{n}" for n in range(2000)]
+    apply(server, {"open": {name: dict.fromkeys(many, 1)}}, "one")
+    refused = apply(server, {"open": {name: dict.fromkeys(many, 2)}}, "two")
+    assert (409, True) == (refused.status, refused.message.startswith("Apply failed with 2000 conflicts: "))
+    assert len(refused.response.body) < 4 << 20
+
+
 def test_managers_of_two_versions_meet(server):
     apply(server, {"tags": ["a", "b"], "replicas": 1}, "one", "v1")
     answer = apply(server, {"tags": ["c"]}, "two", "v2")

@@ -190,6 +190,16 @@ def test_groups_of_the_community_need_approval():
     assert ("True", "ApprovedAnnotation") == conditions(made)["KubernetesAPIApprovalPolicyConformant"]
 
 
+def test_what_the_server_has_itself_cannot_be_defined():
+    """Its records would be another version's, free of the kind's own rules, and go with the definition."""
+    document = definition(version("v1beta9"), plural="roles", kind="Role")
+    document["spec"]["group"] = "rbac.authorization.k8s.io"
+    document["metadata"] = {
+        "name": "roles.rbac.authorization.k8s.io", "annotations": {"api-approved.kubernetes.io": "https://example.com/1"},
+    }  # fmt: skip
+    assert ["spec.names.plural"] == list(causes(document))
+
+
 def test_names_of_others_are_waited_for():
     first = definition(names={"shortNames": ["ct"]})
     second = definition(plural="others", kind="CronTab", names={"shortNames": ["ct", "ot"]})

@@ -1,5 +1,8 @@
 """Objects of defined kinds: what is dropped, filled in, refused, shown, selected and counted."""
 
+import json
+import tracemalloc
+
 import pytest
 from custom_definitions import Defined, definition, object_of, version
 from direct import Refused
@@ -22,6 +25,7 @@ SPEC = object_of(
     size=INTEGER | {"default": 3}, mode=object_of(name=STRING | {"default": "fast"}, level=INTEGER | {"default": 1}),
     maybe=STRING | {"nullable": True, "default": "x"},
     objects={"type": "array", "items": object_of(a=STRING | {"default": "b"})},
+    maps={"type": "object", "additionalProperties": object_of(a=dict(STRING))},
 )  # fmt: skip
 
 
@@ -258,6 +262,33 @@ def test_what_an_update_leaves_alone_is_not_judged_again():
     with pytest.raises(Refused) as refusal:
         server.amend({"a": "other long text"})
     assert {"spec.a"} == set(refusal.value.causes)
+
+
+def test_a_truth_is_no_number(server):
+    server.make({"count": 1, "ports": [{"name": "a", "port": 1}], "any": {"a": [1]}})
+    with pytest.raises(Refused) as refusal:
+        server.amend({"count": True, "ports": [{"name": "a", "port": True}]})
+    assert {"spec.count", "spec.ports[0].port"} <= set(refusal.value.causes)
+    changed = server.amend({"any": {"a": [True]}})
+    assert ([True], 2) == (changed["spec"]["any"]["a"], changed["metadata"]["generation"])
+    assert changed["metadata"]["resourceVersion"] == server.amend({"any": {"a": [True]}})["metadata"]["resourceVersion"]
+
+
+def test_a_whole_number_is_written_as_one(server):
+    """A client in Go reads no 2.0 into an integer."""
+    made = server.make({"count": 2.0, "any": {"a": [1e3, 1e21, 0.5]}})
+    assert '"any": {"a": [1000, 1e+21, 0.5]}, "count": 2' in json.dumps(dict(sorted(made["spec"].items())))
+
+
+def test_long_names_with_much_in_them_cost_no_more_than_they_are_long(server):
+    """Each field is named with all that it is in only as far as somebody would read it."""
+    many = {f"n{n}": n for n in range(2000)}
+    tracemalloc.start()
+    server.make({"nested": {"known": {"k" * 100_000: many}}, "labels": {}, "k" * 100_000: many})
+    server.make({"maps": {"k" * 100_000: many}}, name="two")
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+    assert {"metadata", "spec"} <= server.read("two").keys()
 
 
 # Status, scale, generations ---------------------------------------------------------------------------------------------

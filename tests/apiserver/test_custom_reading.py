@@ -1,5 +1,7 @@
 """How objects of defined kinds are read: columns, selected fields, warnings, merges."""
 
+from time import process_time
+
 import pytest
 from custom_definitions import Defined, definition, object_of, version
 from direct import ADMIN, Refused
@@ -46,6 +48,20 @@ def test_columns_are_those_of_the_definition():
     assert ("Whether.", 1) == (table["columnDefinitions"][2]["description"], table["columnDefinitions"][3]["priority"])
     assert ["one", "a", "True", 2, "b", 2.0, '{"k":"v"}', True, "60m"] == table["rows"][0]["cells"]
     assert ["two", *[None] * 4, 10**400, None, None, "<invalid>"] == table["rows"][1]["cells"]
+
+
+def test_a_path_that_leads_everywhere_again_and_again_takes_no_time():
+    blank = " " * 20_000
+    begun = process_time()
+    columns = [{"name": "Deep", "type": "string", "jsonPath": f".spec{'..a' * 12}..none"},
+               {"name": "Odd", "type": "string", "jsonPath": f".spec[?(@.a{blank}==1)].a"}]  # fmt: skip
+    server = Defined(definition(version(additionalPrinterColumns=columns)))
+    spec = {}
+    for _ in range(100):
+        spec = {"a": spec}
+    server.make(spec)
+    assert ["one", None, None] == as_table(server, server.path())["rows"][0]["cells"]
+    assert process_time() - begun < 2
 
 
 def test_without_columns_the_age_is_shown():

@@ -237,6 +237,8 @@ def test_a_revision_keeps_its_data_whatever_it_is_and_never_changes_it():
     assert "statefulset.apps/web" == row(CONTROLLER_REVISION, held)["Controller"]
     assert 7 == api.patch(CONTROLLER_REVISION, "web-1", {"revision": 7})["revision"]
     assert ["data"] == list(causes(api.patch, CONTROLLER_REVISION, "web-1", {"data": {"other": 1}}))
+    api.create(CONTROLLER_REVISION, {"metadata": {"name": "web-2"}, "data": {"on": 1}, "revision": 2})
+    assert ["data"] == list(causes(api.patch, CONTROLLER_REVISION, "web-2", {"data": {"on": True}}))
     assert {
         "data": "Required value: data is mandatory",
         "revision": "Invalid value: -1: must be greater than or equal to 0",

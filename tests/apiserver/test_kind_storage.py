@@ -235,6 +235,7 @@ def test_a_new_budget_allows_nothing(api):
         ({"minAvailable": -1}, {"spec.minAvailable": "Invalid value: -1: must be greater than or equal to 0"}),
         ({"maxUnavailable": "101%"}, {"spec.maxUnavailable": 'Invalid value: "101%": must not be greater than 100%'}),
         ({"maxUnavailable": "some"}, {"spec.maxUnavailable": f'Invalid value: "some": {PERCENT}'}),
+        ({"maxUnavailable": f"{'9' * 5000}%"}, ["spec.maxUnavailable"]),
         ({"unhealthyPodEvictionPolicy": "Never"},
          {"spec.unhealthyPodEvictionPolicy": 'Unsupported value: "Never": supported values: "AlwaysAllow", "IfHealthyBudget"'}),
         ({"selector": {"matchLabels": {"a b": "c"}}}, ["spec.selector.matchLabels"]),

@@ -70,6 +70,9 @@ def test_a_broken_workload_is_refused(kind, spec, field, words):
         ({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}, "spec.strategy.rollingUpdate.maxUnavailable"),
         ({"rollingUpdate": {"maxUnavailable": "120%"}}, "spec.strategy.rollingUpdate.maxUnavailable"),
         ({"rollingUpdate": {"maxSurge": "some"}}, "spec.strategy.rollingUpdate.maxSurge"),
+        ({"rollingUpdate": {"maxSurge": f"{'9' * 5000}%"}}, "spec.strategy.rollingUpdate.maxSurge"),
+        ({"rollingUpdate": {"maxUnavailable": f"{'9' * 5000}%"}}, "spec.strategy.rollingUpdate.maxUnavailable"),
+        ({"rollingUpdate": {"maxUnavailable": "\u0665%"}}, "spec.strategy.rollingUpdate.maxUnavailable"),
     ],
 )
 def test_a_broken_strategy_is_refused(strategy, field):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -114,6 +115,14 @@ async def test_a_start_that_hangs_holds_nobody_up(tmp_path: Path, group: Path) -
     # The first line and no more: the role may have been started again before its end is noticed here.
     with await asyncio.to_thread(chosen.log.open) as log:
         assert await asyncio.to_thread(log.readline) == "late\n"
+
+
+@pytest.mark.root
+async def test_one_that_is_being_started_when_it_is_to_stop_ends(tmp_path: Path, group: Path) -> None:
+    async with kept(role(tmp_path, group, "import signal; signal.pause()")):
+        await asyncio.sleep(0)
+    await until(lambda: not any(each.name.startswith("aside") for each in threading.enumerate()))
+    assert not cgroups.processes(group)
 
 
 @pytest.mark.root

@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 
 from mooring.apiserver.contract import User
+from mooring.control.kubelet import Kubelet, NodeOptions
 from mooring.control.kubelet_events import Events
 from mooring.control.kubelet_objects import Objects
 from mooring.control.kubelet_pod import Machine, PodWorker
 from mooring.control.kubelet_status import StatusWriter
-from mooring.control.kubelet_wishes import NodeView, sandbox_wish
+from mooring.control.kubelet_wishes import NodeView, container_wish, sandbox_wish
 from mooring.edges.memory.api import MemoryApi
 from mooring.model.pod import Pod
 from mooring.model.pod import pod as view
+from mooring.pods.node import NodeIdentity
 from mooring.pods.observed import PodSeen, Run
 from mooring.pods.resolv_conf import resolver
+from mooring.pods.sources import Facts
 from mooring.pods.wishes import Outcome
 from mooring.ports.api import ApiError, ApiUnavailable
 
@@ -106,8 +109,11 @@ async def test_an_event_is_told_however_busy_the_server_is() -> None:
 class Prober:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
+        self.failures: list[Exception] = [OSError("too many open files")]
 
     async def check(self, what: object, limit: float) -> Outcome:
+        if self.failures:
+            raise self.failures.pop()
         self.asked.set()
         return Outcome(True)
 
@@ -134,6 +140,46 @@ async def test_after_a_defect_probes_go_on() -> None:
         working.cancel()
 
 
+class Runtime:
+    def __init__(self, *failures: Exception) -> None:
+        self.failures, self.removed = list(failures), asyncio.Event()
+
+    async def remove(self, uid: str) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.removed.set()
+
+
+async def test_an_orphan_that_cannot_die_yet_keeps_nobody_waiting_and_is_tried_again() -> None:
+    runtime = Runtime(TimeoutError())
+    machine = Machine(runtime, None, None, None, None)  # type: ignore[arg-type]
+    async with asyncio.TaskGroup() as tasks:
+        kubelet = Kubelet(MemoryApi(), machine, NodeOptions(NodeIdentity("n", ()), None), tasks)  # type: ignore[arg-type]
+        kubelet.adopted["x"] = PodSeen("x", "default", "x", True, (), datetime.now(UTC), {})
+        async with asyncio.timeout(30):
+            await kubelet._remove_orphans()
+            await runtime.removed.wait()
+
+
+async def test_a_pod_is_finished_when_its_object_has_gone_and_not_before() -> None:
+    api, machine = Busy(MODIFIED), Machine(Runtime(), None, None, None, None)  # type: ignore[arg-type]
+    ended = pod(container())
+    worker = PodWorker(api, machine, None, Events(api, "n"), lambda: NODE, ended, None, lambda uid: None)  # type: ignore[arg-type]
+    with pytest.raises(ApiError, match="has been modified"):
+        await worker._finish()
+    await worker._finish()
+    assert api.written.is_set()
+
+
+async def test_a_hook_that_the_node_cannot_run_has_failed() -> None:
+    hooked = pod(container(lifecycle={"preStop": {"exec": {"command": ["true"]}}}))
+    machine, (main,) = Machine(None, None, None, Prober(), None), hooked.spec.containers  # type: ignore[arg-type]
+    worker = PodWorker(None, machine, None, None, lambda: NODE, hooked, None, lambda uid: None)  # type: ignore[arg-type]
+    assert main.lifecycle and main.lifecycle.pre_stop
+    outcome = await worker.lifecycle._run(main, main.lifecycle.pre_stop, 1)
+    assert (False, True) == (outcome.success, "too many open files" in outcome.output)
+
+
 @pytest.mark.parametrize(("spec", "memory"), [
     (pod(limited("a", "100M"), limited("b", "50M")), 150),
     (pod(limited("a", "100M"), container("b")), None),
@@ -145,3 +191,12 @@ def test_a_pod_may_use_what_its_containers_may_at_any_one_time(spec: Pod, memory
     """As upstream's PodLimits: init containers one after the other, sidecars beside all that follow."""
     wish = sandbox_wish(spec, NODE, resolver(spec, NODE.dns))
     assert (memory and memory * 10**6) == wish.limits.get("memory")
+
+
+@pytest.mark.parametrize(("source", "read_only"), [
+    ({"configMap": {"name": "c"}}, True), ({"secret": {"secretName": "s"}}, True), ({"projected": {"sources": []}}, True),
+    ({"downwardAPI": {"items": []}}, True), ({"emptyDir": {}}, False),
+])  # fmt: skip
+def test_what_the_node_writes_no_container_does(source: dict[str, Any], read_only: bool) -> None:
+    mounting = pod(container(volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=[{"name": "v", **source}])
+    assert read_only == container_wish(mounting, mounting.spec.containers[0], 0, Facts("n", (), ())).mounts[0].read_only

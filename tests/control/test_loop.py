@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
+import pytest
 from faulty_api import FaultyApi
 from prometheus_client import CollectorRegistry
 
@@ -200,6 +201,26 @@ def test_what_a_plan_ignores_counts_as_done() -> None:
             await until(lambda: bool(reconciler.planned) and loop.queue.idle)
             await asyncio.sleep(100)
         assert reconciler.planned == [("default", "a")]
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_what_stands_apart_is_done_whatever_is_refused_before_it_and_all_is_tried_again(apart: bool) -> None:
+    class Making(Copying):
+        def plan(self, key: Key, world: World) -> Plan:
+            self.planned.append(key)
+            bodies = [{"metadata": {"name": name, "namespace": key[0]}} for name in "xyz"]
+            ignore = ("AlreadyExists",)
+            return Plan(tuple(Apply("create", SECRET, key[0], "", body, ignore=ignore, apart=apart) for body in bodies))
+
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(config_map("a")), Making()
+        api.refuse = [ApiError(403, "Forbidden", "a webhook says no")]
+        async with looping(api, reconciler):
+            await until(lambda: len(api.written) == 3)
+        assert ("yzx" if apart else "xyz") == "".join(write.body["metadata"]["name"] for write in api.written)
 
     with virtual_time() as run:
         run(scenario())

@@ -1,14 +1,17 @@
 """Does a Node become ready, in whatever order the API server's answers and the watch's events come in?"""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from mooring.control.kubelet_node import NodeReporter
 from mooring.edges.memory.api import MemoryApi
 from mooring.edges.pods.host import facts
 from mooring.model.kinds import NODE, Kind
-from mooring.pods.node import NodeIdentity
+from mooring.pods.node import NodeIdentity, node_status
 
 Document = dict[str, Any]
 RANGES = ["10.244.0.0/24", "fd00:244::/64"]
@@ -49,6 +52,13 @@ async def test_an_answer_older_than_what_the_watch_has_told_is_not_believed(tmp_
             await asyncio.sleep(0.01)
     running.cancel()
     assert tuple(RANGES) == reporter.pod_cidrs
+
+
+@pytest.mark.parametrize("before", [[{}], [{"type": "Ready"}], [{"type": "Ready", "status": "True"}]])
+def test_a_node_tells_its_status_whatever_others_wrote_there(before: list[Document], tmp_path: Path) -> None:
+    identity = NodeIdentity("node-a", ("172.30.0.11",))
+    told = node_status(identity, facts(tmp_path), [], (True, ""), {"conditions": before}, datetime(2026, 1, 1, tzinfo=UTC))
+    assert {"2026-01-01T00:00:00Z"} == {each["lastTransitionTime"] for each in told["conditions"]}
 
 
 async def ready(api: MemoryApi) -> str:

@@ -31,6 +31,15 @@ def test_ranges_given_by_hand_are_respected_whatever_their_size():
     assert ["10.244.2.0/24"] == assigned(world)["b"]
 
 
+@pytest.mark.parametrize(("held", "left"), [
+    (["0.0.0.0/0"], None), (["::/0"], None), (["10.244.0.7/24"], "10.244.1.0/24"), (["nonsense"], "10.244.0.0/24"),
+])  # fmt: skip
+def test_whatever_range_a_node_has_the_others_are_seen_to(held, left):
+    world = MemoryWorld([node("a", spec={"podCIDR": held[0], "podCIDRs": held}), node("b")])
+    settle(PodCidrs(("10.244.0.0/16", "fd00:244::/48")), world)
+    assert left == (assigned(world)["b"] or [None])[0]
+
+
 def test_a_full_range_is_an_event_and_the_next_free_one_is_taken_when_a_node_goes():
     world = MemoryWorld([node("a"), node("b"), node("c")])
     allocator = PodCidrs(("10.244.0.0/23",))

@@ -37,6 +37,15 @@ def schedule(waiting: dict, *others: dict) -> tuple[str, list[str]]:
     return world.get(POD, "default", waiting["metadata"]["name"])["spec"].get("nodeName", ""), said(settled.reports)
 
 
+@pytest.mark.parametrize("said_of_itself", [[{}], [{"type": "Ready"}]])
+def test_a_status_that_says_nothing_stops_nobody(said_of_itself):
+    """As the API takes it, of a node and of a Pod there."""
+    silent = {**node("a"), "status": {"conditions": said_of_itself}}
+    status = {"conditions": said_of_itself, "containerStatuses": [{}, {"resources": {"requests": {"cpu": "1"}}}]}
+    resident = {**pod("r", node="b"), "status": status}
+    assert "b" == schedule(pod("p"), silent, node("b"), resident)[0]
+
+
 @pytest.mark.parametrize(
     ("waiting", "a", "reason"),
     [
@@ -85,6 +94,12 @@ def schedule(waiting: dict, *others: dict) -> tuple[str, list[str]]:
         ),
         pytest.param(asking(cpu="2"), {"status": {"allocatable": {"cpu": "1500m"}}}, "Insufficient cpu", id="too little cpu"),
         pytest.param(asking(cpu="1", memory="1Gi"), {"status": {"allocatable": {"cpu": "1"}}}, "", id="only what is measured"),
+        pytest.param(
+            asking(**{"example.com/gpu": "1"}),
+            {"status": {"allocatable": {"cpu": "1"}}},
+            "Insufficient example.com/gpu",
+            id="what the node does not have",
+        ),
         pytest.param({}, {"status": {"allocatable": {"pods": "0"}}}, "Too many pods", id="no room for another Pod"),
     ],
 )

@@ -83,6 +83,13 @@ def test_parallel_makes_and_deletes_all_at_once():
     assert {"web-0", "web-1", "web-2"} == {write.name for write in writes if write.verb == "delete"}
 
 
+@pytest.mark.parametrize(("policy", "made"), [("OrderedReady", 1), ("Parallel", 500)])
+def test_a_set_of_two_thousand_million_holds_nobody_up(policy, made):
+    world = MemoryWorld([stateful_set(podManagementPolicy=policy, replicas=2**31 - 1)])
+    writes = StatefulSets().plan(("default", "web"), world).writes
+    assert made == sum(write.kind == POD for write in writes)
+
+
 def test_scaling_down_takes_the_highest_number_first_and_waits_for_its_end():
     world = MemoryWorld([stateful_set()])
     until_quiet(world)

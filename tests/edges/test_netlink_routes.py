@@ -35,6 +35,7 @@ B = member("b", ("10.244.1.0/24", "fd00:244:0:1::/64"), ("172.30.0.12", "fd00:17
         ([A, B], {Route("10.244.1.0/24", ("172.30.0.12",)), Route("fd00:244:0:1::/64", ("fd00:172:30::12",))}),
         ([A, member("b", (), ("172.30.0.12",))], set()),
         ([A, member("b", ("10.244.1.0/24",), ())], set()),
+        ([A, B, member("c", ("nonsense", "10.244.2.0/24"), ("", "no\naddress", "fe80::1%1"))], routes([B], "a")),
         (
             [A, member("b", ("10.244.1.0/24", "fd00:244:0:1::/64"), ("172.30.0.12",))],
             {Route("10.244.1.0/24", ("172.30.0.12",))},
@@ -45,6 +46,7 @@ B = member("b", ("10.244.1.0/24", "fd00:244:0:1::/64"), ("172.30.0.12", "fd00:17
         "both families by the address of the same family",
         "a node without a range gets none yet",
         "a node without an address gets none yet",
+        "what is no range and no address costs the others nothing",
         "a family without an address gets none",
     ],
 )
@@ -106,7 +108,8 @@ def test_the_kernel_takes_them_gives_them_back_and_keeps_foreign_routes(place: s
         assert await apply(()) == 2
         assert frozenset() == await present()
         with pytest.raises(RouteError, match="gateway"):
-            await apply([Route("10.244.9.0/24", ("203.0.113.9",))])
+            await apply([Route("10.244.8.0/24", ("203.0.113.9",)), Route("10.244.9.0/24", ("172.30.0.12",))])
+        assert {Route("10.244.9.0/24", ("172.30.0.12",))} == await present()
 
     # The event loop's worker threads are made inside the namespace too, by a thread that is in it.
     namespaces.within(place, lambda: asyncio.run(work()))

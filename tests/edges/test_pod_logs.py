@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mooring.edges.pods.logs import read_log
+from mooring.edges.pods.pod_files import termination_message
 from mooring.edges.pods.shim.log import Log
 from mooring.ports.pods import LogOptions
 
@@ -135,3 +136,16 @@ async def test_the_end_of_a_large_log_is_not_held_in_memory(tmp_path: Path) -> N
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (20_000, True) == (lines, peak < 4_000_000), peak
+
+
+def test_a_full_disk_costs_lines_and_not_the_container() -> None:
+    Log("/dev/full", 10**6, 4).write(line(1))
+
+
+def test_of_a_termination_message_the_end_is_read_however_large_its_file(tmp_path: Path) -> None:
+    with (tmp_path / "termination").open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, 2)
+        file.write(b"last words")
+    message = termination_message(tmp_path, False)
+    assert (4096, True) == (len(message), message.endswith("\0last words"))

@@ -18,6 +18,8 @@ from pods_wishes import ROOT, container, sandbox
 from mooring.edges.pods import cgroups
 from mooring.edges.pods.assembly import Pods
 from mooring.edges.pods.host import closed
+from mooring.edges.pods.images.table import ImageTable
+from mooring.edges.pods.volumes import write_files
 from mooring.pods.observed import PodSeen, Run
 from mooring.pods.security import CAPABILITIES, Identity
 from mooring.pods.wishes import ContainerWish, ExecCheck, File, HttpCheck, Mount, TcpCheck, Volume
@@ -200,6 +202,32 @@ async def test_a_sub_path_cannot_lead_out_of_its_volume(node: Pods) -> None:
         await said(node, "ls /x", mounts_=(Mount("go", "/x", "out"),))
 
 
+def test_nothing_in_a_volume_leads_its_writer_elsewhere(tmp_path: Path) -> None:
+    """Not a link in place of the last version, nor what a writer left behind that was killed."""
+    folder, other = tmp_path / "volume", tmp_path / "other"
+    for each in (folder, other):
+        each.mkdir()
+    (other / "file").touch()
+    (folder / "..data").symlink_to(other)
+    (folder / "..data_tmp").symlink_to(other)
+    (folder / "stranger").mkdir()
+    write_files(folder, {"a": File(b"1")})
+    assert (b"1", True) == ((folder / "a").read_bytes(), (other / "file").exists())
+    there = set(folder.iterdir())
+    with pytest.raises(OSError, match="directory"):
+        write_files(folder, {"a/b": File(b"1"), "a": File(b"2")})
+    assert there == set(folder.iterdir())
+
+
+async def test_no_mount_reaches_the_host(node: Pods, tmp_path: Path) -> None:
+    await node.runtime.sandbox(sandbox("p"))
+    await said(node, "ln -s ../../../../.host /go/near; ln -s ../../../.. /go/far", mounts=("go",))
+    roots = ("/.host", "/../..", "/go/near", "/go/far")
+    mounts = (Mount("go", "/go"), *(Mount("go", f"{root}{tmp_path}/planted") for root in roots))
+    assert "planted\n" == await said(node, f"ls {tmp_path}", mounts_=mounts)
+    assert not there(str(tmp_path / "planted"))
+
+
 async def test_a_host_path_is_seen_and_checked(lab: NodeLab, node: Pods, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("there\n")
     await node.runtime.sandbox(sandbox("p", volumes=(Volume("h", "host", str(tmp_path), "Directory"),)))
@@ -228,6 +256,13 @@ SEEN = {
     "missing": (128, 0, "StartError", 'exec: "nothing": executable file not found in $PATH'),
     "stubborn": (137, 9, "Error", ""),
 }
+
+
+async def test_what_the_machine_refuses_is_why_a_container_could_not_be_made(lab: NodeLab, node: Pods) -> None:
+    await node.runtime.sandbox(sandbox("p"))
+    (lab.state / "pods/p/containers").touch()
+    with pytest.raises(RuntimeFailure, match="Not a directory"):
+        await node.runtime.start("p", container("c", "true"))
 
 
 async def test_ending_a_container_ends_all_it_started(lab: NodeLab, node: Pods) -> None:
@@ -262,6 +297,8 @@ async def test_logs_tail_since_limits_and_previous(node: Pods) -> None:
     assert stamped.endswith(b"Z again\n")
     with pytest.raises(RuntimeFailure, match='previous terminated container "d" in pod "pod-p" not found'):
         await collected(node.streams.logs("p", "d", LogOptions(previous=True)))
+    with pytest.raises(RuntimeFailure, match="is not available"):
+        await collected(node.streams.logs("p", "../containers/c", LogOptions()))
 
 
 async def test_a_log_is_moved_aside_and_followed_across(lab: NodeLab) -> None:
@@ -314,6 +351,17 @@ def test_limits_are_written_where_the_kernel_has_them(tmp_path: Path) -> None:
     assert ("150000 100000", False) == ((tmp_path / "cpu.max").read_text(), (tmp_path / "memory.max").exists())
 
 
+def test_a_file_of_images_that_cannot_be_read_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "images.yaml"
+    file.write_text("- {name: mine, command: [true]}\n".replace("true", "'true'"))
+    table = ImageTable(file)
+    assert table.find("mine")
+    for at, wrong in enumerate((b"- {name: [", b"\xff", b"- 1"), 1):
+        file.write_bytes(wrong)
+        os.utime(file, (at, at))
+        assert table.find("mine") and table.all()
+
+
 PROBES = {
     "ready": (lambda ip: HttpCheck(ip, 8080, "/ready", "HTTP"), True, "ready on\n"),
     "not found": (lambda ip: HttpCheck(ip, 8080, "/none", "HTTP"), False, "HTTP probe failed with statuscode: 404"),
@@ -324,6 +372,9 @@ PROBES = {
         lambda ip: HttpCheck(ip, 8080, "/slow?seconds=60", "HTTP"), False,
         'Get "http://{ip}:8080/slow?seconds=60": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'),
     "no HTTP": (lambda ip: HttpCheck(ip, 8081, "/", "HTTP"), False, 'Get "http://{ip}:8081/": malformed HTTP response'),
+    "two headers in one": (
+        lambda ip: HttpCheck(ip, 8080, "/", "HTTP", (("A", "x\r\nB: y"),)), False,
+        'Get "http://{ip}:8080/": net/http: invalid header field value for "A"'),
     "a port": (lambda ip: TcpCheck(ip, 8081), True, ""),
     "no port": (lambda ip: TcpCheck(ip, 9), False, "dial tcp {ip}:9: connect: connection refused"),
     "a command": (lambda ip: ExecCheck("p", "echo", ("sh", "-c", "echo fine")), True, "fine"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pod_builders import a_pod, container
 
-from mooring.pods.environment import environment, expand, service_variables
+from mooring.pods.environment import environment, expand, service_variables, words
 from mooring.pods.quantity import parse
 from mooring.pods.sources import Facts, Missing, references
 from mooring.pods.volumes import Token, backing, files, tokens
@@ -33,6 +33,17 @@ EXPANSIONS = {
 @pytest.mark.parametrize(("text", "wanted"), EXPANSIONS.values(), ids=EXPANSIONS)
 def test_expansion(text: str, wanted: str) -> None:
     assert wanted == expand(text, {"A": "1", "B": "$(A)"})
+
+
+def test_variables_that_double_each_other_end_where_the_kernel_does() -> None:
+    doubling = [{"name": "V0", "value": "x" * 1000}] + [{"name": f"V{n + 1}", "value": f"$(V{n})" * 2} for n in range(40)]
+    many = [{"name": "V", "value": "x" * 50_000}] + [{"name": f"V{n}", "value": "$(V)"} for n in range(200)]
+    for env in (doubling, many):
+        pod = a_pod(container(env=env))
+        with pytest.raises(Missing, match="argument list too long"):
+            environment(pod, pod.containers[0], FACTS)
+    with pytest.raises(Missing, match="argument list too long"):
+        words(["$(A)"] * 10, {"A": "x" * 10**6})
 
 
 def reference(**value_from: Any) -> list[dict[str, Any]]:
@@ -71,8 +82,10 @@ MISSING = {
     "a ConfigMap": ({"env": reference(configMapKeyRef={"name": "gone", "key": "x"})}, 'configmap "gone" not found'),
     "a Secret": ({"envFrom": [{"secretRef": {"name": "none"}}]}, 'secret "none" not found'),
     "a key": ({"env": reference(secretKeyRef={"name": "pass", "key": "x"})}, "couldn't find key x in Secret default/pass"),
+    "a container": (
+        {"env": reference(resourceFieldRef={"containerName": "other", "resource": "limits.cpu"})}, "container other not found"),
     "a field": ({"env": reference(fieldRef={"fieldPath": "spec.color"})}, "field label not supported: spec.color"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("fields", "text"), MISSING.values(), ids=MISSING)

@@ -6,7 +6,7 @@ from typing import Any
 from mooring.apiserver.strategy import FieldError
 from mooring.model.kinds import Kind
 
-_MOST_TOLD = 512 * 1024
+MOST_TOLD = 512 * 1024
 """Characters of causes: a small request may break rules a hundred thousand times."""
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -148,7 +148,7 @@ def invalid_kind(group: str, kind: str, name: str, errors: Iterable[FieldError])
 
 def _first(errors: Iterable[FieldError]) -> Iterator[FieldError]:
     """As many as there is room for."""
-    left = _MOST_TOLD
+    left = MOST_TOLD
     for error in errors:
         yield error
         left -= len(error.message) + len(error.field)

@@ -1,10 +1,11 @@
 """What does a regular expression of clients' match? RE2 says, as Go's do: in linear time, whatever the pattern."""
 
-from functools import lru_cache
 from typing import Any
 
+from mooring.apiserver.remembered import remembered
 
-@lru_cache(maxsize=4096)
+
+@remembered(256, 65_536)
 def compiled(pattern: str) -> Any:
     """Raises ValueError, with the reason alone."""
     import re2  # a megabyte, only for those who ask

@@ -29,6 +29,16 @@ class FieldError(Struct, frozen=True):
     message: str
 
 
+_LONG = 4096
+
+
+def below(path: str, name: str) -> str:
+    """Where a field is, as far as anybody would read it: a name may be as long as a request, and have as many fields."""
+    if len(path) > _LONG:
+        return path
+    return f"{path}.{name[:_LONG]}" if path else name[:_LONG]
+
+
 class Claim(Struct, frozen=True):
     """What else must be true and written in the same transaction: IPAddress objects, node-port keys.
 

@@ -16,6 +16,7 @@ from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome, Response, Write
 from mooring.apiserver.errors import bad_request, quote
 from mooring.apiserver.strategy import Claim, Document, FieldError
+from mooring.model import codec
 from mooring.model.kinds import (
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
@@ -166,7 +167,7 @@ def change(
     prepared, claim = _prepare(call, record, old, document)
     warnings = (*complaints, *call.told, *call.resource.strategy.warnings(prepared, old))
     leaves = metadata.may_go(prepared) and not metadata.may_go(old)
-    if not leaves and prepared == old and not claim.operations and call.resource.current(record.value):
+    if not leaves and codec.same(prepared, old) and not claim.operations and call.resource.current(record.value):
         return answer(call, record.value, record.mod_revision, 200, warnings)
     value = call.resource.store(prepared)
     if call.dry_run:

@@ -65,7 +65,8 @@ async def _keep_running(role: Role, stopped: asyncio.Task[Literal[True]], report
         began = loop.time()
         starting = asyncio.create_task(start(role))
         await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
+        # What comes to run after all has to be ended like any other; what hangs holds nobody up.
+        if not (starting.done() or (await asyncio.wait({starting}, timeout=STOP_PATIENCE))[0]):
             starting.cancel()
             return
         process = await starting

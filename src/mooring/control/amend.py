@@ -5,7 +5,10 @@ names its resourceVersion unless `blind`: then it is refused when anybody wrote 
 writes is patched blind: a user's edit of the spec in between must not cost the Events of a plan already half carried out.
 """
 
+from collections.abc import Iterable
 from typing import Any
+
+from msgspec import structs
 
 from mooring.control.reconciler import Apply, Document
 from mooring.model.kinds import Kind
@@ -81,6 +84,11 @@ def delete(kind: Kind, document: Document, *, grace: int | None = None, policy: 
     if policy:
         body["propagationPolicy"] = policy
     return Apply("delete", kind, metadata.get("namespace", ""), metadata["name"], body, ignore=("NotFound",))
+
+
+def apart(writes: Iterable[Apply]) -> tuple[Apply, ...]:
+    """The same writes, none of which keeps another from being made when it is refused."""
+    return tuple(structs.replace(write, apart=True) for write in writes)
 
 
 def verify_unchanged(kind: Kind, held: Document) -> Apply:

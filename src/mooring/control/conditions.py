@@ -13,7 +13,8 @@ def condition(document: Document, type: str) -> Document | None:
 
 
 def find(conditions: Iterable[Document], type: str) -> Document | None:
-    return next((each for each in conditions if each["type"] == type), None)
+    """One that says no status counts as none: the API takes conditions that say nothing at all."""
+    return next((each for each in conditions if each.get("type") == type and "status" in each), None)
 
 
 def true(document: Document, type: str) -> bool:
@@ -26,11 +27,11 @@ def with_condition(conditions: Iterable[Document], wanted: Document, now: dateti
     conditions = list(conditions)
     held = find(conditions, wanted["type"])
     if held is None:
-        return [*conditions, {**wanted, "lastTransitionTime": stamp(now)}]
+        return [*without_condition(conditions, wanted["type"]), {**wanted, "lastTransitionTime": stamp(now)}]
     since = held.get("lastTransitionTime") if held["status"] == wanted["status"] else None
     replaced = {**held, **wanted, "lastTransitionTime": since or stamp(now)}
     return [replaced if each is held else each for each in conditions]
 
 
 def without_condition(conditions: Iterable[Document], type: str) -> list[Document]:
-    return [each for each in conditions if each["type"] != type]
+    return [each for each in conditions if each.get("type") != type]

@@ -48,7 +48,7 @@ def _fits(rule: Document, pod: Document) -> str:
         return ""
     patterns = rule.get("onPodConditions") or ()
     for held in status.get("conditions") or ():
-        if any((held["type"], held["status"]) == (each.get("type"), each.get("status", "True")) for each in patterns):
+        if any((held.get("type"), held.get("status")) == (each.get("type"), each.get("status", "True")) for each in patterns):
             return f"Pod {pod_name} has condition {held['type']}"
     return ""
 

@@ -24,6 +24,7 @@ from mooring.pods.observed import PodSeen
 from mooring.pods.resizing import Refusal
 from mooring.pods.resolv_conf import node_complaint
 from mooring.ports.api import Api
+from mooring.ports.pods import RuntimeFailure
 
 Document = dict[str, Any]
 log = structlog.get_logger("kubelet")
@@ -91,9 +92,18 @@ class Kubelet:
     async def _remove_orphans(self) -> None:
         """Pods on this machine that the API server no longer has."""
         for uid in set(self.adopted) - set(self.pods.objects):
-            log.info("removing an orphaned pod", pod=f"{self.adopted[uid].namespace}/{self.adopted[uid].name}")
-            await self.machine.runtime.remove(uid)
-            self.adopted.pop(uid, None)
+            seen = self.adopted.pop(uid)
+            self.tasks.create_task(self._remove_orphan(uid, f"{seen.namespace}/{seen.name}"), name=f"remove {uid}")
+
+    async def _remove_orphan(self, uid: str, name: str) -> None:
+        """However long it takes: a process that cannot die yet must not keep the other pods waiting."""
+        log.info("removing an orphaned pod", pod=name)
+        while True:
+            try:
+                return await self.machine.runtime.remove(uid)
+            except (OSError, RuntimeFailure) as error:
+                log.warning("orphaned pod not removed", pod=name, error=str(error))
+                await asyncio.sleep(_RESTART)
 
     def _room(self, uid: str) -> Refusal | None:
         """Whether a pod may have what it wishes, beside the others as they will be told of."""

@@ -69,6 +69,9 @@ class Events:
                         log.debug("event refused", reason=event["reason"], message=error.message)
                         break
                     await asyncio.sleep(wait)
+                except Exception:
+                    log.exception("event cannot be told", reason=event["reason"])
+                    break
             else:
                 log.warning("event dropped", reason=event["reason"], message=event["message"])
 

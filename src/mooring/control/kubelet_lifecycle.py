@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from mooring.control.kubelet_probes import check_of
+from mooring.control.kubelet_probes import attempt, check_of
 from mooring.model.pod import Container, Hook, Pod
 from mooring.pods.observed import PodSeen
 from mooring.pods.step import Stop
@@ -73,7 +73,7 @@ class Lifecycle:
             what = check_of(container, hook, self.life.pod, next(iter(seen.ips), "") if seen else "")
         except ValueError as error:
             return Outcome(False, str(error))
-        outcome = await self.prober.check(what, limit)
+        outcome = await attempt(self.prober, what, limit)
         if isinstance(what, ExecCheck) and not outcome.success:
             return Outcome(False, f"command '{' '.join(what.command)}' failed: {outcome.output}")
         return outcome

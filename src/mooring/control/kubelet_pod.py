@@ -18,7 +18,7 @@ from mooring.control.kubelet_lifecycle import Lifecycle
 from mooring.control.kubelet_objects import Objects
 from mooring.control.kubelet_probes import ContainerProbes
 from mooring.control.kubelet_pulls import Pulls
-from mooring.control.kubelet_status import StatusWriter
+from mooring.control.kubelet_status import StatusWriter, gone
 from mooring.control.kubelet_volumes import Host, volumes_of
 from mooring.control.kubelet_wishes import NodeView, container_wish, resize_wish, sandbox_wish
 from mooring.model.kinds import POD
@@ -367,7 +367,7 @@ class PodWorker:
             try:
                 await self.api.write("delete", POD, self.pod.metadata.namespace, self.pod.metadata.name, options)
             except ApiError as error:
-                if error.code not in (404, 409):
+                if not gone(error):
                     raise
         self._finished = True
 

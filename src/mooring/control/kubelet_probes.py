@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import structlog
+
 from mooring.model.pod import Container, Hook, HttpGet, Pod, Probe
 from mooring.pods.observed import Run
 from mooring.pods.probing import Health, Role, Tracker, begin, health, next_delay, observe, probe_of
 from mooring.pods.wishes import ExecCheck, HttpCheck, Outcome, TcpCheck
 from mooring.ports.pods import Prober
 
+log = structlog.get_logger("kubelet")
 ROLES: tuple[Role, ...] = ("startup", "readiness", "liveness")
 _AGENT = (("User-Agent", "kube-probe/1.33"), ("Accept", "*/*"))
 
@@ -24,6 +27,15 @@ def check_of(container: Container, how: Probe | Hook, pod: Pod, ip: str) -> Http
         return TcpCheck(how.tcp_socket.host or ip, container.port(how.tcp_socket.port))
     kind = "grpc probes are" if getattr(how, "grpc", None) is not None else "this handler is"
     raise ValueError(f"{kind} not supported: use httpGet, tcpSocket or exec")
+
+
+async def attempt(prober: Prober, what: HttpCheck | TcpCheck | ExecCheck, limit: float) -> Outcome:
+    """A check that fails in whatever way: a node short of descriptors must not end all attempts, nor a defect."""
+    try:
+        return await prober.check(what, limit)
+    except Exception as error:
+        log.exception("check failed", check=str(what))
+        return Outcome(False, str(error))
 
 
 def _http(container: Container, given: HttpGet, ip: str) -> HttpCheck:
@@ -100,7 +112,7 @@ class ContainerProbes:
             what = check_of(self.container, probe, self.pod, self.ip)
         except ValueError as error:
             return Outcome(False, str(error))
-        return await self.prober.check(what, float(probe.timeout_seconds))
+        return await attempt(self.prober, what, float(probe.timeout_seconds))
 
     def _take(self, role: Role, probe: Probe, outcome: Outcome, regular: bool) -> None:
         before, tracker = self.health, self.trackers[role]

@@ -55,7 +55,9 @@ class StatusWriter:
                 continue
             try:
                 await self._write(status)
-            except (ApiUnavailable, ApiError):
+            except Exception as error:
+                if not isinstance(error, ApiUnavailable | ApiError):
+                    log.exception("pod status not written", pod=f"{self.namespace}/{self.name}")
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
                 self._wake.set()
@@ -76,7 +78,7 @@ class StatusWriter:
                 patch_type="application/strategic-merge-patch+json",
             )  # fmt: skip
         except ApiError as error:
-            if error.code == 404 or (error.code == 409 and _ANOTHER in error.message):
+            if gone(error):
                 self.gone()
             elif error.code == 409 or error.passing:
                 raise
@@ -85,13 +87,19 @@ class StatusWriter:
         self.written = status
 
 
+def gone(error: ApiError) -> bool:
+    """Whether the server says that there is no such pod, or another of its name."""
+    return error.code == 404 or (error.code == 409 and _ANOTHER in error.message)
+
+
 def _replacing(before: Document, after: Document) -> Document:
     """The patch. Conditions merge by type and addresses by ip, so what is no longer there must be named."""
     patch: Document = {key: None for key in ("reason", "message") if key in before}
     patch.update(after)
     patch["conditions"] = [{"reason": None, "message": None, **condition} for condition in after["conditions"]]
-    gone = {one["type"] for one in before.get("conditions") or ()} & set(OWNED) - {one["type"] for one in after["conditions"]}
-    patch["conditions"] += [{"type": kind, "$patch": "delete"} for kind in sorted(gone)]
+    told = {one["type"] for one in after["conditions"]}
+    lost = {one.get("type") for one in before.get("conditions") or ()} & set(OWNED) - told
+    patch["conditions"] += [{"type": kind, "$patch": "delete"} for kind in sorted(lost)]
     old = [entry["ip"] for entry in before.get("podIPs") or ()]
     new = [entry["ip"] for entry in after.get("podIPs") or ()]
     if old and old != new:
@@ -101,9 +109,9 @@ def _replacing(before: Document, after: Document) -> Document:
 
 def _own(status: Document) -> Document:
     conditions = {
-        one["type"]: (one["status"], one.get("reason", ""), one.get("message", ""))
+        one["type"]: (one.get("status"), one.get("reason", ""), one.get("message", ""))
         for one in status.get("conditions") or ()
-        if one["type"] in OWNED
+        if one.get("type") in OWNED
     }
     keys = (
         "phase", "reason", "message", "startTime", "hostIP", "hostIPs", "podIP", "podIPs", "qosClass", "observedGeneration",

@@ -7,7 +7,7 @@ from msgspec import Struct
 from mooring.model.meta import Document
 from mooring.model.pod import Container, EphemeralContainer, Pod
 from mooring.pods import names, volumes
-from mooring.pods.environment import environment, expand
+from mooring.pods.environment import environment, expand, words
 from mooring.pods.quantity import parse, whole
 from mooring.pods.resolv_conf import NodeDns, Resolver
 from mooring.pods.security import identity
@@ -86,8 +86,8 @@ def container_wish(pod: Pod, container: Container, attempt: int, facts: Facts) -
         name=container.name,
         attempt=attempt,
         image=container.image,
-        command=tuple(expand(part, env) for part in container.command or ()),
-        args=tuple(expand(part, env) for part in container.args or ()),
+        command=words(container.command or (), env),
+        args=words(container.args or (), env),
         env=env,
         working_dir=container.working_dir,
         identity=identity(pod, container),
@@ -108,7 +108,9 @@ def resize_wish(pod: Pod, container: Container) -> ResizeWish:
 
 
 def _read_only(volume: Document) -> bool:
-    return bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+    """What the node writes is nobody else's to write: a link planted there would lead the node elsewhere."""
+    written = any(volume.get(kind) is not None for kind in volumes.FILES)
+    return written or bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
 
 
 def _limits(container: Container) -> dict[str, int]:

@@ -111,7 +111,8 @@ class Loop:
             self.queue.add_after(key, plan.again_after)
 
     async def _carry_out(self, key: Key, plan: Plan, written: list[tuple[Apply, Document]]) -> Outcome:
-        """The writes in order up to the first refusal; those that were made, with the server's answers, go to `written`."""
+        """The writes in order up to the first refusal of one not `apart`; what was made, and its answer, goes to `written`."""
+        outcome: Outcome = "success"
         for write in plan.writes:
             try:
                 written.append((write, await self._write(write)))
@@ -125,11 +126,13 @@ class Loop:
                     return "stale"
                 self._log.warning("write refused", **described(key, write), error=str(error))
                 await self._answer_refusal(key, write, error, written)
-                return "error"
+                outcome = "error"
+                if not write.apart:
+                    return outcome
             except ApiUnavailable as error:
                 self._log.warning("write not answered", **described(key, write), error=str(error))
                 return "error"
-        return "success"
+        return outcome
 
     async def _answer_refusal(self, key: Key, write: Apply, error: ApiError, written: list[tuple[Apply, Document]]) -> None:
         """What the reconciler has to say about a refusal, said as far as the server lets it."""

@@ -41,6 +41,8 @@ class Apply(Struct, frozen=True):
     subresource: str = ""
     patch_type: str = "application/merge-patch+json"
     ignore: tuple[str, ...] = ()
+    apart: bool = False
+    """Its refusal does not keep those after it from being made; the key is planned again all the same."""
 
 
 class Report(Struct, frozen=True):
@@ -53,7 +55,7 @@ class Report(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """Writes in order (the first failure stops the rest), Events to record, and when to look again without being asked."""
+    """Writes in order (the first failure of one not `apart` stops the rest), Events to record, when to look again unasked."""
 
     writes: tuple[Apply, ...] = ()
     reports: tuple[Report, ...] = ()

@@ -67,6 +67,9 @@ class Recorder:
                 await self._write(report, moment)
             except (ApiError, ApiUnavailable) as error:
                 log.info("event not recorded", reason=report.reason, message=report.message, error=str(error))
+            except Exception:
+                # A mistake of ours about one object; the others' Events are told all the same.
+                log.exception("event cannot be recorded", reason=report.reason)
             finally:
                 self._backlog.task_done()
 

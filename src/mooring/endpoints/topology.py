@@ -72,7 +72,7 @@ def node_facts(node: Document | None) -> tuple[object, ...]:
 
 def is_ready(node: Document) -> bool:
     conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return any((condition.get("type"), condition.get("status")) == ("Ready", "True") for condition in conditions)
 
 
 def cores(quantity: str | int) -> float:

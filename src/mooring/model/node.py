@@ -1,5 +1,8 @@
 """core/v1 Node, as logic sees it."""
 
+from functools import lru_cache
+from ipaddress import ip_address
+
 import msgspec
 from msgspec import Struct, field
 
@@ -8,9 +11,17 @@ from mooring.model.meta import Document, Meta
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
+@lru_cache(maxsize=4096)
+def _is_address(text: str) -> bool:
+    try:
+        return not getattr(ip_address(text), "scope_id", None)
+    except ValueError:
+        return False
+
+
 class NodeAddress(Struct, frozen=True, gc=False):
-    type: str
-    address: str
+    type: str = ""
+    address: str = ""
 
 
 class Taint(Struct, frozen=True, gc=False):
@@ -27,8 +38,8 @@ class NodeSpec(Struct, frozen=True, gc=False):
 
 
 class NodeCondition(Struct, frozen=True, gc=False):
-    type: str
-    status: str
+    type: str = ""
+    status: str = ""
     reason: str = ""
     message: str = ""
 
@@ -47,7 +58,8 @@ class Node(Struct, frozen=True, gc=False):
 
     @property
     def internal_ips(self) -> tuple[str, ...]:
-        return tuple(a.address for a in self.status.addresses or () if a.type == "InternalIP")
+        """Those that are addresses: the API takes any text from a node."""
+        return tuple(a.address for a in self.status.addresses or () if a.type == "InternalIP" and _is_address(a.address))
 
     @property
     def zone(self) -> str:

@@ -4,21 +4,27 @@ Later wins: envFrom in order, then env in order; service variables fill only nam
 """
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 from mooring.model.pod import Container, EnvVar, KeySelector, Pod
-from mooring.pods.sources import Document, Facts, Missing, field, resource
+from mooring.pods.sources import Document, Facts, Missing, field, named, resource
+
+MOST = 6 << 20
+"""What the kernel takes of arguments and environment together at the very most (man 2 execve): variables that name each other
+twice grow without end otherwise, and the node with them."""
 
 
 def environment(pod: Pod, container: Container, facts: Facts) -> dict[str, str]:
     """All variables. Raises Missing when a required object or key is not there."""
     services = service_variables(facts.services, pod.metadata.namespace, pod.spec.enable_service_links is not False)
-    result = _from_sources(pod, container, facts)
+    result, size = _from_sources(pod, container, facts), 0
     for variable in container.env or ():
-        value = _value(pod, container, variable, facts, {**services, **result})
+        value = _value(pod, container, variable, facts, ChainMap(result, services))
         if value is not None:
             result[variable.name] = value
+            size = _grown(size, value)
     for name, value in services.items():
         result.setdefault(name, value)
     return result
@@ -48,8 +54,7 @@ def _value(pod: Pod, container: Container, variable: EnvVar, facts: Facts, known
         return field(pod, given.field_ref.field_path, facts)
     if given.resource_field_ref:
         wanted = given.resource_field_ref.container_name or container.name
-        found = next(one for one in (container, *pod.containers) if one.name == wanted)
-        return resource(found, given.resource_field_ref, facts)
+        return resource(named((container, *pod.containers), wanted), given.resource_field_ref, facts)
     if given.config_map_key_ref:
         return _key(pod, "ConfigMap", given.config_map_key_ref, facts)
     if given.secret_key_ref:
@@ -77,19 +82,32 @@ def texts(kind: str, document: Document) -> dict[str, str]:
     return dict(data)
 
 
+def words(texts: Iterable[str], known: Mapping[str, str]) -> tuple[str, ...]:
+    """A command or its arguments, expanded. Raises Missing when they are too long for any kernel."""
+    found, size = [], 0
+    for text in texts:
+        found.append(expand(text, known))
+        size = _grown(size, found[-1])
+    return tuple(found)
+
+
+def _grown(size: int, text: str) -> int:
+    if size + len(text) > MOST:
+        raise Missing("argument list too long")
+    return size + len(text)
+
+
 def expand(text: str, known: Mapping[str, str]) -> str:
-    """$(NAME) becomes its value, $$ one $, and what is unknown stays as it is."""
-    return _expand(text, lambda name: known.get(name, f"$({name})"))
-
-
-def _expand(text: str, value: Callable[[str], str]) -> str:
-    out, at = [], 0
+    """$(NAME) becomes its value, $$ one $, and what is unknown stays as it is. Raises Missing when that grows too long."""
+    out, at, size, last = [], 0, 0, text.rfind(")")
     while (dollar := text.find("$", at)) >= 0 and dollar + 1 < len(text):
         out.append(text[at:dollar])
         follows = text[dollar + 1]
-        end = text.find(")", dollar)
-        if follows == "(" and end > 0:
-            out.append(value(text[dollar + 2 : end]))
+        if follows == "(" and dollar < last:
+            end = text.find(")", dollar)
+            name = text[dollar + 2 : end]
+            out.append(known.get(name, f"$({name})"))
+            size = _grown(size, out[-1])
             at = end + 1
         else:
             out.append("$" if follows == "$" else "$" + follows)

@@ -98,7 +98,7 @@ def node_status(
 
 
 def _conditions(ready: tuple[bool, str], before: Document, now: datetime) -> list[Document]:
-    known = {condition["type"]: condition for condition in before.get("conditions") or ()}
+    known = {condition.get("type"): condition for condition in before.get("conditions") or ()}
     can_run, why = ready
     wanted = (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -111,7 +111,7 @@ def _conditions(ready: tuple[bool, str], before: Document, now: datetime) -> lis
     stamp, found = moment(now), []
     for kind, value, reason, message in wanted:
         old = known.get(kind)
-        since = old["lastTransitionTime"] if old and old["status"] == value else stamp
+        since = (old.get("lastTransitionTime") if old and old.get("status") == value else None) or stamp
         found.append(
             {
                 "type": kind,

@@ -1,6 +1,6 @@
 """What do a pod's environment and volumes draw on? Other objects, the pod's own fields, the node's facts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -82,6 +82,14 @@ def field(pod: Pod, path: str, facts: Facts) -> str:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def named(containers: Iterable[Container], name: str) -> Container:
+    """The container that a reference names. Raises Missing."""
+    for one in containers:
+        if one.name == name:
+            return one
+    raise Missing(f"container {name} not found")
 
 
 def resource(container: Container, ref: ResourceFieldRef, facts: Facts) -> str:

@@ -240,7 +240,7 @@ def _gated(pod: Pod, ready: tuple[bool, str, str]) -> tuple[bool, str, str]:
     """Readiness gates are conditions that others write (KEP-580)."""
     if not ready[0]:
         return ready
-    given = {condition["type"]: condition["status"] for condition in pod.status.get("conditions") or ()}
+    given = {condition.get("type"): condition.get("status") for condition in pod.status.get("conditions") or ()}
     texts = []
     for gate in pod.spec.readiness_gates or ():
         if gate.condition_type not in given:
@@ -254,11 +254,12 @@ def _gated(pod: Pod, ready: tuple[bool, str, str]) -> tuple[bool, str, str]:
 
 def condition(kind: str, true: bool, reason: str, message: str, pod: Pod, before: Document, now: datetime) -> Document:
     known = {
-        condition["type"]: condition for condition in (*(pod.status.get("conditions") or ()), *(before.get("conditions") or ()))
+        condition.get("type"): condition
+        for condition in (*(pod.status.get("conditions") or ()), *(before.get("conditions") or ()))
     }
     value = "True" if true else "False"
     old = known.get(kind)
-    since = old["lastTransitionTime"] if old and old["status"] == value and old.get("lastTransitionTime") else moment(now)
+    since = old["lastTransitionTime"] if old and old.get("status") == value and old.get("lastTransitionTime") else moment(now)
     document: Document = {"type": kind, "status": value, "lastProbeTime": None, "lastTransitionTime": since}
     if reason:
         document["reason"] = reason

@@ -7,7 +7,7 @@ from msgspec import Struct, convert
 
 from mooring.model.pod import Pod, ResourceFieldRef
 from mooring.pods.quantity import parse
-from mooring.pods.sources import Document, Facts, Missing, field, resource
+from mooring.pods.sources import Document, Facts, Missing, field, named, resource
 from mooring.pods.wishes import File, Volume
 
 FILES = ("configMap", "secret", "downwardAPI", "projected")
@@ -124,6 +124,6 @@ def _fields(pod: Pod, source: Document, facts: Facts, mode: int) -> dict[str, Fi
             text = field(pod, item["fieldRef"]["fieldPath"], facts)
         else:
             ref = convert(item["resourceFieldRef"], ResourceFieldRef)
-            text = resource(next(one for one in pod.containers if one.name == ref.container_name), ref, facts)
+            text = resource(named(pod.containers, ref.container_name), ref, facts)
         found[item["path"]] = File(text.encode(), mode if item.get("mode") is None else item["mode"])
     return found

@@ -154,7 +154,7 @@ def _round(asked: Sequence[Webhook], seen: Operation) -> tuple[Document | None, 
         warnings += verdict.warnings
         if verdict.patch and document is not None:
             before, document = document, _patched(webhook, now, resource, verdict.patch)
-            if document != before:
+            if not codec.same(document, before):
                 changed_after |= set(called[:-1])
     return document, warnings, changed_after
 
@@ -266,9 +266,9 @@ def _denied(webhook: Webhook, response: Document) -> StatusError:
     denied = f"admission webhook {quote(webhook.name)} denied the request"
     message = f"{denied}: {said or reason}" if said or reason else f"{denied} without explanation"
     code = status.get("code")
-    code = code if isinstance(code, int) and 400 <= code <= 599 else 403
+    code = code if isinstance(code, int) and 400 <= code <= 599 else 400
     details = status.get("details") if isinstance(status.get("details"), dict) else None
-    return StatusError(code, str(reason or "Forbidden" if code == 403 else reason or ""), message, details)
+    return StatusError(code, str(reason or ""), message, details)
 
 
 def _patched(webhook: Webhook, seen: Operation, resource: Resource, patch: Any) -> Document:

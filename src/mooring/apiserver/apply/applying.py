@@ -197,16 +197,22 @@ def _left(kind: MergeType, live: Document, me: Entry, conflicts: Conflicts) -> l
 
 
 def conflict_message(listed: list[tuple[Identity, Path]], managers: Managers) -> tuple[str, list[dict[str, str]]]:
-    """What an apply that meets conflicts says, and its causes."""
-    named = [(printed(managers[identity]), text(path)) for identity, path in listed]
+    """What an apply that meets conflicts says, and its causes, as many as there is room for."""
+    named: list[tuple[str, str]] = []
+    left = errors.MOST_TOLD
+    for identity, path in listed:
+        if left <= 0:
+            break
+        named.append((printed(managers[identity]), text(path)))
+        left -= len(named[-1][1])
     causes = [{"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": where} for who, where in named]
-    if len(named) == 1:
+    if len(listed) == 1:
         return f"Apply failed with 1 conflict: conflict with {named[0][0]}: {named[0][1]}", causes
     by_manager: dict[str, list[str]] = {}
     for who, where in named:
         by_manager.setdefault(who, []).append(where)
     lines = [line for who, found in by_manager.items() for line in (f"conflicts with {who}:", *(f"- {one}" for one in found))]
-    return f"Apply failed with {len(named)} conflicts: " + "\n".join(lines), causes
+    return f"Apply failed with {len(listed)} conflicts: " + "\n".join(lines), causes
 
 
 def _conflict(listed: list[tuple[Identity, Path]], managers: Managers) -> StatusError:

@@ -5,6 +5,7 @@ from typing import Any
 from mooring.apiserver.apply.sets import step_text
 from mooring.apiserver.apply.types import ListType, MapType, MergeType
 from mooring.apiserver.apply.walk import BadItem, item_step
+from mooring.apiserver.strategy import below
 
 MAX_FAULTS = 50
 
@@ -63,7 +64,7 @@ def _check_fields(mapped: MapType, value: dict[str, Any], path: str, found: list
         if inner is None:
             found.append(f"{path}.{name}: field not declared in schema")
         else:
-            _check(inner, item, f"{path}.{name}", found)
+            _check(inner, item, f".{below(path[1:], name)}", found)
 
 
 def _check_items(listed: ListType, items: list[Any], path: str, found: list[str]) -> None:

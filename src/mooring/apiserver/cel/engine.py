@@ -13,7 +13,7 @@ from google.protobuf import any_pb2
 
 from mooring.apiserver.cel import libraries
 from mooring.apiserver.cel.declared import Declared
-from mooring.apiserver.cel.libraries import maps
+from mooring.apiserver.cel.libraries import maps, regex
 from mooring.apiserver.cel.tree import every
 from mooring.apiserver.cel.types import Messages
 
@@ -44,10 +44,12 @@ def program(variables: frozenset[str], text: str) -> Any:
     """An expression ready to be evaluated."""
     compiled = evaluator(variables).compile(text)
     packed = any_pb2.Any.FromString(compiled.serialize())
-    if maps.UNSERVED.encode() not in packed.value:
+    served = [library for library in (maps, regex) if library.UNSERVED.encode() in packed.value]
+    if not served:
         return compiled
     checked = checked_pb2.CheckedExpr.FromString(packed.value)
-    maps.serve(checked, [each for each in every(checked.expr) if each.WhichOneof("expr_kind") == "call_expr"])
+    for library in served:
+        library.serve(checked, [each for each in every(checked.expr) if each.WhichOneof("expr_kind") == "call_expr"])
     packed.value = checked.SerializeToString()
     return evaluator(variables).deserialize(packed.SerializeToString())
 

@@ -65,7 +65,7 @@ def _special(value: str, form: str) -> Any:
         if form == "bytes":
             return base64.b64decode(value)
         return message(timestamp(value) if form == "timestamp" else duration(value))
-    except ValueError:
+    except (ValueError, OverflowError):  # of times in UTC, the years end at 1 and 9999
         return value
 
 

@@ -23,12 +23,15 @@ from mooring.apiserver.kinds import formats
 from mooring.apiserver.kinds.problems import IMMUTABLE, duplicate, forbidden, invalid, required, too_many
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model import codec
+from mooring.model.kinds import KINDS
 
 _sorted = msgspec.json.Encoder(order="sorted")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _MOST_SELECTABLE = 8
 _REVIEWS = ("v1", "v1beta1")
+_BUILT_IN = frozenset(f"{kind.plural}.{kind.group}" for kind in KINDS)
+"""Upstream keeps other records for a definition of one; here both would have the same."""
 PRESERVE = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
 
 
@@ -36,6 +39,8 @@ def check(document: Document, old: Document | None, established: bool) -> list[F
     """What is wrong with a definition, on an update also what may not change."""
     spec: Document = document["spec"]
     found = _check_spec(spec)
+    if old is None and (resource := f"{spec['names'].get('plural')}.{spec.get('group')}") in _BUILT_IN:
+        found.append(forbidden("spec.names.plural", f"{resource} is served by this server itself"))
     if old is not None:
         before = old["spec"]
         if established:

@@ -5,8 +5,9 @@ Fields, quoted names, indexes and slices, '*', recursive descent and filters: `.
 
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
+
+from mooring.apiserver.remembered import remembered
 
 Step = Callable[[Any], Iterator[Any]]
 Path = tuple[Step, ...]
@@ -23,11 +24,11 @@ _TOKEN = re.compile(
     |(?P<dot>\.)$""",
     re.X,
 )
-_COMPARISON = re.compile(r"(?P<left>.*?)\s*(?P<operator>==|!=|<=|>=|<|>)\s*(?P<right>.*)", re.S)
+_OPERATOR = re.compile("==|!=|<=|>=|<|>")
 _LITERALS = {"true": True, "false": False, "null": None}
 
 
-@lru_cache(maxsize=4096)
+@remembered(1024, 256)
 def parse(text: str) -> Path:
     """Raises ValueError."""
     text = text.strip()
@@ -47,12 +48,12 @@ def parse(text: str) -> Path:
 
 
 def find(document: Any, path: Path) -> Iterator[Any]:
-    """Every value that the path leads to; none where something on the way is not there."""
-    if not path:
-        yield document
-        return
-    for value in path[0](document):
-        yield from find(value, path[1:])
+    """Every value that the path leads to, once; none where something on the way is not there."""
+    values = [document]
+    for step in path:
+        # Recursive descents meet the same values by many ways.
+        values = list({id(found): found for value in values for found in step(value)}.values())
+    return iter(values)
 
 
 def _step(token: re.Match[str]) -> Step | None:
@@ -115,10 +116,10 @@ def _descending(step: Step) -> Step:
 
 
 def _filter(text: str) -> Step:
-    parsed = _COMPARISON.fullmatch(text.strip())
-    left = _operand(parsed["left"] if parsed else text)
-    right = _operand(parsed["right"]) if parsed else None
-    operator = parsed["operator"] if parsed else ""
+    found = _OPERATOR.search(text)
+    left = _operand(text[: found.start()] if found else text)
+    right = _operand(text[found.end() :]) if found else None
+    operator = found[0] if found else ""
 
     def step(value: Any) -> Iterator[Any]:
         for item in _every(value):

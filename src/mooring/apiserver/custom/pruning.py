@@ -7,12 +7,15 @@ property says of itself; a resource inside a resource keeps its apiVersion, kind
 from typing import Any
 
 from mooring.apiserver.custom.structural import Schema
+from mooring.apiserver.strategy import below
 
 TYPE_META = frozenset({"apiVersion", "kind", "metadata"})
+_NAMED = 1000
+"""More than clients are told of."""
 
 
 def prune(value: Any, schema: Schema, *, root: bool = False, drop: bool = True) -> list[str]:
-    """The paths of unknown fields, which are removed from `value` unless `drop` is False."""
+    """The paths of unknown fields, of very many the first; all are removed from `value` unless `drop` is False."""
     found: list[str] = []
     _prune(value, schema, "", root, schema.preserve_unknown, drop, found)
     return found
@@ -38,7 +41,7 @@ def _prune_object(
         of = schema.additional
         for name, item in value.items():
             if isinstance(item, (dict, list)):
-                _prune(item, of, f"{path}.{name}" if path else name, of.embedded, of.preserve_unknown, drop, found)
+                _prune(item, of, below(path, name), of.embedded, of.preserve_unknown, drop, found)
         return
     if schema is not None and schema.additional is True:
         return
@@ -52,8 +55,8 @@ def _prune_object(
             if not keep:
                 unknown.append(name)
         elif isinstance(item, (dict, list)):
-            _prune(item, known, f"{path}.{name}" if path else name, known.embedded, known.preserve_unknown, drop, found)
-    found += [f"{path}.{name}" if path else name for name in unknown]
+            _prune(item, known, below(path, name), known.embedded, known.preserve_unknown, drop, found)
+    found += [below(path, name) for name in unknown[: max(_NAMED - len(found), 0)]]
     if drop:
         for name in unknown:
             del value[name]

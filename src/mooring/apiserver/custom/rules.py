@@ -18,7 +18,7 @@ from mooring.apiserver.custom.rule_types import declared_type
 from mooring.apiserver.custom.structural import Rule, Schema
 from mooring.apiserver.custom.validation import ABSENT, MOST_ERRORS
 from mooring.apiserver.kinds.problems import duplicate, forbidden, invalid, required
-from mooring.apiserver.strategy import FieldError
+from mooring.apiserver.strategy import FieldError, below
 
 BUDGET = 10_000_000
 """Of one document's rules together, in units of cost."""
@@ -117,10 +117,9 @@ class _Walk:
         unchanged = unchanged or (old is not ABSENT and old is not None and type(old) is type(value) and old == value)
         if node.rules:
             self._evaluate(value, node, old, path, unchanged)
-        for name, below, item, before in _children(value, node, old):
-            self.node(
-                item, below, before, name if not path else f"{path}{name}" if name[0] == "[" else f"{path}.{name}", unchanged
-            )
+        for name, inner, item, before in _children(value, node, old):
+            where = f"{path}{name}" if path and name[:1] == "[" else below(path, name)
+            self.node(item, inner, before, where, unchanged)
 
     def _evaluate(self, value: Any, node: Node, old: Any, path: str, unchanged: bool) -> None:
         assert node.type is not None
@@ -201,9 +200,9 @@ def _children(value: Any, node: Node, old: Any) -> Iterator[tuple[str, Node, Any
     if isinstance(value, dict):
         before = old if isinstance(old, dict) and node.schema.map_type != "atomic" else {}
         for name, item in value.items():
-            below = node.properties.get(name) or node.additional
-            if below is not None:
-                yield name, below, item, before.get(name, ABSENT)
+            inner = node.properties.get(name) or node.additional
+            if inner is not None:
+                yield name, inner, item, before.get(name, ABSENT)
     elif isinstance(value, list) and node.items is not None:
         same: dict[Any, Any] = {}
         if node.schema.correlates and isinstance(old, list):

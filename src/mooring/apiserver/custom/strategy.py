@@ -14,7 +14,8 @@ from mooring.apiserver.custom.structural import Schema
 from mooring.apiserver.kinds import formats, metadata
 from mooring.apiserver.kinds.plain import NOTHING, restore
 from mooring.apiserver.kinds.problems import invalid, required
-from mooring.apiserver.strategy import Claim, Document, FieldError
+from mooring.apiserver.strategy import Claim, Document, FieldError, below
+from mooring.model import codec
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 from mooring.store.records import Compare
 from mooring.store.snapshot import Snapshot
@@ -31,6 +32,8 @@ _UNCHECKED = FieldError(
     "correct the existing errors to complete validation",
 )
 """With errors of such types expressions would fail in ways that say nothing."""
+_EXPONENT = 1e21
+"""From here on Go writes numbers with one."""
 NOWHERE = "<nil>"
 """How upstream writes the path of the whole object."""
 
@@ -52,6 +55,7 @@ class Custom:
         return rules.nodes(self._schema, root=True)
 
     def default(self, document: Document) -> None:
+        whole_numbers(document)
         if self._schema.fills:
             default(document, self._schema)
 
@@ -66,7 +70,7 @@ class Custom:
             return
         if self._version.has_status:
             restore(document, old, "status")
-        if self._content(document) != self._content(old):
+        if not codec.same(self._content(document), self._content(old)):
             document["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def _keep_but_status(self, document: Document, old: Document) -> None:
@@ -110,9 +114,9 @@ class Custom:
             if schema.embedded and path:
                 found += _embedded(value, path)
             for name, item in value.items():
-                below = schema.properties.get(name, schema.additional)
-                if isinstance(below, Schema):
-                    found += self._check_embedded(item, below, f"{path}.{name}" if path else name)
+                known = schema.properties.get(name, schema.additional)
+                if isinstance(known, Schema):
+                    found += self._check_embedded(item, known, below(path, name))
         elif isinstance(value, list) and schema.items is not None:
             for place, item in enumerate(value):
                 found += self._check_embedded(item, schema.items, f"{path}[{place}]")
@@ -164,6 +168,15 @@ class Custom:
         return columns.cells(document, self._printed, env)
 
 
+def whole_numbers(value: Any) -> None:
+    """Writes 1.0 as 1, as Go's encoder does: clients could not read it into a whole number."""
+    for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(item, (dict, list)):
+            whole_numbers(item)
+        elif isinstance(item, float) and item.is_integer() and abs(item) < _EXPONENT:
+            value[place] = int(item)
+
+
 def at(document: Any, path: Sequence[str]) -> Any:
     """The value at a path of names; None when it is not there."""
     for name in path:
@@ -180,8 +193,8 @@ def _selected(value: Any) -> str:
 
 
 def _embeds(schema: Schema) -> bool:
-    below = [*schema.properties.values(), schema.items, schema.additional]
-    return schema.embedded or any(_embeds(each) for each in below if isinstance(each, Schema))
+    parts = [*schema.properties.values(), schema.items, schema.additional]
+    return schema.embedded or any(_embeds(each) for each in parts if isinstance(each, Schema))
 
 
 def _embedded(value: Document, path: str) -> list[FieldError]:

@@ -16,7 +16,8 @@ from mooring.apiserver.custom import list_types
 from mooring.apiserver.custom.string_formats import FORMATS
 from mooring.apiserver.custom.structural import Checks, Nested, Schema
 from mooring.apiserver.kinds.problems import invalid, required, shown, too_many
-from mooring.apiserver.strategy import FieldError
+from mooring.apiserver.strategy import FieldError, below
+from mooring.model import codec
 
 ABSENT: Any = object()
 MOST_ERRORS = 100
@@ -66,7 +67,7 @@ class _Check:
             known = schema.properties.get(name, of)
             if known is None or ((root or schema.embedded) and name == "metadata"):
                 continue
-            self.value(item, known, before.get(name, ABSENT), f"{path}.{name}" if path else name, False)
+            self.value(item, known, before.get(name, ABSENT), below(path, name), False)
 
     def _list(self, value: list[Any], schema: Schema, old: Any, path: str) -> None:
         if schema.list_type in ("set", "map"):
@@ -82,11 +83,13 @@ class _Check:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Python holds True for 1."""
-    return type(one) is type(other) and one == other if not isinstance(one, (int, float)) else _same_number(one, other)
+    if isinstance(one, (int, float)):
+        return _same_number(one, other)
+    return codec.same(one, other) if isinstance(one, (dict, list)) else bool(one == other)
 
 
 def _same_number(one: Any, other: Any) -> bool:
+    """Python holds True for 1."""
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
@@ -304,7 +307,7 @@ def check_nested(value: Any, nested: Nested, path: str) -> list[FieldError]:
         for name, item in value.items():
             known = nested.properties.get(name, nested.additional)
             if known is not None:
-                found += check_nested(item, known, f"{path}.{name}" if path else name)
+                found += check_nested(item, known, below(path, name))
     elif isinstance(value, list) and nested.items is not None:
         for place, item in enumerate(value):
             found += check_nested(item, nested.items, f"{path}[{place}]")

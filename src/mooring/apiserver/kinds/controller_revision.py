@@ -9,6 +9,7 @@ from mooring.apiserver.kinds.plain import AGE, NAME, Plain
 from mooring.apiserver.kinds.problems import IMMUTABLE, invalid, required
 from mooring.apiserver.kinds.workloads import NOT_NEGATIVE
 from mooring.apiserver.strategy import Column, Document, FieldError
+from mooring.model import codec
 from mooring.model.kinds import CONTROLLER_REVISION
 
 
@@ -25,7 +26,7 @@ class ControllerRevision(Plain):
             found.append(required("data", "data is mandatory"))
         if document["revision"] < 0:
             found.append(invalid("revision", document["revision"], NOT_NEGATIVE))
-        if old is not None and document.get("data") != old.get("data"):
+        if old is not None and not codec.same(document.get("data"), old.get("data")):
             found.append(invalid("data", document.get("data"), IMMUTABLE))
         return found
 

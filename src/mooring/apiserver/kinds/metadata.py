@@ -127,7 +127,8 @@ def check_metadata(
 def _check_changes(metadata: Document, old: Document) -> list[FieldError]:
     found = []
     if old.get("deletionTimestamp"):
-        new = [name for name in metadata.get("finalizers") or () if name not in (old.get("finalizers") or ())]
+        known = frozenset(old.get("finalizers") or ())
+        new = [name for name in metadata.get("finalizers") or () if name not in known]
         if new:
             listed = ", ".join(f'"{name}"' for name in new)
             found.append(

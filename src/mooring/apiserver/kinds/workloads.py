@@ -19,7 +19,8 @@ from mooring.apiserver.strategy import Column, Document, FieldError
 from mooring.model.kinds import DEPLOYMENT, REPLICA_SET
 
 STRATEGIES = ("Recreate", "RollingUpdate")
-PERCENT = re.compile(r"\d+%")
+PERCENT = re.compile(r"[0-9]{1,18}%")
+"""No share is longer: upstream's controllers can do nothing with one."""
 NOT_NEGATIVE = "must be greater than or equal to 0"
 WIDE = (Column("Containers", priority=1), Column("Images", priority=1), Column("Selector", priority=1))
 

@@ -5,7 +5,7 @@ Nothing new can come in meanwhile: the API server refuses creates of a kind whos
 
 from collections.abc import Iterable
 
-from mooring.control.amend import amend, delete
+from mooring.control.amend import amend, apart, delete
 from mooring.control.conditions import with_condition
 from mooring.control.custom_kinds import definition_name
 from mooring.control.reconciler import NOTHING, Change, Document, Key, Plan, World
@@ -63,4 +63,5 @@ def _deleting(definition: Document, kind: Kind, left: list[Document], world: Wor
     status = definition.get("status") or {}
     conditions = with_condition(status.get("conditions") or (), said, world.now)
     telling = amend(CUSTOM_RESOURCE_DEFINITION, definition, {**definition, "status": {**status, "conditions": conditions}})
-    return Plan((*telling, *(delete(kind, each) for each in left if not each["metadata"].get("deletionTimestamp"))))
+    going = apart(delete(kind, each) for each in left if not each["metadata"].get("deletionTimestamp"))
+    return Plan((*telling, *going))

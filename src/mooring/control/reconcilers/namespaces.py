@@ -8,7 +8,7 @@ watches saw too late, and finds itself in a namespace that is no more, is remove
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from mooring.control.amend import amend, delete, verify_absent
+from mooring.control.amend import amend, apart, delete, verify_absent
 from mooring.control.conditions import with_condition
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, World
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, NAMESPACE, POD, STORED, Kind
@@ -60,11 +60,11 @@ class Namespaces:
 
 
 def _deletions(remaining: Remaining) -> Iterable[Apply]:
-    """Of what has not been asked to go yet; of all but Pods only when no Pod is left."""
+    """Of what has not been asked to go yet, however many of it are refused; of all but Pods only when no Pod is left."""
     for kind, documents in remaining.items():
         if kind == POD or POD not in remaining:
             present = (each for each in documents if not each["metadata"].get("deletionTimestamp"))
-            yield from (delete(kind, each, policy="Background") for each in present)
+            yield from apart(delete(kind, each, policy="Background") for each in present)
 
 
 def _finalized(namespace: Document) -> Apply:

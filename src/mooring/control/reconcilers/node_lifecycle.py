@@ -7,7 +7,7 @@ become taints, Pods there become not ready, and those that do not bear the NoExe
 from collections.abc import Iterable
 from datetime import datetime
 
-from mooring.control.amend import amend, delete
+from mooring.control.amend import amend, apart, delete
 from mooring.control.conditions import condition, find, true, with_condition
 from mooring.control.pod_state import node_of, ready, terminal, terminating
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
@@ -154,7 +154,8 @@ def _patience(pod: Document, node: Document, now: datetime) -> float | None:
 
 
 def _pod_writes(pod: Document, down: bool, evicted: bool, now: datetime) -> Iterable[Apply]:
-    """On a node that is down no Pod is ready, so that no Service sends traffic there; the evicted are deleted."""
+    """On a node that is down no Pod is ready, so that no Service sends traffic there; the evicted are deleted. One Pod whose
+    writes are refused keeps no other there."""
     status = pod.get("status") or {}
     conditions = status.get("conditions") or []
     if down and ready(pod):
@@ -163,9 +164,8 @@ def _pod_writes(pod: Document, down: bool, evicted: bool, now: datetime) -> Iter
         message = "Taint manager: deleting due to NoExecute taint"
         said = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": message}
         conditions = with_condition(conditions, said, now)
-    yield from amend(POD, pod, {**pod, "status": {**status, "conditions": conditions or None}})
-    if evicted:
-        yield delete(POD, pod)
+    writes = amend(POD, pod, {**pod, "status": {**status, "conditions": conditions or None}})
+    return apart((*writes, delete(POD, pod)) if evicted else writes)
 
 
 def _eviction(pod: Document) -> Report:

@@ -31,7 +31,7 @@ class PodCidrs:
         node = world.get(NODE, *key)
         if node is None or node["metadata"].get("deletionTimestamp") or _assigned(node):
             return NOTHING
-        taken = [ip_network(cidr) for each in world.list(NODE) for cidr in _assigned(each)]
+        taken = [network for each in world.list(NODE) for cidr in _assigned(each) if (network := _network(cidr))]
         chosen = [_first_free(network, prefix, taken) for network, prefix in self._ranges]
         if None in chosen:
             message = f"Node {key[1]} status is now: CIDRNotAvailable"
@@ -46,15 +46,23 @@ def _assigned(node: Document) -> list[str]:
     return spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
 
 
+def _network(cidr: str) -> Network | None:
+    """None for what is no range: one node's must not keep the others from theirs."""
+    try:
+        return ip_network(cidr, strict=False)
+    except ValueError:
+        return None
+
+
 def _first_free(network: Network, prefix: int, taken: Iterable[Network]) -> Network | None:
     """The lowest subnet that overlaps none of the taken ones; those of other sizes count too."""
     size = 1 << (network.max_prefixlen - prefix)
     start = int(network.network_address)
     used: set[int] = set()
+    count = 1 << (prefix - network.prefixlen)
     for each in taken:
         if each.version == network.version and each.overlaps(network):
             first = (int(each.network_address) - start) // size
-            used.update(range(max(first, 0), (int(each.broadcast_address) - start) // size + 1))
-    count = 1 << (prefix - network.prefixlen)
+            used.update(range(max(first, 0), min((int(each.broadcast_address) - start) // size + 1, count)))
     free = next((number for number in range(count) if number not in used), None)
     return None if free is None else type(network)((start + free * size, prefix))

@@ -7,7 +7,7 @@ eldest of too many that have ended. Keys: ('', 'node/NAME'), (namespace, name) o
 from collections.abc import Iterable
 from datetime import datetime
 
-from mooring.control.amend import amend, delete, verify_absent
+from mooring.control.amend import amend, apart, delete, verify_absent
 from mooring.control.conditions import with_condition
 from mooring.control.pod_state import node_of, phase, terminal, terminating
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, World
@@ -61,7 +61,7 @@ class PodGc:
         ended = [pod for pod in world.list(POD) if terminal(pod) and not terminating(pod)]
         ended.sort(key=lambda pod: (not _evicted(pod), pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
         surplus = ended[: max(0, len(ended) - self._threshold)]
-        return Plan(tuple(delete(POD, pod, grace=0) for pod in surplus), again_after=PERIOD)
+        return Plan(apart(delete(POD, pod, grace=0) for pod in surplus), again_after=PERIOD)
 
 
 def _evicted(pod: Document) -> bool:
@@ -78,11 +78,11 @@ def _of_node(name: str, world: World) -> Plan:
         return NOTHING
     if node is None:
         writes = [write for pod in pods for write in _forced(pod, "PodGC: node no longer exists", world.now)]
-        return Plan((verify_absent(NODE, "", name, None), *writes))
+        return Plan((verify_absent(NODE, "", name, None), *apart(writes)))
     if not _out_of_service(node):
         return NOTHING
     message = "PodGC: the node is out of service"
-    return Plan(tuple(write for pod in pods if terminating(pod) for write in _forced(pod, message, world.now)))
+    return Plan(apart(write for pod in pods if terminating(pod) for write in _forced(pod, message, world.now)))
 
 
 def _forced(pod: Document, message: str, now: datetime) -> tuple[Apply, ...]:

@@ -6,6 +6,7 @@ Pod that cannot start holds up everything, its own replacement too, until somebo
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 
 from mooring.control.amend import amend, create, delete
 from mooring.control.history import HASH, history, removals, revision_name, template_of
@@ -146,13 +147,14 @@ class _Sync:
     def _work(self) -> None:
         wanted = range(self.start, self.start + self.count)
         condemned = sorted((number for number in self.pods if number not in wanted), reverse=True)
-        unhealthy = [number for number in (*wanted, *reversed(condemned)) if self._missing_or_unavailable(number)]
-        if not all(self._steady(number) or not self.ordered for number in wanted):
-            return
+        unhealthy = next(filter(self._missing_or_unavailable, chain(wanted, reversed(condemned))), None)
+        for number in wanted:
+            if (not self._steady(number) and self.ordered) or self.steps > PARALLEL_BATCH:
+                return  # A set may have two thousand million: no more of them are looked at than can be made.
         for number in condemned:
             self._retain(number, condemned=True)
         for number in condemned:
-            self._dismiss(number, first_unhealthy=bool(unhealthy) and number == unhealthy[0])
+            self._dismiss(number, first_unhealthy=number == unhealthy)
             if self.ordered:
                 return
         if self.rolling:
@@ -214,12 +216,12 @@ class _Sync:
         return self.steps <= PARALLEL_BATCH
 
     def _create(self, number: int) -> None:
+        if not self._may_step():
+            return
         namespace = self.world.get(NAMESPACE, "", self.owner["metadata"]["namespace"])
         if namespace is not None and namespace["metadata"].get("deletionTimestamp"):
             return
         if any(stale(held, self.owner, number) for _, _, held in claims_of(self.owner, number, self.world)):
-            return
-        if not self._may_step():
             return
         self._make_claims(number)
         revision = self.current if self._stays_current(number) else self.update

@@ -41,7 +41,7 @@ def requested(pod: Document, *, wishes: bool = True) -> Amounts:
     when they can never come true, what it was allotted or has (KEP-1287).
     """
     spec, status = pod["spec"], pod.get("status") or {}
-    told = {one["name"]: one for group in _STATUSES for one in status.get(group) or () if one.get("resources")}
+    told = {one.get("name"): one for group in _STATUSES for one in status.get(group) or () if one.get("resources")}
     wishes = wishes and not (told and _infeasible(status))
 
     def _of(container: Document) -> Amounts:
@@ -65,7 +65,7 @@ def requested(pod: Document, *, wishes: bool = True) -> Amounts:
 
 def _infeasible(status: Document) -> bool:
     conditions = status.get("conditions") or ()
-    return any(one["type"] == "PodResizePending" and one.get("reason") == "Infeasible" for one in conditions)
+    return any(one.get("type") == "PodResizePending" and one.get("reason") == "Infeasible" for one in conditions)
 
 
 def _sum(parts: Iterable[Amounts]) -> Amounts:
@@ -81,11 +81,13 @@ def _most(one: Amounts, other: Amounts) -> Amounts:
 
 
 def shortages(pod: Document, others: Iterable[Document], allocatable: Mapping[str, Any] | None) -> list[str]:
-    """Why the Pod does not fit beside `others`, in the words of the Event; only what the node gives a measure of counts."""
+    """Why the Pod does not fit beside `others`, in the words of the Event. Of what has no domain in its name (cpu, memory),
+    only what the node gives a measure of counts; of an extended resource it has what it says."""
     has, wants, others = amounts(allocatable), requested(pod), list(others)
     reasons = ["Too many pods"] if "pods" in has and len(others) + 1 > has["pods"] else []
-    if wants and has:
+    counted = [name for name in sorted(wants) if wants[name] and (name in has or "/" in name)]
+    if counted:
         used = _sum(map(requested, others))
-        short = [name for name in sorted(wants) if name in has and wants[name] + used.get(name, Fraction()) > has[name]]
+        short = [name for name in counted if wants[name] + used.get(name, Fraction()) > has.get(name, Fraction())]
         reasons += [f"Insufficient {name}" for name in short]
     return reasons

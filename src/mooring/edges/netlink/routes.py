@@ -6,10 +6,11 @@ back finds exactly them.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -45,9 +46,16 @@ def routes(nodes: Iterable[Node], me: str) -> frozenset[Route]:
         Route(str(network), (str(address),))
         for node in nodes
         if node.metadata.name != me
-        for network in map(ipaddress.ip_network, node.spec.pod_cidrs or (node.spec.pod_cidr,) * bool(node.spec.pod_cidr))
+        for network in _ranges(node)
         for address in [ip for ip in map(ipaddress.ip_address, node.internal_ips) if ip.version == network.version][:1]
     )
+
+
+def _ranges(node: Node) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Those that can be read: one node's must not cost the others their routes."""
+    for text in node.spec.pod_cidrs or (node.spec.pod_cidr,) * bool(node.spec.pod_cidr):
+        with contextlib.suppress(ValueError):
+            yield ipaddress.ip_network(text)
 
 
 def changes(have: Iterable[Route], want: Iterable[Route]) -> tuple[str, ...]:
@@ -69,7 +77,7 @@ async def apply(want: Iterable[Route], namespace: str = "") -> int:
     """
     lines = changes(await present(namespace), want)
     if lines:
-        await _ip(namespace, ("-batch", "-"), "\n".join(lines) + "\n")
+        await _ip(namespace, ("-force", "-batch", "-"), "\n".join(lines) + "\n")
     return len(lines)
 
 

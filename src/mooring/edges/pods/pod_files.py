@@ -60,7 +60,7 @@ def store(path: Path, value: Any) -> None:
 def attempts(directory: Path, container: str) -> list[Path]:
     """A container's run folders, oldest first."""
     folder = directory / "containers" / container
-    if not folder.is_dir():
+    if "/" in container or not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
 
@@ -103,14 +103,23 @@ def run_of(folder: Path, alive: bool) -> Run | None:
 
 
 def termination_message(folder: Path, fall_back: bool) -> str:
-    path = folder / "termination"
-    text = path.read_bytes()[:_MESSAGE_LIMIT].decode(errors="replace") if path.exists() else ""
-    log = folder / "log"
-    if text or not fall_back or not log.exists():
+    """The end of what the container left there, as upstream: its file may be as large as it likes."""
+    text = _last(folder / "termination", _MESSAGE_LIMIT)
+    if text or not fall_back:
         return text
-    lines = log.read_bytes()[-_FALLBACK_LIMIT * 4 :].decode(errors="replace").splitlines()[-_FALLBACK_LINES:]
+    lines = _last(folder / "log", _FALLBACK_LIMIT * 4).splitlines()[-_FALLBACK_LINES:]
     texts = [line.split(" ", 3)[3] for line in lines if line.count(" ") >= 3]
     return "\n".join(texts)[-_FALLBACK_LIMIT:]
+
+
+def _last(path: Path, size: int) -> str:
+    """The last bytes of a file; '' when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(size, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return file.read(size).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def pod_seen(directory: Path, sandbox: Sandbox, alive: bool) -> PodSeen:

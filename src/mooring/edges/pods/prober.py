@@ -4,7 +4,6 @@ Source: pkg/probe/http, pkg/probe/tcp, pkg/probe/exec. Redirects are followed on
 """
 
 import asyncio
-import contextlib
 import errno
 import ssl
 from urllib.parse import urljoin, urlsplit
@@ -47,6 +46,9 @@ class PodProber:
     async def _http(self, what: HttpCheck, timeout: float) -> Outcome:
         scheme = what.scheme.lower()
         url = f"{scheme}://{_joined(what.host, what.port)}{what.path}"
+        for name, value in what.headers:
+            if any(sign in value for sign in "\r\n\0"):
+                return Outcome(False, f'Get "{url}": net/http: invalid header field value for "{name}"')
         try:
             async with asyncio.timeout(timeout):
                 for _ in range(_MAX_REDIRECTS):
@@ -94,9 +96,7 @@ class PodProber:
                 body += data
             return int(status), fields.get("location", ""), body.decode(errors="replace")
         finally:
-            writer.close()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+            writer.close()  # Not waited for: a server that never closes its TLS would hold the probe beyond its time.
 
     async def _tcp(self, what: TcpCheck, timeout: float) -> Outcome:
         try:
@@ -110,20 +110,21 @@ class PodProber:
             return Outcome(False, _dial(what.host, what.port, error))
 
     async def _exec(self, what: ExecCheck, timeout: float) -> Outcome:
-        try:
-            process = await self.streams.exec(what.uid, what.container, what.command)
-        except RuntimeFailure as error:
-            return Outcome(False, error.message)
+        process = None
         try:
             async with asyncio.timeout(timeout):
+                process = await self.streams.exec(what.uid, what.container, what.command)
                 output = await process.output()
                 code = await process.wait()
             return Outcome(code == 0, output.decode(errors="replace").strip())
+        except RuntimeFailure as error:
+            return Outcome(False, error.message)
         except TimeoutError:
             return Outcome(False, f'command "{" ".join(what.command)}" timed out')
         finally:
-            await process.kill()
-            process.close()
+            if process:
+                await process.kill()
+                process.close()
 
 
 def _joined(host: str, port: int) -> str:

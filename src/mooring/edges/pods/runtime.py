@@ -5,6 +5,7 @@ therefore loses nothing: the next one adopts. Creating goes: files, cgroup, shim
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -76,7 +77,8 @@ class PodRuntime:
         for directory in sorted(folder.iterdir()):
             sandbox = pod_files.load_sandbox(directory)
             if sandbox is None:
-                await self.remove(directory.name)
+                with contextlib.suppress(OSError):  # What cannot die yet, the next agent finds again.
+                    await self.remove(directory.name)
                 continue
             pod = _Pod(directory, sandbox, pod_files.pod_seen(directory, sandbox, sandbox.ready))
             self._pods[sandbox.uid] = pod
@@ -304,8 +306,11 @@ class PodRuntime:
         image = self.images.image(wish.image)
         if image is None:
             raise RuntimeFailure("ErrImagePull", f'image "{wish.image}" is not in the table')
-        held = cgroups.create(Path(pod.sandbox.cgroup) / wish.name, self.options.cgroup, wish.limits)
-        return run_folder.make(pod.directory, pod.sandbox, wish, image, self._settings, held)
+        try:
+            held = cgroups.create(Path(pod.sandbox.cgroup) / wish.name, self.options.cgroup, wish.limits)
+            return run_folder.make(pod.directory, pod.sandbox, wish, image, self._settings, held)
+        except OSError as error:
+            raise RuntimeFailure("CreateContainerError", str(error)) from error
 
     def _look(self, pod: _Pod, container: str) -> None:
         """Reads one container's runs again."""

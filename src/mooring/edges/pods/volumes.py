@@ -110,21 +110,18 @@ def write_files(folder: Path, files: Mapping[str, File], group: int | None = Non
     """Makes the folder hold exactly these files, by one rename; the same content again changes nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "..data"
-    if data.is_symlink() and _content(folder / os.readlink(data)) == {
-        path: (file.data, file.mode) for path, file in files.items()
-    }:
+    old = _version(data)
+    if old and _content(old) == {path: (file.data, file.mode) for path, file in files.items()}:
         return
     stamp = datetime.now(UTC).strftime("..%Y_%m_%d_%H_%M_%S.%f")
     fresh = folder / stamp
     fresh.mkdir(0o755)
-    for path, file in files.items():
-        target = fresh / _safe(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(file.data)
-        os.chmod(target, file.mode)
-        if group is not None:
-            os.chown(target, -1, group)
-    old = os.readlink(data) if data.is_symlink() else ""
+    try:
+        _fill(fresh, files, group)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # It is tried again for as long as the pod is there.
+        raise
+    (folder / "..data_tmp").unlink(missing_ok=True)  # of a writer that was killed
     (folder / "..data_tmp").symlink_to(stamp)
     (folder / "..data_tmp").rename(data)
     wanted = {PurePosixPath(path).parts[0] for path in files}
@@ -132,10 +129,26 @@ def write_files(folder: Path, files: Mapping[str, File], group: int | None = Non
         if not (folder / name).is_symlink():
             (folder / name).symlink_to(f"..data/{name}")
     for entry in folder.iterdir():
-        if not entry.name.startswith("..") and entry.name not in wanted:
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in wanted:
             entry.unlink()
     if old:
-        shutil.rmtree(folder / old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _fill(fresh: Path, files: Mapping[str, File], group: int | None) -> None:
+    for path, file in files.items():
+        target = fresh / _safe(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.data)
+        os.chmod(target, file.mode)
+        if group is not None:
+            os.chown(target, -1, group)
+
+
+def _version(data: Path) -> Path | None:
+    """The folder beside it that the link names, as `write_files` makes them; a link to anywhere else counts as none."""
+    name = os.readlink(data) if data.is_symlink() else ""
+    return data.with_name(name) if name.startswith("..") and name not in ("..", data.name) and "/" not in name else None
 
 
 def _content(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -91,7 +91,7 @@ def _node_down(pod: Document, around: Circumstances) -> Cause | None:
 def _init(pod: Document, around: Circumstances) -> Cause | None:
     sidecars = {each["name"] for each in _specs(pod, "initContainers") if each.get("restartPolicy") == "Always"}
     for place, status in enumerate((pod.get("status") or {}).get("initContainerStatuses") or ()):
-        name, sidecar, state = status["name"], status["name"] in sidecars, status.get("state") or {}
+        name, sidecar, state = status.get("name", ""), status.get("name", "") in sidecars, status.get("state") or {}
         if status.get("ready") or (sidecar and status.get("started") and "running" in state):
             continue
         field = f"status.initContainerStatuses[{place}]"
@@ -113,7 +113,7 @@ def _containers(pod: Document, around: Circumstances) -> Cause | None:
 
 
 def _stuck(pod: Document, status: Document, field: str, kind: str) -> Cause | None:
-    name, state = status["name"], status.get("state") or {}
+    name, state = status.get("name", ""), status.get("state") or {}
     if waiting := state.get("waiting"):
         reason = waiting.get("reason") or "not started"
         if reason == "PodInitializing":
@@ -153,7 +153,7 @@ def _probes(pod: Document, around: Circumstances) -> Cause | None:
     statuses = pod.get("status") or {}
     for group in ("initContainerStatuses", "containerStatuses"):
         for place, status in enumerate(statuses.get(group) or ()):
-            spec = specs.get(status["name"], {})
+            spec = specs.get(status.get("name", ""), {})
             if status.get("ready") or "running" not in (status.get("state") or {}):
                 continue
             kind = "startup" if spec.get("startupProbe") and not status.get("started") else "readiness"

@@ -43,7 +43,7 @@ def declared() -> list[Any]:
 @cache
 def computed() -> list[Any]:
     """The extension of an environment that evaluates."""
-    return [cel.CelExtension("kubernetes", function.implementations((*_ALL, *_OPTIONALS, *maps.FUNCTIONS)))]
+    return [cel.CelExtension("kubernetes", function.implementations((*_ALL, *_OPTIONALS, *maps.FUNCTIONS, regex.MATCHES)))]
 
 
 def asking(check: Callable[[dict[str, Any], str], dict[str, Any]]) -> list[Any]:

@@ -7,12 +7,14 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import structlog
 import yaml
 from msgspec import MsgspecError, Struct, convert, json
 
 import mooring
 from mooring.ports.pods import ImageRef
 
+log = structlog.get_logger("images")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 _PYTHON_PATH = {"PATH": f"{os.path.dirname(PYTHON)}:{PATH}"}
@@ -110,7 +112,8 @@ class BadImageFile(ValueError):
 
 
 class ImageTable:
-    """Looks names up: an entry with the tag in its name first, then the name alone. The file is read again when it changes."""
+    """Looks names up: an entry with the tag in its name first, then the name alone. The file is read again when it changes;
+    one that is no list of images changes nothing, but for being told of."""
 
     def __init__(self, file: Path | None = None) -> None:
         self.file, self._seen, self._images = file, 0, self._index(())
@@ -137,8 +140,11 @@ class ImageTable:
     def _refresh(self) -> None:
         stamp = self.file.stat().st_mtime_ns if self.file and self.file.exists() else 0
         if stamp != self._seen:
-            self._images = self._index(read(self.file) if stamp and self.file else ())
             self._seen = stamp
+            try:
+                self._images = self._index(read(self.file) if stamp and self.file else ())
+            except BadImageFile as error:
+                log.warning("the images stay as they were", error=str(error))
 
 
 def read(file: Path) -> tuple[Image, ...]:
@@ -146,5 +152,5 @@ def read(file: Path) -> tuple[Image, ...]:
     try:
         entries: Any = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return convert(entries or [], tuple[Image, ...])
-    except (yaml.YAMLError, MsgspecError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, MsgspecError) as error:
         raise BadImageFile(f"{file}: {error}") from error

@@ -4,6 +4,7 @@ Source: Kubernetes docs, "Logging Architecture"; kubelet's CRI log parser. A lin
 end, are partial: tag P. A full log is moved aside as `log.1`, the older ones counting up.
 """
 
+import contextlib
 import os
 import time
 
@@ -23,18 +24,20 @@ class Log:
         self.size = os.fstat(self.file).st_size
 
     def write(self, data):
-        if self.size and self.size + len(data) > self.limit:
-            self._rotate()
-        os.write(self.file, data)
-        self.size += len(data)
+        """What a full disk does not take is lost: the containers go on."""
+        with contextlib.suppress(OSError):
+            if self.size and self.size + len(data) > self.limit:
+                self._rotate()
+            self.size += os.write(self.file, data)
 
     def _rotate(self):
-        os.close(self.file)
-        for number in range(self.kept, 0, -1):
+        full = self.file
+        for number in range(self.kept, 0, -1) if os.path.exists(self.path) else ():
             source = f"{self.path}.{number - 1}" if number > 1 else self.path
             if os.path.exists(source):
                 os.rename(source, f"{self.path}.{number}")
         self._open()
+        os.close(full)
 
 
 class Stream:

@@ -29,7 +29,7 @@ def enter(root, base):
         (_open_beneath(source, sub_path), target, kernel.MS_RDONLY * only) for source, target, sub_path, only in root["mounts"]
     ]
     visible = [(os.open(path, os.O_PATH), path, kernel.MS_RDONLY) for path in root["visible"]]
-    shared_memory = os.open(root["shm"], os.O_PATH)
+    shared_memory, null = os.open(root["shm"], os.O_PATH), os.open("/dev/null", os.O_PATH)
     kernel.mount("tmpfs", base, "tmpfs", _NO_RISK, "mode=0755")
     os.chdir(base)
     for name in ("upper", "work", "merged"):
@@ -41,15 +41,19 @@ def enter(root, base):
     layers = "lowerdir=/,upperdir=upper,workdir=work,volatile,redirect_dir=off,metacopy=off,index=off"
     kernel.mount("overlay", "merged", "overlay", _NO_RISK, layers)
     os.chdir("merged")
-    os.mkdir(".host", 0o700)
-    kernel.pivot_root(".", ".host")
+    # The host's root stays until what is mounted from there is mounted, under a name that no path of a mount and no link in a
+    # volume can know.
+    host = ".host-" + os.urandom(16).hex()
+    os.mkdir(host, 0o700)
+    kernel.pivot_root(".", host)
     os.chdir("/")
-    _mount_proc_and_sys()
+    _mount_proc_and_sys(null)
+    os.close(null)
     _mount_dev(shared_memory)
     for descriptor, target, flags in visible + sources:
         _bind(descriptor, target, flags)
-    kernel.unmount("/.host")
-    os.rmdir("/.host")
+    kernel.unmount(host)
+    os.rmdir(host)
     if root["read_only"]:
         kernel.mount("", "/", "", kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | _NO_RISK)
 
@@ -126,7 +130,8 @@ def _write(path, text):
     os.chmod(target, 0o644)
 
 
-def _mount_proc_and_sys():
+def _mount_proc_and_sys(null):
+    """`null`: the host's /dev/null, which stands for what is masked."""
     kernel.mount("proc", "/proc", "proc", _NO_RISK | kernel.MS_NOEXEC)
     for name in _READ_ONLY:
         path = "/proc/" + name
@@ -137,7 +142,7 @@ def _mount_proc_and_sys():
         if os.path.isdir(path):
             kernel.mount("tmpfs", path, "tmpfs", kernel.MS_RDONLY)
         elif os.path.exists(path):
-            kernel.bind("/.host/dev/null", path)
+            kernel.bind(f"/proc/self/fd/{null}", path)
     kernel.mount("sysfs", "/sys", "sysfs", kernel.MS_RDONLY | _NO_RISK | kernel.MS_NOEXEC)
     if os.path.isdir("/sys/firmware"):
         kernel.mount("tmpfs", "/sys/firmware", "tmpfs", kernel.MS_RDONLY)

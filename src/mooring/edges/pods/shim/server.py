@@ -136,7 +136,11 @@ class Shim:
     # Connections
 
     def _accept(self, listener):
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # Out of descriptors, say: the pod lives on, and who connects waits.
+            time.sleep(0.01)
+            return
         state = {"connection": connection, "command": None, "attachment": None}
         self.watch(connection.fileno(), lambda: self._receive(state))
 
