@@ -39,7 +39,7 @@ FLUSH_EVERY = 0.005
 MAX_REST = 0.01
 """Between two rounds: as long as the last one took, up to so many seconds. A frame costs a TLS record and a system call,
 whatever is in it: with less rest there is more of that, with more of it watchers wait for longer than larger frames save."""
-SLICE = 0.004
+SLICE = 0.002
 """Seconds at a time that watchers are told of events, or one of them what was there before."""
 BOOKMARK_EVERY = 60.0
 MAX_WAITING = 10_000
