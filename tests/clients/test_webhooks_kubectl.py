@@ -98,7 +98,7 @@ def decides(hooks: Hooks, prefix: str) -> None:
     refused = hooks.create(f"{prefix}-bad", forbidden="yes")
     assert (refused.returncode, refused.stderr) == (
         1,
-        'Error from server (Forbidden): error when creating "STDIN": admission webhook "validate.hooks.example.com" denied the '
+        'Error from server: error when creating "STDIN": admission webhook "validate.hooks.example.com" denied the '
         f"request: {prefix}-bad is not wanted\n",
     )
 
