@@ -11,6 +11,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpConnectionManager
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from msgspec import structs
 from tests.routing.xds.xds_tables import HOST, TO, at, route, table
 
@@ -252,7 +253,7 @@ def test_requests_that_are_not_idempotent_are_tried_again_with_care() -> None:
 @pytest.mark.parametrize(
     ("retry", "conditions", "expected"),
     [
-        pytest.param(Retry(), (), [(False, False)], id="the usual is the virtual host's"),
+        pytest.param(Retry(), (), [(False, False)], id="the usual is the cluster's"),
         pytest.param(Retry(attempts=1), (), [(True, True)], id="what is not tried again minds no header"),
         pytest.param(Retry(on=(RetryOn.CONNECT,)), (), [(True, True)], id="nor what is tried again before it is sent"),
         pytest.param(Retry(non_idempotent=True), (), [(True, True)], id="nor what may be sent twice"),
@@ -267,6 +268,30 @@ def test_a_route_says_only_what_differs(
     assert expected == [
         (each.route.HasField("retry_policy"), "x-envoy-retry-on" in each.request_headers_to_remove) for each in made
     ]
+
+
+def test_a_cluster_has_the_usual_retries_unless_a_route_to_it_asks_otherwise() -> None:
+    """Envoy would let the cluster's word stand above the route's, and makes a virtual host's anew for each route."""
+    every = {name: Cluster(name, Endpoints(name)) for name in ("one", "two", "three")}
+    one, two, three = (Forward((WeightedCluster(name),)) for name in every)
+    plain = VirtualHost("plain", ("plain.test",), (route("/a", one), route("/b", two)))
+    alone = VirtualHost("alone", ("alone.test",), (route("/c", three),))
+    picky = VirtualHost("picky", ("picky.test",), (route("/d", one, policy=Policy(retry=Retry(attempts=1))),))
+    emitter = Emitter(PLACEMENT)
+    for hosts_, clusters, of_hosts in (
+        ((plain, alone), every.keys(), {}),
+        ((plain, alone, picky), {"two", "three"}, {"plain", "picky"}),
+        ((plain, alone), every.keys(), {}),
+    ):
+        wish = RouteTable((Listener("http", 80, (Chain(("*",), hosts_),)),), every)
+        made = emitter.emit(wish)
+        assert emitted(wish) == made
+        options = {name: EnvoyCluster.FromString(each).typed_extension_protocol_options for name, each in made[CLUSTER].items()}
+        (told,) = {key for each in options.values() for key in each}
+        protocols = {name: HttpProtocolOptions.FromString(each[told].value) for name, each in options.items()}
+        assert {*clusters} == {name for name, each in protocols.items() if each.HasField("retry_policy")}
+        found = RouteConfiguration.FromString(made[ROUTES]["http"]).virtual_hosts
+        assert {*of_hosts} == {each.name.removesuffix(".test") for each in found if each.HasField("retry_policy")}
 
 
 def test_a_wildcard_takes_one_label_and_leaves_the_rest_to_the_next() -> None:

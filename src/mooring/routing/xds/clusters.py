@@ -10,7 +10,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from mooring.routing.table import Balance, Certificate, Cluster, Endpoints, Fixed, Speaks, UpstreamTls
-from mooring.routing.xds import secrets
+from mooring.routing.xds import retries, secrets
 from mooring.routing.xds.tls import parameters
 from mooring.routing.xds.wire import encoded, packed, seconds
 
@@ -29,8 +29,8 @@ _POLICIES = {
 }
 
 
-def cluster(wish: Cluster) -> bytes:
-    """A serialised Cluster message."""
+def cluster(wish: Cluster, has_retries: bool) -> bytes:
+    """A serialised Cluster message. `has_retries`: all its requests are tried again as usual."""
     out = EnvoyCluster(name=wish.name, lb_policy=_POLICIES[wish.balance])
     out.connect_timeout.CopyFrom(seconds(wish.connect or 5.0))
     out.common_lb_config.healthy_panic_threshold.SetInParent()
@@ -43,7 +43,7 @@ def cluster(wish: Cluster) -> bytes:
         _fixed(out, wish.where)
     if wish.speaks is not Speaks.OPAQUE:
         options = out.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
-        options.CopyFrom(packed(_protocol(wish.speaks)))
+        options.CopyFrom(packed(_protocol(wish.speaks, has_retries)))
     if wish.tls is not None:
         out.transport_socket.name = "envoy.transport_sockets.tls"
         out.transport_socket.typed_config.CopyFrom(packed(_tls(wish.tls, wish.speaks)))
@@ -87,9 +87,11 @@ def _breakers() -> CircuitBreakers.Thresholds:
     return out
 
 
-def _protocol(speaks: Speaks) -> HttpProtocolOptions:
+def _protocol(speaks: Speaks, has_retries: bool) -> HttpProtocolOptions:
     out = HttpProtocolOptions()
     out.common_http_protocol_options.idle_timeout.CopyFrom(seconds(IDLE))
+    if has_retries:
+        out.retry_policy.CopyFrom(retries.usual())
     if speaks in (Speaks.HTTP2, Speaks.GRPC):
         out.explicit_http_config.http2_protocol_options.SetInParent()
     else:

@@ -5,6 +5,7 @@ looked at again, and one that is equal keeps its bytes: a change costs as much a
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import partial
 from typing import Generic, TypeVar
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
@@ -93,6 +94,9 @@ class Emitter:
         self._hosts_named: set[str] = set()
         self._spoken: dict[int, tuple[Speaks | None, ...]] = {}
         """Of this table, by the identity of the virtual host: listeners share most."""
+        self._otherwise: frozenset[str] = frozenset()
+        """The clusters of this table that leave it to routes and virtual hosts what is tried again."""
+        self._asking = Memory[frozenset[str]]()
         self._chains = Memory[bytes]()
         self._clusters = Memory[bytes | None]()
         self._secrets = Memory[bytes | None]()
@@ -100,11 +104,12 @@ class Emitter:
 
     def emit(self, table: RouteTable) -> Resources:
         """By type URL and name. A part that Envoy would refuse is left out, or answers by itself (refusals.py)."""
-        for memory in (self._hosts, self._chains, self._clusters, self._secrets, self._covered):
+        for memory in (self._hosts, self._asking, self._chains, self._clusters, self._secrets, self._covered):
             memory.turn()
         self._hosts_named.clear()
         self._spoken.clear()
         own = {name: made for name, wish in table.certificates.items() if (made := self._secret(name, wish)) is not None}
+        self._otherwise = self._asking_otherwise(table)
         listening: dict[str, bytes] = {}
         routed: dict[str, bytes] = {}
         for listener in table.listeners:
@@ -120,14 +125,26 @@ class Emitter:
 
         return self._secrets.recall((name, wish.chain, wish.key), wish, make)
 
+    def _asking_otherwise(self, table: RouteTable) -> frozenset[str]:
+        every = {id(host): host for listener in table.listeners for chain in listener.chains for host in chain.virtual_hosts}
+        asking = (self._asking.recall(key, host, partial(retries.asking_otherwise, host.routes)) for key, host in every.items())
+        return frozenset().union(*asking)
+
+    def _has_retries(self, host: Host) -> bool:
+        if not self._otherwise:
+            return False
+        found = (*host.wish.routes, *(host.otherwise.routes if host.otherwise else ()))
+        return not self._otherwise.isdisjoint(retries.reached(found))
+
     def _reached(self, table: RouteTable) -> Iterator[tuple[str, bytes]]:
         for wish in table.clusters.values():
+            has_retries = wish.name not in self._otherwise
 
-            def make(wish: Cluster = wish) -> bytes | None:
-                return clusters.cluster(wish) if clusters.fault(wish, table.certificates) is None else None
+            def make(wish: Cluster = wish, has_retries: bool = has_retries) -> bytes | None:
+                return clusters.cluster(wish, has_retries) if clusters.fault(wish, table.certificates) is None else None
 
             is_there = wish.tls is None or wish.tls.certificate in table.certificates
-            made = self._clusters.recall((id(wish), is_there), wish, make)
+            made = self._clusters.recall((id(wish), is_there, has_retries), wish, make)
             if made is not None:
                 yield wish.name, made
 
@@ -161,7 +178,8 @@ class Emitter:
         speaks = self._spoken.get(id(host.wish)) if host.otherwise is None else ()
         if speaks is None:
             speaks = self._spoken[id(host.wish)] = _speaks(host.wish, reached)
-        key = (id(host.wish), host.domains, id(host.otherwise), speaks)
+        has_retries = self._has_retries(host)
+        key = (id(host.wish), host.domains, id(host.otherwise), speaks, has_retries)
 
         def make() -> bytes:
             known = self._routes.setdefault(of, Routes())
@@ -172,7 +190,7 @@ class Emitter:
                 spoken = to.speaks if to is not None else None
                 return known.recall(route, guard, spoken, lambda: hosts.keyed(route, guard, reached))
 
-            return hosts.emitted(host, emit)
+            return hosts.emitted(host, emit, has_retries)
 
         self._hosts_named.add(of)
         return self._hosts.recall(key, host, make)

@@ -73,15 +73,17 @@ def keyed(route: Route, guard: str, clusters: Mapping[str, Cluster]) -> Keyed:
     return matcher.keyed(route.match, guard, routes.emitted(route, guard, clusters))
 
 
-def emitted(host: Host, emit: Emit) -> bytes:
-    """A serialised VirtualHost message; `emit` gives each route's."""
+def emitted(host: Host, emit: Emit, has_retries: bool) -> bytes:
+    """A serialised VirtualHost message; `emit` gives each route's. `has_retries`: clusters of its routes leave those to it."""
     own = [emit(route, host.guard) for route in host.wish.routes]
     if host.guard and host.otherwise is not None:
         own.append(emit(NOT_FOUND, host.guard))
         own.extend(emit(route, "") for route in host.otherwise.routes)
     places = matcher.leaves(own)
     head = field(1, host.name.encode()) + repeated(2, [domain.encode() for domain in host.domains])
-    head += field(16, encoded(retries.usual())) + field(5, retries.idempotent())
+    head += field(5, retries.idempotent())
+    if has_retries:
+        head += field(16, encoded(retries.usual()))
     if host.wish.hsts:
         head += field(10, _hsts(host.wish.hsts))
     if places is None:

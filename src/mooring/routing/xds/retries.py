@@ -6,11 +6,12 @@ told by a virtual cluster, a class of requests that is meant for statistics and 
 expression (CEL) costs each request 13,000 instructions, this 3,000.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from envoy.config.route.v3.route_components_pb2 import RetryPolicy, VirtualCluster
 
-from mooring.routing.table import DEFAULT_POLICY, Condition, How, Part, Policy, Retry, RetryOn
+from mooring.routing.table import DEFAULT_POLICY, Condition, Forward, How, Part, Policy, Retry, RetryOn, Route
 from mooring.routing.xds.wire import encoded, seconds
 
 HEADER = "x-envoy-retry-on"
@@ -84,5 +85,23 @@ def wished(policy: Policy, is_idempotent: bool) -> RetryPolicy:
 
 
 def usual() -> RetryPolicy:
-    """Of a virtual host: its routes that ask for nothing else have this one, so that thousands of them stay short."""
+    """Of a cluster to which no route leads that asks for anything else: Envoy asks the cluster first, then the route, then the
+    virtual host. What a virtual host has, Envoy makes anew for each of its routes whenever any of the table changes; so only
+    those have it whose routes lead to other clusters, too."""
     return wished(DEFAULT_POLICY, True)
+
+
+@lru_cache(1024)
+def is_usual(policy: Policy, conditions: tuple[Condition, ...]) -> bool:
+    """Whether routes of such requests ask for nothing else."""
+    return wished(policy, True) == usual() and not needs_two(policy.retry, conditions)
+
+
+def asking_otherwise(routes: Iterable[Route]) -> frozenset[str]:
+    """The clusters to which those of the routes lead that are not tried again as usual."""
+    return frozenset(reached(route for route in routes if not is_usual(route.policy, route.match.conditions)))
+
+
+def reached(routes: Iterable[Route]) -> Iterator[str]:
+    """The clusters to which routes lead."""
+    return (to.cluster for route in routes if isinstance(route.action, Forward) for to in route.action.to)
