@@ -117,6 +117,7 @@ def http_block(table: RouteTable, placement: Placement, data: str, longest_name:
     yield directive("http2_max_concurrent_streams", str(front.streams))
     yield directive("reset_timedout_connection", "on")
     yield directive("tcp_nodelay", "on")
+    yield directive("request_pool_size", "16k")
     yield directive("ignore_invalid_headers", "on")
     yield directive("underscores_in_headers", "off")
     yield directive("merge_slashes", "on")
