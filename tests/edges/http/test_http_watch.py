@@ -300,6 +300,7 @@ async def test_a_thousand_watchers_leave_room_for_requests_and_hear_soon(monkeyp
     assert all(sink.heard == list(range(EVENTS)) for sink in groups.pop("/keys/"))
     for prefix, sinks in groups.items():
         assert all(sink.heard == list(range(int(prefix[6]), EVENTS, 10)) for sink in sinks)
-    delays = sorted(delay for sinks in groups.values() for sink in sinks for delay in sink.delays)
-    assert delays[int(len(delays) * 0.99)] < 0.06
+    # Nobody waits for two rounds: for the others once, for those who share, and for a writer in between.
+    longest = (1000 + 100) * TimedSink.WRITE + server_watch.MAX_REST + EVERY
+    assert max(delay for sinks in groups.values() for sink in sinks for delay in sink.delays) < longest
     hub.end()

@@ -353,6 +353,11 @@ class Hub:
                 for watcher in tuple(channel.watchers):
                     watcher.end()
 
+    def _round(self, channel: _Channel) -> Iterator[None]:
+        """In the next one it comes where its first event stands that is not told by this one: nobody waits for two rounds."""
+        self._touched.pop(channel, None)
+        return channel.round()
+
     def _flush(self) -> None:
         """A slice of the round that goes on, or of the next one."""
         began = time.perf_counter()
@@ -360,7 +365,7 @@ class Hub:
         if self._telling is None:
             self._began, self._spent = began, 0.0
             touched, self._touched = self._touched, {}
-            self._telling = chain.from_iterable(channel.round() for channel in touched)
+            self._telling = chain.from_iterable(map(self._round, touched))
         for _ in self._telling:
             if (now := time.perf_counter()) > until:
                 self._spent += now - began
