@@ -158,7 +158,30 @@ def test_what_would_cost_too_much_on_these_values_is_not_evaluated(server, text)
 def test_variables_cannot_grow_from_one_another_without_end(server):
     grown = [{"name": f"v{n}", "expression": "+".join([f"variables.v{n - 1}"] * 8)} for n in range(1, 12)]
     policy(server, "size(variables.v11) > 1", variables=[{"name": "v0", "expression": "'x'"}, *grown])
-    assert "operation cancelled: actual cost limit exceeded" in server.config_map("x").message
+    assert SPENT in server.config_map("x").message
+
+
+DEAR = f"object.data.text.replace('x', '{'y' * 90}') != ''"
+"""Some 5.5 million units on BIG, of the 10 million that there are."""
+SPENT = "validation failed due to running out of cost budget, no further validation rules will be run"
+
+
+@pytest.mark.parametrize(
+    ("validations", "spec", "why"),
+    [
+        ([DEAR], {"auditAnnotations": [{"key": "k", "valueExpression": f"{DEAR} ? 'a' : ''"}]}, ""),
+        (["true", DEAR, DEAR], {}, SPENT),
+        (["variables.v", DEAR], {"variables": [{"name": "v", "expression": DEAR}]}, SPENT),
+        ([{"expression": f"!({DEAR})", "messageExpression": f"{DEAR} ? 'a' : ''"}], {}, f"failed messageExpression: {SPENT}"),
+        ([DEAR], {"auditAnnotations": [{"key": k, "valueExpression": f"{DEAR} ? 'a' : ''"} for k in "ab"]}, SPENT),
+        ([DEAR, DEAR], {"failurePolicy": "Ignore"}, ""),
+    ],
+    ids=["notes have their own", "validations", "variables", "messages", "notes", "ignored"],
+)
+def test_a_policys_expressions_share_one_budget(server, validations, spec, why):
+    assert 201 == policy(server, *validations, **spec).status
+    answer = server.create(CONFIG_MAPS, BIG)
+    assert (422 if why else 201, True) == (answer.status, answer.body.get("message", "").endswith(why and f"request: {why}"))
 
 
 def test_conditions_choose(server):
@@ -237,6 +260,7 @@ BAD = [
     ("a message of two lines", {"validations": [{"expression": "true", "message": "a\nb"}]}, "spec.validations[0].message"),
     ("a failure policy", {"failurePolicy": "Maybe"}, "spec.failurePolicy"),
     ("a variable's name", {"variables": [{"name": "a b", "expression": "1"}]}, "spec.variables[0].name"),
+    ("too many to compile", {"validations": [{"expression": "1 +"}] * 501}, "spec.validations"),
     ("a parameter of no kind", {"paramKind": {"apiVersion": "v1"}}, "spec.paramKind.kind"),
 ]
 

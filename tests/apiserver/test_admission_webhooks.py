@@ -420,6 +420,7 @@ BAD = [
         {"matchConditions": [{"name": "c", "expression": "1 +"}]},
         "webhooks[0].matchConditions[0].expression",
     ),
+    ("many conditions", {"matchConditions": [{"name": "c", "expression": "1 +"}] * 501}, "webhooks.matchConditions"),
     ("no condition", {"matchConditions": [{"name": "c", "expression": "1"}]}, "webhooks[0].matchConditions[0].expression"),
 ]
 

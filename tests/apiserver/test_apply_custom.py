@@ -66,6 +66,27 @@ def fields(answer: Answer, manager: str) -> Any:
     return next(entry["fieldsV1"] for entry in answer.body["metadata"]["managedFields"] if entry["manager"] == manager)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "owned"),
+    [
+        ({"a": 1}, {"a": True}, ".spec.open.a"),
+        ({"a": [{"b": 0}]}, {"a": [{"b": False}]}, ".spec.open.a"),
+        ({"a": {"b": 1.0, "c": True}}, {"a": {"b": True, "c": True}}, ".spec.open.a.b"),
+        ({"a": {"b": 1, "c": [1]}}, {"a": {"b": 1.0, "c": [1.0]}}, ""),
+    ],
+)
+def test_a_truth_is_no_number(server, before, after, owned):
+    """Where a schema says nothing of the values. How a number is written does not matter."""
+    apply(server, {"open": before}, "one")
+    server.pass_time(60)
+    (mine,) = apply(server, {"open": after}, "one", query="&dryRun=All").body["metadata"]["managedFields"]
+    assert ("2026-01-01T00:01:00Z" if owned else "2026-01-01T00:00:00Z") == mine["time"]
+    answer = apply(server, {"open": after}, "two")
+    assert owned == "".join(cause["field"] for cause in answer.body.get("details", {}).get("causes", ()))
+    updated = server.patch(f"{url()}?fieldManager=three", {"spec": {"open": after}})
+    assert bool(owned) == ("three" in [entry["manager"] for entry in updated.body["metadata"]["managedFields"]])
+
+
 def test_lists_merge_as_the_schema_says(server):
     one = {
         "items": [{"name": "x", "value": 1}],

@@ -8,6 +8,7 @@ from core_server import CONFIG_MAPS, JSON_PATCH, MERGE, PODS, STRATEGIC, Server
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mooring.apiserver.body import MAX_VALUES
 from mooring.apiserver.contract import Write
 from mooring.store.records import Committed, Conflict
 
@@ -143,6 +144,7 @@ def test_a_create_without_a_namespace_is_not_served(server):
 
 # Bodies
 
+DOUBLED = [(0, 0, b"k: 1")] + [(n, n, b"<<: [*a%d, *a%d]" % (n - 1, n - 1)) for n in range(1, 20)]
 MALFORMED = [
     ("truncated JSON", b'{"metadata":', "application/json", 400),
     ("no object", b"[1]", "application/json", 400),
@@ -163,6 +165,10 @@ MALFORMED = [
     ("a name of the wrong type", b'{"metadata":{"name":1}}', "application/json", 400),
     ("too much", b" " * (3 * 1024 * 1024 + 1), "application/json", 413),
     ("too much YAML", b"a: [" + b"a," * 600_000 + b"a]", "application/yaml", 413),
+    ("too many members", b'{"u":[%s0]}' % (b"0," * MAX_VALUES), "application/json", 413),
+    ("YAML that merges doubles", b"\n".join(b"a%d: &a%d {%s}" % row for row in DOUBLED), "application/yaml", 400),
+    ("many directives", b"%%TAG !%b! b\n" * 101 % tuple(b"a%d" % n for n in range(101)) + b"--- {}", "application/yaml", 413),
+    ("UTF-16", "metadata: {name: u}".encode("utf-16"), "application/yaml", 400),
 ]
 
 

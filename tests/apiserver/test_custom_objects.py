@@ -7,6 +7,9 @@ import pytest
 from custom_definitions import Defined, definition, object_of, version
 from direct import Refused
 
+from mooring.apiserver.custom.structural import checks
+from mooring.apiserver.custom.validation import check_value
+
 STRING, INTEGER = {"type": "string"}, {"type": "integer"}
 PORTS = {
     "type": "array",
@@ -250,6 +253,32 @@ def test_a_value_that_breaks_its_rule_is_named_and_one_that_keeps_it_is_taken():
 
 def test_with_very_much_wrong_the_answer_is_short(server):
     assert 100 <= len(server.refused({"labels": {f"k{n}": n for n in range(5000)}})) < 110
+    again = Defined(definition(version(spec=object_of(s={"type": "array", "x-kubernetes-list-type": "set", "items": STRING}))))
+    assert 100 == len(again.refused({"s": ["a"] * 5000}))
+
+
+def test_defaults_that_are_filled_in_again_and_again_have_an_end():
+    items = object_of(a=ANYTHING | {"default": {"a": "x" * 10_000}})
+    server = Defined(definition(version(spec=object_of(l={"type": "array", "items": items}))))
+    assert "x" == server.make({"l": [{}] * 100})["spec"]["l"][99]["a"]["a"][0]
+    with pytest.raises(Refused, match="defaults add more than") as refusal:
+        server.make({"l": [{}] * 1000}, name="two")
+    assert 413 == refusal.value.code
+
+
+def test_a_value_is_not_compared_with_each_word_that_it_may_be():
+    class Word(str):
+        compared = 0
+
+        def __eq__(self, other):
+            Word.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    allowed = checks({"enum": [Word(number) for number in range(100)]})
+    assert not [each for number in range(100) for each in check_value(str(number), allowed, "x")]
+    assert 100 == Word.compared
 
 
 def test_what_an_update_leaves_alone_is_not_judged_again():

@@ -3,6 +3,8 @@
 import pytest
 from custom_definitions import causes, definition, object_of, schema_causes, version
 
+from mooring.apiserver.custom.rule_checks import MAX_RULES
+
 STRING, INTEGER = {"type": "string"}, {"type": "integer"}
 LIST = {"type": "array", "items": STRING}
 KEYED = {
@@ -326,6 +328,8 @@ def test_what_all_rules_cost_together_is_bounded_too():
     assert "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget" in str(found)
     named = [field for field, why in found.items() if "contributed to estimated rule cost total" in why]
     assert 4 == len(named)
+    many = {"type": "object", "x-kubernetes-validations": [{"rule": "no cel"}] * (MAX_RULES + 1)}
+    assert ["Too many: 1001: must have at most 1000 items"] == list(schema_causes(many).values())
 
 
 def test_a_rule_in_a_list_costs_as_often_as_it_is_asked():

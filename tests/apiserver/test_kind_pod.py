@@ -139,6 +139,19 @@ class TestDefaults:
             id="a mount of no volume",
         ),
         pytest.param(
+            pod(volumes=[{"name": "v", "hostPath": {"path": "/a/../etc"}}]),
+            "spec.volumes[0].hostPath.path",
+            "Invalid value: \"/a/../etc\": must not contain '..'",
+            id="a way out of a directory",
+        ),
+        pytest.param(
+            pod(volumes=[{"name": "v", "hostPath": {"path": "/..a", "type": "Pipe"}}]),
+            "spec.volumes[0].hostPath.type",
+            'Unsupported value: "Pipe": supported values: "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", '
+            '"File", "FileOrCreate", "Socket"',
+            id="a type of path that there is not",
+        ),
+        pytest.param(
             container(livenessProbe={"exec": {"command": ["a"]}, "successThreshold": 2}),
             "spec.containers[0].livenessProbe.successThreshold",
             "Invalid value: 2: must be 1",

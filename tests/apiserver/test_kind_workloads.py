@@ -88,6 +88,14 @@ def test_a_pod_template_must_always_restart():
         Direct().create(DEPLOYMENT, document)
 
 
+def test_a_pod_template_is_checked_as_a_pod_is():
+    document = workload()
+    document["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "hostPath": {"path": "../x"}}]
+    with pytest.raises(Refused) as refusal:
+        Direct().create(DEPLOYMENT, document)
+    assert ["spec.template.spec.volumes[0].hostPath.path"] == list(refusal.value.causes)
+
+
 def test_the_selector_never_changes():
     api = Direct()
     made = api.create(DEPLOYMENT, workload())

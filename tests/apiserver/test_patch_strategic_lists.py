@@ -166,6 +166,24 @@ def test_refused(patch, error):
         patch_strategic.apply(document, patch, lookup)
 
 
+def test_long_lists_are_not_compared_each_with_each():
+    class Word(str):
+        compared = 0
+
+        def __eq__(self, other):
+            Word.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    def words():
+        return [Word(number) for number in range(100)]
+
+    patch = {"$deleteFromPrimitiveList/set": words(), "a": {"$retainKeys": words(), **dict.fromkeys(map(str, range(100)), 1)}}
+    assert [] == patch_strategic.apply({"a": {}, "set": words()}, patch, lookup)["set"]
+    assert Word.compared < 1000
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "expected"),
     [

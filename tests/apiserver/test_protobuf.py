@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mooring.apiserver.protobuf import MAGIC, WireError, document
+from mooring.apiserver.errors import StatusError
+from mooring.apiserver.protobuf import MAGIC, MAX_FIELDS, WireError, document
 
 DEPLOYMENT = (
     "azhzAAoVCgdhcHBzL3YxEgpEZXBsb3ltZW50EsMBCh8KA3dlYhIAGgAiACoAMgA4AEIAWgoKA2FwcBIDd2ViEpEBCAASDAoKCgNhcHASA3dlYhp3ChwKABIAGg"
@@ -74,6 +75,16 @@ def test_bytes_become_base64() -> None:
 def test_a_broken_body_is_refused_with_its_fault(body: bytes, message: str) -> None:
     with pytest.raises(WireError, match=message):
         document(body)
+
+
+def test_a_body_of_more_fields_than_any_object_has_is_too_large_wherever_they_are() -> None:
+    named = MAGIC + b"\x0a\x0f\x0a\x02v1\x12\x09ConfigMap"
+    assert document(named + b"\x18\x00" * (MAX_FIELDS - 3)) == {"kind": "ConfigMap", "apiVersion": "v1"}
+    entries = b"\x12\x00" * MAX_FIELDS
+    for more in (b"\x18\x00" * (MAX_FIELDS - 2), b"\x12\xc0\x9a\x0c" + entries):
+        with pytest.raises(StatusError, match="limit of protobuf is 100000 fields") as refused:
+            document(named + more)
+        assert 413 == refused.value.code
 
 
 @given(st.binary(max_size=300))

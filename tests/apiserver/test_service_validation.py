@@ -6,6 +6,7 @@ import re
 import pytest
 from direct import DUAL_STACK, Direct, Refused, service
 
+from mooring.apiserver.kinds.service_validation import _check_families
 from mooring.model.kinds import SERVICE
 from mooring.store.records import Compare, Put, Txn
 
@@ -370,6 +371,15 @@ BROKEN = [
         id="node port outside the range",
     ),
 ]
+
+
+def test_families_are_not_compared_each_with_each():
+    class Once(list):
+        """Is read from its beginning to its end only."""
+
+        __getitem__ = None
+
+    assert 299 == len(_check_families({"ipFamilies": Once(["IPv4"] * 300)}))
 
 
 @pytest.mark.parametrize(("spec", "field", "message"), BROKEN)

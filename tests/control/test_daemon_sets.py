@@ -3,7 +3,7 @@
 import pytest
 from workloads import LABELS, as_kubelet, change, daemon_set, later, node, pod, said, template
 
-from mooring.control.reconciler import Apply, Change
+from mooring.control.reconciler import Apply, Change, Refusal
 from mooring.control.reconcilers.daemon_sets import DaemonSets
 from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.model.kinds import CONTROLLER_REVISION, DAEMON_SET, NODE, POD
@@ -252,7 +252,8 @@ def test_minimum_ready_seconds():
     ("verb", "reason", "doing"), [("create", "FailedCreate", "creating"), ("delete", "FailedDelete", "deleting")]
 )
 def test_a_refusal_is_an_event(verb, reason, doing):
-    plan = DaemonSets().refused(KEY, Apply(verb, POD, "default", "web-x"), ApiError(403, "Forbidden", "no"), of(node("a")))
+    refusal = Refusal(Apply(verb, POD, "default", "web-x"), ApiError(403, "Forbidden", "no"))
+    plan = DaemonSets().refused(KEY, [refusal], of(node("a")))
     assert [f"Warning {reason} Error {doing}: no"] == said(plan.reports)
 
 

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from workloads import all_ready, become_ready, change, deployment, later, replica_set, said, template
 
 from mooring.control.pod_state import active, ready
+from mooring.control.reconciler import Refusal
 from mooring.control.reconcilers.deployments import Deployments
 from mooring.control.reconcilers.replica_sets import ReplicaSets
 from mooring.control.revisions import DESIRED, HISTORY, MOST, REVISION, template_hash
@@ -310,7 +311,7 @@ def test_a_selector_that_selects_all_is_refused():
 def test_a_refused_replica_set_is_an_event_and_a_condition():
     world = MemoryWorld([deployment(replicas=1)])
     write = Deployments().plan(KEY, world).writes[0]
-    plan = Deployments().refused(KEY, write, ApiError(403, "Forbidden", "no more"), world)
+    plan = Deployments().refused(KEY, [Refusal(write, ApiError(403, "Forbidden", "no more"))], world)
     for each in plan.writes:
         world.write(each)
     message = f'Failed to create new replica set "{write.name}": no more'

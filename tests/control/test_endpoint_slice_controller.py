@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from mooring.control.endpoint_slice_metrics import EndpointSliceMetrics
-from mooring.control.reconciler import Apply, Change
+from mooring.control.reconciler import Apply, Change, Refusal
 from mooring.control.reconcilers.endpoint_slices import NODE_RETRY, EndpointSlices
 from mooring.model.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
 from mooring.ports.api import ApiError
@@ -353,7 +353,8 @@ def test_a_nodes_heartbeat_concerns_nobody() -> None:
 def test_a_refused_write_is_told_on_the_service(verb: Any, name: str, expected: str) -> None:
     world = MemoryWorld([service()])
     write = Apply(verb, ENDPOINT_SLICE, "default", name)
-    (report,) = EndpointSlices().refused(("default", "web"), write, ApiError(403, "Forbidden", "no more"), world).reports
+    refusal = Refusal(write, ApiError(403, "Forbidden", "no more"))
+    (report,) = EndpointSlices().refused(("default", "web"), [refusal], world).reports
     assert (report.type, report.reason) == ("Warning", "FailedToUpdateEndpointSlices")
     assert report.message == f"Error updating Endpoint Slices for Service default/web: {expected}"
 

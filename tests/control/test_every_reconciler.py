@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from workloads import (
     LABELS,
+    change,
     daemon_set,
     deployment,
     document,
@@ -23,8 +24,9 @@ from workloads import (
 
 from mooring.alloc.pool import parse
 from mooring.control import reconcilers
+from mooring.control import settle as settling
 from mooring.control.ingress_class import labels
-from mooring.control.reconciler import Change
+from mooring.control.reconciler import Apply, Change
 from mooring.control.reconcilers.cluster_role_aggregation import ClusterRoleAggregation
 from mooring.control.reconcilers.custom_resource_definitions import FINALIZER as CLEANUP
 from mooring.control.reconcilers.custom_resource_definitions import CustomResourceDefinitions
@@ -67,12 +69,14 @@ from mooring.model.kinds import (
     LEASE,
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
+    POD,
     POD_DISRUPTION_BUDGET,
     SERVICE,
     SERVICE_CIDR,
     STORAGE_CLASS,
     STORED,
 )
+from mooring.ports.api import ApiError
 from mooring.testing.world import EPOCH, MemoryWorld
 
 EVERY = (
@@ -269,3 +273,56 @@ def test_every_reconciler_is_here():
 def test_names_are_unique():
     names = [each.name for each in EVERY]
     assert sorted(set(names)) == sorted(names)
+
+
+NOWHERE = {"template": template() | {"spec": {"containers": [], "nodeSelector": {"no": "such"}}}}
+
+
+class Refusing(MemoryWorld):
+    """A webhook refuses this to be done to Pods, but for the second and third before the owner's status is told."""
+
+    refused, asked = "", 0
+
+    def write(self, write: Apply) -> Any:
+        if write.subresource == "status":
+            self.asked = 0
+        elif (write.verb, write.kind) == (self.refused, POD):
+            self.asked += 1
+            if self.asked not in (2, 3):
+                raise ApiError(403, "Forbidden", "a webhook says no")
+        return super().write(write)
+
+
+@pytest.mark.parametrize(
+    ("reconciler", "owner", "counted", "none"),
+    [
+        (ReplicaSets(), replica_set(replicas=3), "replicas", {"replicas": 0}),
+        (DaemonSets(), daemon_set(), "currentNumberScheduled", NOWHERE),
+        (Jobs(), job("web", parallelism=3, completions=3), "active", {"parallelism": 0}),
+        (StatefulSets(), stateful_set(podManagementPolicy="Parallel"), "replicas", {"replicas": 0}),
+    ],
+    ids=["replica set", "daemon set", "job", "stateful set"],
+)
+def test_a_refused_pod_keeps_no_other_from_being_made_or_deleted_and_is_told(reconciler, owner, counted, none):
+    world = Refusing([node("a"), node("b"), node("c"), owner])
+    kind = reconciler.watches[0]
+
+    def alive() -> int:
+        return sum(not each["metadata"].get("deletionTimestamp") for each in world.list(POD))
+
+    def failures(settled: settling.Settled) -> set[str]:
+        return {each.reason for each in settled.reports if each.type == "Warning"}
+
+    world.refused = "create"
+    settled = settling.settle([reconciler], world)
+    assert (2, 2) == (alive(), world.get(kind, "default", "web")["status"][counted])
+    assert {"FailedCreate"} == failures(settled)
+    world.refused = ""
+    change(world, kind, "web", metadata={"labels": {"try": "again"}})
+    settling.settle([reconciler], world)
+    assert 3 == alive()
+    world.refused, world.asked = "delete", 0
+    change(world, kind, "web", spec=none)
+    settled = settling.settle([reconciler], world)
+    assert 1 == alive()
+    assert {"FailedDelete"} == failures(settled)

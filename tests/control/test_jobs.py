@@ -6,7 +6,7 @@ import pytest
 from workloads import as_kubelet, change, document, ended, job, later, pod, said
 
 from mooring.control.conditions import condition
-from mooring.control.reconciler import Apply, Change
+from mooring.control.reconciler import Apply, Change, Refusal
 from mooring.control.reconcilers.jobs import Jobs
 from mooring.control.times import stamp
 from mooring.model.kinds import JOB, NAMESPACE, POD
@@ -450,7 +450,8 @@ def test_a_terminating_namespace_gets_no_new_pods():
 
 def test_a_refused_pod_is_an_event_and_the_rest_is_said_all_the_same():
     world = MemoryWorld([job()])
-    plan = Jobs().refused(KEY, Apply("create", POD, "default", "sum-x"), ApiError(403, "Forbidden", "exceeded quota"), world)
+    refusal = Refusal(Apply("create", POD, "default", "sum-x"), ApiError(403, "Forbidden", "exceeded quota"))
+    plan = Jobs().refused(KEY, [refusal], world)
     assert ["Warning FailedCreate Error creating: exceeded quota"] == said(plan.reports)
     (write,) = plan.writes
     assert stamp(EPOCH) == write.body["status"]["startTime"]

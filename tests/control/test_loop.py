@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 from faulty_api import FaultyApi
+from msgspec import structs
 from prometheus_client import CollectorRegistry
+from workloads import namespace, node, pod
 
+from mooring.control.amend import create
 from mooring.control.informer import Informer
-from mooring.control.loop import PATIENCE, Loop
+from mooring.control.loop import MOST_REFUSED, PATIENCE, Loop
 from mooring.control.queue import QueueMetrics
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, Report, World
+from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.recorder import Recorder
 from mooring.control.world import InformerWorld
-from mooring.model.kinds import CONFIG_MAP, CORE_EVENT, NAMESPACE, SECRET, Kind
+from mooring.model.kinds import CONFIG_MAP, CORE_EVENT, NAMESPACE, POD, SECRET, Kind
 from mooring.ports.api import ApiError, ApiUnavailable
 from mooring.testing.clock import virtual_time
 
@@ -189,6 +193,50 @@ def test_a_conflict_has_the_key_planned_again() -> None:
         run(scenario())
 
 
+def test_a_slow_binding_holds_up_no_other_pod_and_counts_until_it_fails() -> None:
+    """A Pod binds slowly, to the only processor; another wants it too, and a third wants none."""
+
+    def asking(name: str, processors: str) -> Document:
+        wants = {"containers": [{"name": "main", "image": "echo:1", "resources": {"requests": {"cpu": processors}}}]}
+        return pod(name, spec=wants)
+
+    async def scenario() -> None:
+        only = node("n", status={"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "10"}})
+        api, refusal = FaultyApi(only, namespace(), asking("slow", "1")), asyncio.Event()
+        write = api.write
+
+        async def slowly(*arguments: Any, **options: Any) -> Document:
+            if arguments[3] == "slow" and options["subresource"] == "binding" and not refusal.is_set():
+                await refusal.wait()
+                raise ApiError(403, "Forbidden", "a webhook says no")
+            return await write(*arguments, **options)
+
+        def placed() -> list[str]:
+            return sorted(each["metadata"]["name"] for each in api.world.indexed(POD, "node", "n"))
+
+        def told(name: str) -> set[str]:
+            return {each["message"] for each in api.world.list(CORE_EVENT) if each["involvedObject"]["name"] == name}
+
+        api.write = slowly  # type: ignore[method-assign]
+        async with looping(api, Scheduler()):
+            await asyncio.sleep(1)
+            api.add(asking("modest", "0"))
+            api.add(asking("greedy", "1"))
+            await until(lambda: placed() == ["modest"])
+            await until(lambda: told("greedy") == {"0/1 nodes are available: 1 Insufficient cpu."})
+            await asyncio.sleep(PATIENCE * 2)
+            assert placed() == ["modest"]
+            refusal.set()
+            await until(lambda: placed() == ["greedy", "modest"])
+            await until(lambda: len(told("slow")) == 2)
+            assert 'running Bind plugin "DefaultBinder": a webhook says no' in told("slow")
+            api.remove(POD, "default", "greedy")
+            await until(lambda: placed() == ["modest", "slow"])
+
+    with virtual_time() as run:
+        run(scenario())
+
+
 def test_what_a_plan_ignores_counts_as_done() -> None:
     class Deleting(Copying):
         def plan(self, key: Key, world: World) -> Plan:
@@ -206,21 +254,61 @@ def test_what_a_plan_ignores_counts_as_done() -> None:
         run(scenario())
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_what_stands_apart_is_done_whatever_is_refused_before_it_and_all_is_tried_again(apart: bool) -> None:
+@pytest.mark.parametrize(
+    ("parts", "made", "told"),
+    [(("", "", "", ""), "wxyz", set()), (("1", "2", "3", ""), "xywz", {"2", "3"}), (("1", "1", "2", ""), "ywxz", {"2"})],
+    ids=["whatever comes after", "no other part", "the rest of its part"],
+)
+def test_a_refusal_holds_up_what_rests_on_it_and_all_is_tried_again(parts: tuple[str, ...], made: str, told: set[str]) -> None:
+    """The first of four is refused once."""
+
+    refused = asyncio.Event()
+
     class Making(Copying):
+        told: tuple[Refusal, ...] = ()
+
         def plan(self, key: Key, world: World) -> Plan:
-            self.planned.append(key)
-            bodies = [{"metadata": {"name": name, "namespace": key[0]}} for name in "xyz"]
-            ignore = ("AlreadyExists",)
-            return Plan(tuple(Apply("create", SECRET, key[0], "", body, ignore=ignore, apart=apart) for body in bodies))
+            metadata = [{"name": name, "namespace": key[0], "labels": {"of": key[1]}} for name in "wxyz"]
+            writes = (create(SECRET, {"metadata": each}, "AlreadyExists") for each in metadata)
+            reports = tuple(Report(config_map("a"), "Normal", "Made", part, part) for part in parts)
+            return Plan(tuple(structs.replace(write, part=part) for write, part in zip(writes, parts, strict=True)), reports)
+
+        def refused(self, key: Key, refusals: tuple[Refusal, ...], world: World) -> Plan:
+            self.told = tuple(refusals)
+            assert len(list(world.list(SECRET))) == made.index("w")
+            refused.set()
+            return NOTHING
 
     async def scenario() -> None:
         api, reconciler = FaultyApi(config_map("a")), Making()
         api.refuse = [ApiError(403, "Forbidden", "a webhook says no")]
+        async with looping(api, reconciler) as (_, recorder):
+            await refused.wait()
+            await recorder.flush()
+            assert told == {message for _, message, _ in events(api)}
+            await until(lambda: sum(write.kind == SECRET for write in api.written) == 4)
+        assert made == "".join(write.name for write in api.written if write.kind == SECRET)
+        assert ["w: a webhook says no"] == [f"{each.write.name}: {each.error}" for each in reconciler.told]
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_what_is_refused_again_and_again_is_not_asked_for_each_of_many() -> None:
+    async def scenario() -> None:
+        api, reconciler = FaultyApi(config_map("a", "500")), Copying()
+        plan = reconciler.plan
+        reconciler.plan = lambda key, world: Plan(parted(plan(key, world).writes))  # type: ignore[method-assign]
+        reconciler.refused = lambda key, refusals, world: told.append(len(refusals)) or NOTHING  # type: ignore[attr-defined]
+        api.refuse = [ApiError(403, "Forbidden", "exceeded quota")] * MOST_REFUSED
+        told: list[int] = []
+
+        def parted(writes: Iterable[Apply]) -> tuple[Apply, ...]:
+            return tuple(structs.replace(write, part=str(number)) for number, write in enumerate(writes))
+
         async with looping(api, reconciler):
-            await until(lambda: len(api.written) == 3)
-        assert ("yzx" if apart else "xyz") == "".join(write.body["metadata"]["name"] for write in api.written)
+            await until(lambda: secrets(api) == 500)
+        assert told == [MOST_REFUSED]
 
     with virtual_time() as run:
         run(scenario())

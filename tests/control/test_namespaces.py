@@ -1,9 +1,11 @@
 import pytest
 from workloads import change, deployment, document, namespace, pod, service
 
+from mooring.control import settle as settling
 from mooring.control.reconciler import Apply
 from mooring.control.reconcilers.namespaces import Namespaces
-from mooring.model.kinds import CONFIG_MAP, NAMESPACE, POD, SERVICE
+from mooring.model.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE
+from mooring.ports.api import ApiError
 from mooring.testing.world import MemoryWorld, settle
 
 KEY = ("", "default")
@@ -79,6 +81,29 @@ def test_all_five_conditions_are_there():
         "NamespaceContentRemaining": "SomeResourcesRemain",
         "NamespaceFinalizersRemaining": "ContentHasNoFinalizers",
     } == {type: reason for type, (_, reason, _) in conditions(world).items()}
+
+
+def test_what_cannot_be_deleted_keeps_no_other_kind_there_and_is_said():
+    class Refusing(MemoryWorld):
+        refused = frozenset({SERVICE, DEPLOYMENT})
+
+        def write(self, write: Apply) -> dict:
+            if write.verb == "delete" and write.kind in self.refused:
+                raise ApiError(403, "Forbidden", f"no end of {write.kind.plural}")
+            return super().write(write)
+
+    kept = [service("a"), service("b"), deployment()]
+    world = Refusing([namespace(), *kept, document(CONFIG_MAP, "settings"), document(SECRET, "secret")])
+    world.write(Apply("delete", NAMESPACE, *KEY))
+    settling.settle([Namespaces()], world)
+    assert [] == [*world.list(CONFIG_MAP), *world.list(SECRET)]
+    message = "Failed to delete all resource types, 2 remaining: no end of deployments, no end of services"
+    assert ("True", "ContentDeletionFailed", message) == conditions(world)["NamespaceDeletionContentFailure"]
+    remaining = "Some resources are remaining: deployments.apps has 1 resource instances, services. has 2 resource instances"
+    assert ("True", "SomeResourcesRemain", remaining) == conditions(world)["NamespaceContentRemaining"]
+    world.refused = frozenset()
+    settle(Namespaces(), world)
+    assert world.get(NAMESPACE, *KEY) is None
 
 
 def test_what_was_seen_too_late_is_removed_from_a_namespace_that_is_no_more():

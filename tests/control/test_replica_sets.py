@@ -17,7 +17,7 @@ from workloads import (
 
 from mooring.control.deletion_order import DELETION_COST, deletion_order
 from mooring.control.naming import next_names
-from mooring.control.reconciler import Apply
+from mooring.control.reconciler import Apply, Refusal
 from mooring.control.reconcilers.replica_sets import ReplicaSets
 from mooring.model.kinds import DEPLOYMENT, NAMESPACE, POD, REPLICA_SET
 from mooring.ports.api import ApiError
@@ -174,18 +174,32 @@ def test_makes_no_pods_while_it_is_being_deleted_itself():
 
 
 def test_a_refused_create_is_an_event_and_a_condition_until_it_succeeds():
-    world = MemoryWorld([replica_set(replicas=1)])
+    world = MemoryWorld([{**replica_set(replicas=1), "status": {"replicas": 9, "readyReplicas": 9}}])
     write = ReplicaSets().plan(KEY, world).writes[0]
-    plan = ReplicaSets().refused(KEY, write, ApiError(403, "Forbidden", "quota is used up"), world)
+    plan = ReplicaSets().refused(KEY, [Refusal(write, ApiError(403, "Forbidden", "quota is used up"))], world)
     for each in plan.writes:
         world.write(each)
     assert ["Warning FailedCreate Error creating: quota is used up"] == said(plan.reports)
+    assert {"replicas": 0} == {name: count for name, count in status(world).items() if name.endswith("eplicas")}
     (failure,) = status(world)["conditions"]
     assert ("ReplicaFailure", "True", "FailedCreate", "quota is used up") == tuple(
         failure[field] for field in ("type", "status", "reason", "message")
     )
     settle(ReplicaSets(), world)
     assert "conditions" not in status(world)
+
+
+def test_a_status_that_somebody_writes_while_it_is_counted_is_put_right_as_a_whole():
+    """The server refuses more ready Pods than there are: the counts go together."""
+    world = MemoryWorld([replica_set(replicas=2)])
+    settle(ReplicaSets(), world)
+    become_ready(world, owned(world)[0])
+    plan = ReplicaSets().plan(KEY, world)
+    change(world, REPLICA_SET, "web", status={"replicas": 9, "readyReplicas": 9, "availableReplicas": 9})
+    (patch,) = plan.writes
+    world.write(patch)
+    wanted = {"replicas": 2, "fullyLabeledReplicas": 2, "readyReplicas": 1, "availableReplicas": 1}
+    assert {**wanted, "observedGeneration": 1} == status(world) == patch.body["status"]
 
 
 def test_bursts_are_limited_and_go_on():

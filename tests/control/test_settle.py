@@ -1,12 +1,12 @@
 """Does `settle` bring a world to rest as the loop would: in order, again when out of date, and in time when asked to?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from workloads import document
 
-from mooring.control.reconciler import NOTHING, Apply, Change, Plan, Report
+from mooring.control.reconciler import NOTHING, Apply, Change, Plan, Refusal, Report
 from mooring.control.settle import Restless, settle
 from mooring.model.kinds import CONFIG_MAP, NAMESPACE
 from mooring.ports.api import ApiError
@@ -35,8 +35,8 @@ class Told:
 
 
 class Answering(Told):
-    def refused(self, key: Any, write: Apply, error: ApiError, world: Any) -> Plan:
-        return Plan(reports=(Report(write.body, "Warning", "Refused", str(error)),))
+    def refused(self, key: Any, refusals: Sequence[Refusal], world: Any) -> Plan:
+        return Plan(reports=tuple(Report(each.write.body, "Warning", "Refused", str(each.error)) for each in refusals))
 
 
 def count(world: MemoryWorld) -> int:

@@ -6,7 +6,7 @@ from itertools import groupby
 import pytest
 from workloads import LABELS, as_kubelet, change, document, later, pod, said, stateful_set, template
 
-from mooring.control.reconciler import Apply, Change
+from mooring.control.reconciler import Apply, Change, Refusal
 from mooring.control.reconcilers.garbage_collector import GarbageCollector
 from mooring.control.reconcilers.stateful_sets import StatefulSets
 from mooring.model.kinds import CONTROLLER_REVISION, PERSISTENT_VOLUME_CLAIM, POD, STATEFUL_SET
@@ -345,7 +345,7 @@ def test_orphans_that_fit_by_name_and_labels_are_adopted_and_labelled_and_strang
 )
 def test_a_refusal_is_an_event(write, message):
     world = MemoryWorld([stateful_set()])
-    plan = StatefulSets().refused(KEY, write, ApiError(403, "Forbidden", "exceeded quota"), world)
+    plan = StatefulSets().refused(KEY, [Refusal(write, ApiError(403, "Forbidden", "exceeded quota"))], world)
     assert [message] == said(plan.reports)
     assert {"status"} == {each.subresource for each in plan.writes}
 

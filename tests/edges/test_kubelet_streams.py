@@ -374,6 +374,20 @@ async def test_a_client_that_vanishes_while_nothing_is_read_of_it_is_found_out(t
             assert await streams.started[0].wait() == 137
 
 
+async def test_a_client_that_answers_no_ping_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mooring.edges.kubelet.websocket.SILENCE_SECONDS", 0.1)
+    async with serving(tmp_path) as (connect, streams):
+        _, writer = await connect()
+        target = "/exec/default/p/main?command=sleep&command=1000&stdin=1"
+        writer.write(
+            WSConnection(ConnectionType.CLIENT).send(Request(host="n", target=target, subprotocols=["v4.channel.k8s.io"]))
+        )
+        await until(lambda: streams.started)
+        async with asyncio.timeout(DEADLINE):
+            assert await streams.started[0].wait() == 137
+        writer.transport.abort()
+
+
 async def test_input_that_nobody_reads_is_not_held(tmp_path: Path) -> None:
     async with serving(tmp_path) as (connect, streams):
         reader, writer = await connect()

@@ -4,6 +4,7 @@ JSON is parsed once by msgspec; duplicate keys need a second look, taken only wh
 that something may have been lost.
 """
 
+import codecs
 import json
 import math
 import re
@@ -30,6 +31,13 @@ MAX_DEPTH = 256
 
 MAX_YAML = 100_000
 """Keys and values of a body in YAML, which takes a hundred times longer to read than JSON."""
+
+MAX_VALUES = 100_000
+"""Members and items of a body. Each costs some microseconds until it is stored, whatever its size: an object that upstream's
+storage takes, of 1.5 MiB, would have one in every 16 bytes."""
+
+MAX_DIRECTIVES = 100
+"""Lines of a body in YAML that begin with %: libyaml compares the name of each with all those that came."""
 
 MAX_WALKED = 16 * 1024 * 1024
 """Characters of paths looked at to tell complaints in the order of the document."""
@@ -170,7 +178,6 @@ def parse(data: bytes, media: str, expected: str, *, find_duplicates: bool = Fal
     except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         what = {YAML: "yaml", PROTOBUF: "protobuf"}.get(media, "json")
         raise _unrecognized(expected, data, f"couldn't get version/kind; {what} parse error: {error}") from None
-    check_depth(value, data)
     return value, duplicates
 
 
@@ -186,10 +193,14 @@ def json_word(value: Any) -> str:
 
 
 def check_depth(value: Any, data: bytes) -> None:
-    """Refuses what nests too deep, and YAML aliases that unfold to far more than was sent. Raises StatusError 400."""
-    if _few(data, b"{") and _few(data, b"[") and _few(data, b"\n") and b"*" not in data:
+    """Refuses what nests too deep or holds too much, and YAML aliases that unfold to far more than was sent.
+
+    Raises StatusError 400, 413.
+    """
+    shallow = _few(data, b"{") and _few(data, b"[") and _few(data, b"\n") and b"*" not in data
+    if shallow and (len(data) < MAX_VALUES or data.count(b",") < MAX_VALUES - MAX_DEPTH):
         return
-    budget = 10 * len(data) + 1000
+    budget, left = 10 * len(data) + 1000, MAX_VALUES
     stack = [(value, 1)]
     while stack:
         current, depth = stack.pop()
@@ -199,6 +210,9 @@ def check_depth(value: Any, data: bytes) -> None:
         budget -= len(children)
         if budget < 0:
             raise bad_request("yaml: document contains excessive aliasing")
+        left -= len(children)
+        if left < 0:
+            raise too_large(f"limit is {MAX_VALUES} members and items")
         stack += [(child, depth + 1) for child in children if isinstance(child, (dict, list))]
 
 
@@ -247,6 +261,7 @@ def _complaints(value: Any, path: list[str]) -> Iterator[str]:
 
 def _json(data: bytes, find_duplicates: bool) -> tuple[Any, tuple[str, ...]]:
     value = codec.decode(data)
+    check_depth(value, data)
     if not find_duplicates or len(codec.encode(value)) in (len(data), len(msgspec.json.format(data, indent=-1))):
         return value, ()
     marked: list[Document] = []
@@ -266,6 +281,14 @@ class _Loader(yaml.CSafeLoader):
 
     repeated: set[tuple[int, str]]
     """The lines of keys that were there before."""
+    flattened: int
+    """Keys and values of all mappings, those merged into them (<<) counted again."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        self.flattened += len(node.value)
+        if self.flattened > MAX_YAML:
+            raise bad_request("yaml: document contains excessive aliasing")
 
 
 _FLOAT, _INT, _TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "timestamp"))
@@ -317,16 +340,24 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def _yaml(data: bytes) -> tuple[Any, tuple[str, ...]]:
     _check_yaml(data)
     loader = _Loader(data)
-    loader.repeated = set()
+    loader.repeated, loader.flattened = set(), 0
     try:
         value = loader.get_single_data()
     finally:
         loader.dispose()
+    check_depth(value, data)
     return value, tuple(f"line {line}: key {quote(name)} already set in map" for line, name in sorted(loader.repeated))
+
+
+_DIRECTIVE = re.compile(rb"(?:^|[\n\r]|\xc2\x85|\xe2\x80[\xa8\xa9])%(?:TAG|YAML)[ \t]")
 
 
 def _check_yaml(data: bytes) -> None:
     """Before composing: libyaml's binding recurses in C without a limit, and dies of it; and each value costs much."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise yaml.YAMLError("the text must be UTF-8")
+    if sum(1 for _ in islice(_DIRECTIVE.finditer(data), MAX_DIRECTIVES + 1)) > MAX_DIRECTIVES:
+        raise too_large(f"limit of YAML is {MAX_DIRECTIVES} directives")
     depth = 0
     for count, event in enumerate(yaml.parse(data, Loader=yaml.CSafeLoader)):
         if count > MAX_YAML:

@@ -80,9 +80,9 @@ def options(call: Call, given: Document | None = None) -> Options:
     """Of the request's body, or of a document inside it. Raises StatusError 400, 415, 422."""
     if given is None:
         given = _body(call) if call.request.body.strip() else _query(call)
-    preconditions = given.get("preconditions") or {}
+    given = {name: value for name, value in given.items() if value is not None}
     grace, orphan = given.get("gracePeriodSeconds"), given.get("orphanDependents")
-    policy, dry_run = given.get("propagationPolicy") or "", given.get("dryRun") or []
+    policy, dry_run, preconditions = given.get("propagationPolicy", ""), given.get("dryRun", []), given.get("preconditions", {})
     _check_types(grace, policy, orphan, dry_run, preconditions)
     call.check_dry_run(dry_run)
     found = []
@@ -105,11 +105,7 @@ def _query(call: Call) -> Document:
     """Read only when there is no body, as upstream; but a dry run is one wherever it is asked for."""
     orphan = call.flag("orphanDependents") if call.query("orphanDependents") else None
     found = {"gracePeriodSeconds": call.number("gracePeriodSeconds"), "orphanDependents": orphan}
-    return _known({**found, "propagationPolicy": call.query("propagationPolicy") or None})
-
-
-def _known(given: Document) -> Document:
-    return {name: value for name, value in given.items() if value is not None}
+    return {**found, "propagationPolicy": call.query("propagationPolicy") or None}
 
 
 def _body(call: Call) -> Document:
@@ -120,7 +116,7 @@ def _body(call: Call) -> Document:
         raise bad_request(f"json: cannot unmarshal {body.json_word(given)} into Go value of type v1.DeleteOptions")
     if given.get("kind") not in (None, "", "DeleteOptions"):
         raise bad_request(f"no kind {quote(str(given['kind']))} is registered for a deletion: DeleteOptions is expected")
-    return _known(given)
+    return given
 
 
 def _check_types(grace: Any, policy: Any, orphan: Any, dry_run: Any, preconditions: Any) -> None:

@@ -1,6 +1,6 @@
 """Whose turn is it? A request belongs to a flow, that of its user, and to a priority level with shares of the server's time.
 
-Levels and their shares are those of upstream's suggested configuration
+The user is whom it acts as. Levels and their shares are those of upstream's suggested configuration
 (https://kubernetes.io/docs/concepts/cluster-administration/flow-control/#default-configuration-objects). Differs in one thing:
 upstream's level `exempt` waits for nobody; here one thread serves all, so it has the greatest share instead.
 """

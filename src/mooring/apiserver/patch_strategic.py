@@ -5,6 +5,7 @@ https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kub
 "preserve order in strategic merge patch" and "add new patchStrategy to clear fields not present in patch".
 """
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
@@ -60,9 +61,10 @@ def _retained(original: Object, patch: Object) -> Object:
     """A copy of the original, without the fields that $retainKeys does not list."""
     if RETAIN_KEYS not in patch:
         return dict(original)
-    keep = patch[RETAIN_KEYS]
-    if not isinstance(keep, list):
+    given = patch[RETAIN_KEYS]
+    if not isinstance(given, list):
         raise BadPatch(_BAD_RETAIN)
+    keep = _primitives(given)
     for name, value in patch.items():
         if value is not None and not name.startswith("$") and name not in keep:
             raise BadPatch(_BAD_RETAIN)
@@ -102,7 +104,12 @@ def _delete_primitives(result: Object, name: str, gone: Any) -> None:
     if not isinstance(gone, list):
         raise BadPatch(_BAD_PRIMITIVES)
     if isinstance(result.get(name), list):
-        result[name] = [item for item in result[name] if item not in gone]
+        known = _primitives(gone)
+        result[name] = [item for item in result[name] if isinstance(item, (dict, list)) or item not in known]
+
+
+def _primitives(items: list[Any]) -> frozenset[Hashable]:
+    return frozenset(item for item in items if not isinstance(item, (dict, list)))
 
 
 def _merge_list(original: list[Any], patch: list[Any], key: str, path: Path, lookup: Lookup) -> list[Any]:
@@ -195,11 +202,11 @@ def _in_order(merged: list[Any], wanted: list[Any], server: list[Any], key: str)
     for index, item in enumerate(server):
         stood.setdefault(_identity(item, key), index)
     patched = sorted((item for item in merged if _identity(item, key) in rank), key=lambda item: rank[_identity(item, key)])
-    own = [item for item in merged if _identity(item, key) not in rank]
+    own = deque(item for item in merged if _identity(item, key) not in rank)
     result: list[Any] = []
     for item in patched:
         place = stood.get(_identity(item, key))
         while place is not None and own and stood.get(_identity(own[0], key), len(server)) < place:
-            result.append(own.pop(0))
+            result.append(own.popleft())
         result.append(item)
-    return result + own
+    return [*result, *own]

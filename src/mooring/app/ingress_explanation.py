@@ -13,8 +13,7 @@ from msgspec import Struct
 from mooring.app.ingress_fixes import fix
 from mooring.app.requesting import LACKS, Cluster, Front, front
 from mooring.control.gateway import REJECTED
-from mooring.control.ingress_class import PROXIES
-from mooring.model.ingress import Ingress
+from mooring.model.ingress import PROXIES, Ingress
 from mooring.model.kinds import INGRESS
 from mooring.routing.finding import Finding, Level, ObjectName
 from mooring.routing.ingress.classes import class_of
@@ -139,7 +138,7 @@ def _unserved(case: Case) -> Iterator[Problem]:
     say = (
         f"set spec.ingressClassName to one of {', '.join(ours)}"
         if ours
-        else "make an IngressClass of controller mooring.dev/envoy"
+        else f"make an IngressClass of controller {next(iter(PROXIES))}"
     )
     if not name:
         message = "it names no class, and none was the default when it was made"

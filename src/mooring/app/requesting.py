@@ -13,10 +13,10 @@ from mooring.app.objects import listed
 from mooring.app.places import Destination, Origin, PlaceError, origin, pod_of
 from mooring.app.tracing import Hop, foresee
 from mooring.app.tracing import Reached as Proxy
-from mooring.control.ingress_class import NAMESPACE_NAME, PROXIES, proxies_name
+from mooring.control.ingress_class import NAMESPACE_NAME, proxies_name
 from mooring.dataplane.trace import Outcome
 from mooring.endpoints.addresses import canonical
-from mooring.model.ingress import IngressClass
+from mooring.model.ingress import PROXIES, IngressClass
 from mooring.model.kinds import CONFIG_MAP, INGRESS, INGRESS_CLASS, SECRET, Kind
 from mooring.model.meta import Document
 from mooring.model.service import Service
@@ -176,7 +176,7 @@ def chosen(found: Sequence[Front], host: str, class_name: str = "") -> tuple[Fro
             raise PlaceError(f"no IngressClass {class_name!r} of ours; there are {known}", usage=True)
         return named, Step(f"class {class_name}", "it was asked for")
     if not found:
-        raise PlaceError("there is no IngressClass whose controller is mooring.dev/envoy or mooring.dev/nginx")
+        raise PlaceError(f"there is no IngressClass whose controller is {' or '.join(PROXIES)}")
     at = next((each for each in found if plain_host(host).strip("[]") in each.addresses), None)
     if at is not None:
         return at, Step(f"class {at.class_name}", f"{plain_host(host)} is the address of service {at.service}")

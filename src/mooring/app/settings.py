@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from mooring.alloc.pool import Pool, parse
-from mooring.control.ingress_class import CLASSES
+from mooring.model.ingress import CONTROLLERS
 from mooring.services.locality import ALL, LOCALHOST, PRIMARY
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -266,8 +266,8 @@ def _check(settings: Settings) -> None:
             f"nodeport-addresses {settings.nodeport_addresses!r}: {PRIMARY}, {ALL}, {LOCALHOST} or CIDRs, joined by commas",
         ),
         (
-            set(settings.ingress_class_names) <= set(CLASSES),
-            f"ingress-classes {settings.ingress_classes!r}: {' and '.join(CLASSES)}, joined by commas, or {NONE}",
+            set(settings.ingress_class_names) <= set(CONTROLLERS),
+            f"ingress-classes {settings.ingress_classes!r}: {' and '.join(CONTROLLERS)}, joined by commas, or {NONE}",
         ),
     )
     for holds, complaint in rules:

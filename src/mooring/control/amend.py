@@ -49,6 +49,10 @@ def amend(kind: Kind, have: Document, want: Document, *, blind_status: bool = Fa
     writes = []
     if patch:
         writes.append(_patch(kind, have, patch))
+    if status is not None and blind_status:
+        # The server holds counts against each other: they go together, whatever somebody has made of the others meanwhile.
+        counts = {name: count for name, count in want["status"].items() if count is None or type(count) is int}
+        status = {**counts, **status}
     if status is not None:
         writes.append(_patch(kind, have, {"status": status}, "status", blind=blind_status or bool(patch)))
     return tuple(writes)
@@ -86,9 +90,13 @@ def delete(kind: Kind, document: Document, *, grace: int | None = None, policy: 
     return Apply("delete", kind, metadata.get("namespace", ""), metadata["name"], body, ignore=("NotFound",))
 
 
-def apart(writes: Iterable[Apply]) -> tuple[Apply, ...]:
-    """The same writes, none of which keeps another from being made when it is refused."""
-    return tuple(structs.replace(write, apart=True) for write in writes)
+def apart(writes: Iterable[Apply], part: str = "") -> tuple[Apply, ...]:
+    """The same writes, all of one part, or else of the object's that each is about: a refusal holds up no other part."""
+    return tuple(structs.replace(write, part=part or part_of(write.kind, write.namespace, write.name)) for write in writes)
+
+
+def part_of(kind: Kind, namespace: str, name: str) -> str:
+    return f"{kind.plural}/{namespace}/{name}"
 
 
 def verify_unchanged(kind: Kind, held: Document) -> Apply:

@@ -19,15 +19,18 @@ from mooring.control.recorder import Recorder
 from mooring.model.discovery import EndpointSlice
 from mooring.ports.api import Api
 from mooring.ports.proxy import Proxy, Rejection
+from mooring.ports.resolver import Resolver
 from mooring.routing.ingress.members import members_of
 from mooring.routing.ingress.objects import Name, Objects, SetOf, Translation
-from mooring.routing.table import Certificate, Member
+from mooring.routing.table import Certificate, Fixed, Member
 
 Build = Callable[[Objects, datetime], Translation]
 COMPANIONS = 0.005
 """Seconds in which what was changed together arrives."""
 HOLD_OFF = 0.1
 """Seconds between two tables."""
+LOOK_UP, PATIENCE = 5.0, 0.1
+"""Seconds between two look-ups of a name, and those that a table waits for new ones."""
 REJECTED, TAKEN = "ProxyRejected", "ProxyAccepted"
 """Reasons of Events."""
 _SOURCE = re.compile(r"(ingress) ([^/ ]+)/([^ ]+)")
@@ -45,6 +48,7 @@ class Gateway:
         proxy: Proxy,
         recorder: Recorder,
         metrics: GatewayMetrics,
+        resolver: Resolver,
         *,
         default_certificate: Certificate | None = None,
         hold_off: float = HOLD_OFF,
@@ -54,10 +58,13 @@ class Gateway:
         """Set once the proxy has its first table."""
         self._objects = GatewayObjects(api, default_certificate)
         self._build, self._proxy, self._recorder, self._metrics = build, proxy, recorder, metrics
+        self._resolver = resolver
         self._hold_off, self._now = hold_off, now
         self._sets: Mapping[str, SetOf] = {}
         self._of_service: dict[Name, list[str]] = {}
         self._members: dict[str, tuple[Member, ...]] = {}
+        self._outside: dict[Fixed, tuple[Member, ...]] = {}
+        """What was found at places that are no Service's."""
         self._moved: dict[Name, float] = {}
         self._moving = asyncio.Event()
         self._rejections: tuple[Rejection, ...] = ()
@@ -80,6 +87,7 @@ class Gateway:
             self._objects.changed.set()
             tasks.create_task(self._follow_objects())
             tasks.create_task(self._follow_slices())
+            tasks.create_task(self._follow_names())
 
     # --- Tables
 
@@ -98,6 +106,7 @@ class Gateway:
         objects = self._objects.take()
         try:
             translation = await asyncio.to_thread(self._build, objects, self._now())
+            await self._look_up(places(translation.sets.values()) - self._outside.keys(), PATIENCE)
             self._take(translation)
         except Exception:
             # A mistake of ours; the proxy goes on with what it has, and the next change is another try.
@@ -121,6 +130,8 @@ class Gateway:
         self._hand_over(fresh)
         for name in gone:
             self._members.pop(name, None)
+        wanted = places(translation.sets.values())
+        self._outside = {where: each for where, each in self._outside.items() if where in wanted}
         self._proxy.apply(translation.table)
         self._metrics.show(translation.table)
 
@@ -129,8 +140,11 @@ class Gateway:
     def _slice_changed(self, before: EndpointSlice | None, after: EndpointSlice | None) -> None:
         for service in {each.service for each in (before, after) if each is not None}:
             if service in self._of_service:
-                self._moved.setdefault(service, asyncio.get_running_loop().time())
-                self._moving.set()
+                self._service_moved(service)
+
+    def _service_moved(self, service: Name) -> None:
+        self._moved.setdefault(service, asyncio.get_running_loop().time())
+        self._moving.set()
 
     async def _follow_slices(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -147,6 +161,20 @@ class Gateway:
             for since in moved.values():
                 self._metrics.endpoint_update.observe(clock() - since)
 
+    async def _follow_names(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_UP)
+            await self._look_up(places(self._sets.values()), LOOK_UP)
+
+    async def _look_up(self, wanted: set[Fixed], patience: float) -> None:
+        """What was known of a name that does not answer goes on."""
+        found = await self._resolver.look_up(wanted, patience)
+        changed = {where: each for where, each in found.items() if self._outside.get(where) != each}
+        self._outside |= changed
+        for each in self._sets.values():
+            if place_of(each) in changed:
+                self._service_moved((each.namespace, each.service))
+
     def _hand_over(self, names: Iterable[str]) -> None:
         """Those of these sets whose members have changed. A set that no table names is not emptied: the last table's requests
         may still be on their way to it."""
@@ -160,7 +188,8 @@ class Gateway:
 
     def _members_of(self, wanted: SetOf) -> tuple[Member, ...]:
         slices = self._objects.slices.cache
-        return members_of(wanted, {each: tuple(slices.indexed("service", "/".join(each))) for each in services_of(wanted)})
+        by_service = {each: tuple(slices.indexed("service", "/".join(each))) for each in services_of(wanted)}
+        return members_of(wanted, by_service, lambda where: self._outside.get(where, ()))
 
     # --- What the proxy does not take
 
@@ -197,4 +226,13 @@ class Gateway:
 def services_of(wanted: SetOf) -> list[Name]:
     """The Services whose endpoints a set may have."""
     found = [(wanted.namespace, wanted.service)]
-    return found + services_of(wanted.fallback) if wanted.fallback else found
+    return found + services_of(wanted.fallback) if isinstance(wanted.fallback, SetOf) else found
+
+
+def place_of(wanted: SetOf) -> Fixed | None:
+    """Where a set without endpoints leads, if that is no Service's."""
+    return place_of(wanted.fallback) if isinstance(wanted.fallback, SetOf) else wanted.fallback
+
+
+def places(sets: Iterable[SetOf]) -> set[Fixed]:
+    return {place for each in sets if (place := place_of(each))}

@@ -1,18 +1,14 @@
 """Which IngressClasses are ours, which Ingresses are of a class, and what are its proxies called?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from mooring.control.naming import digest
 from mooring.control.reconciler import Document, World
-from mooring.model.ingress import CLASS_ANNOTATION
+from mooring.model.ingress import CLASS_ANNOTATION, PROXIES
 from mooring.model.kinds import CONFIG_MAP, INGRESS, INGRESS_CLASS
 
 NAMESPACE_NAME = "mooring-system"
 """Where the proxies of all classes run."""
-PROXIES: Mapping[str, str] = {"mooring.dev/envoy": "envoy", "mooring.dev/nginx": "nginx"}
-"""The proxy of each controller that we are (IngressClass.spec.controller)."""
-CLASSES: Mapping[str, str] = {f"mooring-{proxy}": controller for controller, proxy in PROXIES.items()}
-"""The classes that a local cluster may have from the start, and their controllers."""
 CLASS_LABEL = "mooring.dev/ingress-class"
 APP_LABEL, APP = "app.kubernetes.io/name", "mooring-ingress"
 LONGEST = 63 - len("ingress-") - len("-1234567890-12345")

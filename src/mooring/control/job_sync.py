@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from mooring.control.amend import amend, create, delete
+from mooring.control.amend import amend, apart, create, delete
 from mooring.control.deletion_order import deletion_order
 from mooring.control.job_failures import back_off, restarts, success, verdict
 from mooring.control.job_indexes import Indexes, indexes, parse
@@ -29,6 +29,7 @@ from mooring.control.job_pods import (
 )
 from mooring.control.job_status import FAILS, SUCCEEDS, SUSPENDED, Outcome, Tally, outcome_of, tally_of, with_state
 from mooring.control.owners import claim, controller_reference, with_owner, without_owners
+from mooring.control.pod_reports import created, deleted
 from mooring.control.pod_state import active, goes_at_once, phase, ready, terminal, terminating
 from mooring.control.reconciler import Apply, Document, Plan, Report, World
 from mooring.control.selectors import selected
@@ -263,7 +264,7 @@ class Sync:
         else:
             self.made = new_pods(self.job, count, self.taken)
         for pod in self.made:
-            self.reports.append(Report(self.job, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}"))
+            self.reports.append(created(self.job, pod))
 
     def _index_waits(self, number: int) -> bool:
         last = self.delayed.get(number)
@@ -280,11 +281,10 @@ class Sync:
     def _delete(self, pods: Iterable[Document], counted: bool = False) -> None:
         """Those that the Job has too many of are not counted; those that its end takes along are, so they stay tracked."""
         for pod in pods if self.acting else ():
-            if not counted:
-                self.writes += untrack(pod)
-                pod = without_tracking(pod)
-            self.writes.append(delete(POD, pod))
-            self.reports.append(Report(self.job, "Normal", "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}"))
+            steps = () if counted else untrack(pod)
+            pod = pod if counted else without_tracking(pod)
+            self.writes += apart([*steps, delete(POD, pod)])
+            self.reports.append(deleted(self.job, pod))
             self._replace({**pod, "metadata": {**pod["metadata"], "deletionTimestamp": stamp(self.world.now)}})
 
     def _replace(self, pod: Document) -> None:
@@ -310,7 +310,7 @@ class Sync:
         if released and any(interim.get(name) != said.get(name) for name in _BEFORE_RELEASE):
             self.writes += amend(JOB, self.job, {**self.job, "status": interim}, blind_status=True)
             said = interim
-        self.writes += [create(POD, pod) for pod in self.made]
+        self.writes += apart(create(POD, pod) for pod in self.made)
         for pod in released:
             self.writes += untrack(pod)
             self._replace(without_tracking(pod))

@@ -2,28 +2,40 @@
 
 Changes become keys, keys become plans, plans become writes. A worker keeps its key until the informers have seen what it wrote,
 so no key is ever planned from a world older than its own last write (upstream's guards against stale caches and its
-"expectations" in one rule). A serial reconciler has one worker, so that all of its keys see all of its writes.
+"expectations" in one rule). A serial reconciler plans one key at a time, so that all of its keys see all of its writes: it has
+one worker, or, when it assumes where Pods will be, as many as bindings may be under way.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Literal, Protocol
 
 import structlog
 
+from mooring.control.assumed import AssumedPods
 from mooring.control.queue import Queue, QueueMetrics
-from mooring.control.reconciler import Apply, Change, Document, Key, Plan, Reconciler
+from mooring.control.reconciler import Apply, Change, Document, Key, Plan, Reconciler, Refusal, Report, World
 from mooring.control.recorder import Recorder
 from mooring.control.world import InformerWorld
-from mooring.model.kinds import Kind
+from mooring.model.kinds import POD, Kind
 from mooring.ports.api import Api, ApiError, ApiUnavailable
 
 WORKERS = 16
+BINDINGS = 64
+"""Under way at once, of a reconciler that assumes."""
 PATIENCE = 30.0
 """Seconds to wait for the informers to see a write; longer means that the watch is broken, and planning may as well go on."""
 REPLAN = frozenset({"Conflict", "NotFound"})
+MOST_REFUSED = 16
+"""Refused creates in one plan, unless as many were granted. A quota that is used up need not be asked for each of 500 Pods;
+upstream's slow start serves the same end."""
 
 Outcome = Literal["success", "stale", "error"]
+Written = list[tuple[Apply, Document]]
+"""What was written, and the server's answers."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +61,11 @@ class Loop:
     ) -> None:
         self.queue: Queue[Key] = Queue(reconciler.name, metrics)
         self._reconciler, self._world, self._api, self._recorder = reconciler, world, api, recorder
-        self._workers = 1 if reconciler.serial else workers
+        self._assumed = AssumedPods(world) if getattr(reconciler, "assumes", False) else None
+        self._view: World = self._assumed or world
+        """What is planned from."""
+        self._turn: AbstractAsyncContextManager[None] = asyncio.Lock() if self._assumed else nullcontext()
+        self._workers = BINDINGS if self._assumed else 1 if reconciler.serial else workers
         self.customs: bool = getattr(reconciler, "customs", False)
         """Whether it follows kinds that definitions add."""
         self._observer: Observer | None = getattr(reconciler, "observer", None)
@@ -80,7 +96,7 @@ class Loop:
             self.queue.close()
 
     def _changed(self, kind: Kind, before: Document | None, after: Document | None) -> None:
-        for key in self._reconciler.keys(Change(kind, before, after), self._world):
+        for key in self._reconciler.keys(Change(kind, before, after), self._view):
             self.queue.add(key)
 
     async def _work(self) -> None:
@@ -96,57 +112,83 @@ class Loop:
                 self.queue.done(key)
 
     async def _reconcile(self, key: Key) -> None:
-        plan = self._reconciler.plan(key, self._world)
-        written: list[tuple[Apply, Document]] = []
-        outcome = await self._carry_out(key, plan, written)
+        async with self._turn:
+            plan = self._reconciler.plan(key, self._view)
+            pod = self._view.get(POD, *key) if plan.assumed_node else None
+            if self._assumed is None or pod is None:
+                await self._finish(key, plan)
+                return
+            self._assumed.assume(pod, plan.assumed_node)
+            placed = self._view.get(POD, *key)
+        outcome: Outcome = "error"
+        try:
+            outcome = await self._finish(key, plan)
+        finally:
+            # For others a Pod that did not get its node is as good as gone from there.
+            freed = self._reconciler.keys(Change(POD, placed, None), self._view) if outcome != "success" else ()
+            self._assumed.forget(key)
+            for each in freed:
+                self.queue.add(each)
+
+    async def _finish(self, key: Key, plan: Plan) -> Outcome:
+        written: Written = []
+        outcome, refusals = await self._carry_out(key, plan, written)
         await self._see(key, written)
+        for report in plan.reports if outcome == "success" else made_all_the_same(plan, written):
+            self._recorder.record(report)
+        if refusals:
+            await self._answer(key, refusals)
         self._observe(key, plan, outcome)
         if outcome != "success":
             self.queue.retry(key)
-            return
+            return outcome
         self.queue.forget(key)
-        for report in plan.reports:
-            self._recorder.record(report)
         if plan.again_after is not None:
             self.queue.add_after(key, plan.again_after)
+        return outcome
 
-    async def _carry_out(self, key: Key, plan: Plan, written: list[tuple[Apply, Document]]) -> Outcome:
-        """The writes in order up to the first refusal of one not `apart`; what was made, and its answer, goes to `written`."""
-        outcome: Outcome = "success"
+    async def _carry_out(self, key: Key, plan: Plan, written: Written) -> tuple[Outcome, list[Refusal]]:
+        """The writes in order but those that rest on a refused one; what was made, and its answer, goes to `written`."""
+        refusals: list[Refusal] = []
+        stopped: set[str] = set()
         for write in plan.writes:
+            if rests_on(write, stopped) or (write.verb == "create" and hopeless(refusals, written)):
+                continue
             try:
                 written.append((write, await self._write(write)))
             except ApiError as error:
                 if error.reason in write.ignore:
                     continue
                 if namespace_terminating(error):
-                    return "success"  # whatever was to be created here is no longer wanted
+                    break  # whatever was to be created here is no longer wanted
                 if error.reason in REPLAN:
                     self._log.debug("outdated", **described(key, write), error=str(error))
-                    return "stale"
+                    return "stale", refusals
                 self._log.warning("write refused", **described(key, write), error=str(error))
-                await self._answer_refusal(key, write, error, written)
-                outcome = "error"
-                if not write.apart:
-                    return outcome
+                refusals.append(Refusal(write, error))
+                stopped.add(write.part)
+                if not write.part:
+                    break
             except ApiUnavailable as error:
                 self._log.warning("write not answered", **described(key, write), error=str(error))
-                return "error"
-        return outcome
+                return "error", refusals
+        return "error" if refusals else "success", refusals
 
-    async def _answer_refusal(self, key: Key, write: Apply, error: ApiError, written: list[tuple[Apply, Document]]) -> None:
-        """What the reconciler has to say about a refusal, said as far as the server lets it."""
+    async def _answer(self, key: Key, refusals: Sequence[Refusal]) -> None:
+        """What the reconciler has to say about refusals, said as far as the server lets it."""
         say = getattr(self._reconciler, "refused", None)
         if say is None:
             return
-        plan: Plan = say(key, write, error, self._world)
+        plan: Plan = say(key, refusals, self._view)
         for report in plan.reports:
             self._recorder.record(report)
+        written: Written = []
         for answer in plan.writes:
             try:
                 written.append((answer, await self._write(answer)))
             except (ApiError, ApiUnavailable) as again:
                 self._log.debug("refused as well", **described(key, answer), error=str(again))
+        await self._see(key, written)
 
     async def _write(self, write: Apply) -> Document:
         return await self._api.write(
@@ -154,7 +196,7 @@ class Loop:
             subresource=write.subresource, patch_type=write.patch_type,
         )  # fmt: skip
 
-    async def _see(self, key: Key, written: list[tuple[Apply, Document]]) -> None:
+    async def _see(self, key: Key, written: Written) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 for write, answer in written:
@@ -165,6 +207,22 @@ class Loop:
     def _observe(self, key: Key, plan: Plan, outcome: Outcome) -> None:
         if self._observer is not None:
             self._observer.planned(key, plan, outcome)
+
+
+def rests_on(write: Apply, stopped: set[str]) -> bool:
+    """Whether a write is not to be made once something of these parts was refused."""
+    return bool(stopped) and (not write.part or write.part in stopped)
+
+
+def made_all_the_same(plan: Plan, written: Written) -> list[Report]:
+    """What is to be told of the parts that are through, though the plan is not."""
+    wanted, made = Counter(write.part for write in plan.writes), Counter(write.part for write, _ in written)
+    return [report for report in plan.reports if report.part and made[report.part] == wanted[report.part]]
+
+
+def hopeless(refusals: Sequence[Refusal], written: Written) -> bool:
+    refused = sum(refusal.write.verb == "create" for refusal in refusals)
+    return refused >= MOST_REFUSED and refused > sum(write.verb == "create" for write, _ in written)
 
 
 def described(key: Key, write: Apply) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 
 from mooring.model.kinds import Kind
+from mooring.ports.api import ApiError
 
 Document = dict[str, Any]
 Key = tuple[str, str]
@@ -41,8 +42,16 @@ class Apply(Struct, frozen=True):
     subresource: str = ""
     patch_type: str = "application/merge-patch+json"
     ignore: tuple[str, ...] = ()
-    apart: bool = False
-    """Its refusal does not keep those after it from being made; the key is planned again all the same."""
+    part: str = ""
+    """What it belongs to, a Pod say. A refusal of one write of a part keeps the rest of the part from being made, and whatever
+    belongs to no part, but no other part; the key is planned again all the same. '' for none: its refusal ends the plan."""
+
+
+class Refusal(Struct, frozen=True):
+    """A write that the server would not make."""
+
+    write: Apply
+    error: ApiError
 
 
 class Report(Struct, frozen=True):
@@ -52,10 +61,12 @@ class Report(Struct, frozen=True):
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    part: str = ""
+    """What it tells of: it is recorded once all writes of this part are made (Apply.part), '' for those of the whole plan."""
 
 
 class Plan(Struct, frozen=True):
-    """Writes in order (the first failure of one not `apart` stops the rest), Events to record, when to look again unasked."""
+    """Writes in order (a refusal stops what rests on it: Apply.part), Events to record, when to look again unasked."""
 
     writes: tuple[Apply, ...] = ()
     reports: tuple[Report, ...] = ()
@@ -63,6 +74,9 @@ class Plan(Struct, frozen=True):
     """Seconds."""
     facts: Any = None
     """What the plan amounts to, for the reconciler's own metrics (loop.Observer)."""
+    assumed_node: str = ""
+    """Where the key's Pod is taken to be by all plans that are made until the writes are through, or have failed: no other key
+    waits for them. Only of a reconciler that `assumes`."""
 
 
 NOTHING = Plan()
@@ -98,11 +112,12 @@ class World(Protocol):
 
 
 class Reconciler(Protocol):
-    """Four things more may be offered: `customs = True`, to hear of all kinds that definitions add, and to read them;
+    """Five things more may be offered: `customs = True`, to hear of all kinds that definitions add, and to read them;
     `initial: tuple[Key, ...]`, keys to plan at the start though no object exists yet;
-    `refused(key, write, error, world) -> Plan`, what to say (writes, reports) when the server refused one of its writes with
-    an ApiError other than Conflict and NotFound, the key being planned again later in any case; and `observer`, a
-    loop.Observer that hears of every plan carried out."""
+    `refused(key, refusals, world) -> Plan`, what to say (writes, reports) when the server refused writes of a plan with an
+    ApiError other than Conflict and NotFound, the world having seen what was made, and the key being planned again later in
+    any case; `assumes = True`, that its plans may say `assumed_node`; and `observer`, a loop.Observer that hears of every plan
+    carried out."""
 
     @property
     def name(self) -> str: ...

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from mooring.control.loop import REPLAN, namespace_terminating
-from mooring.control.reconciler import Apply, Change, Document, Key, Plan, Reconciler, Report, World
+from mooring.control.loop import REPLAN, namespace_terminating, rests_on
+from mooring.control.reconciler import Apply, Change, Document, Key, Plan, Reconciler, Refusal, Report, World
 from mooring.ports.api import ApiError
 
 MOST_PLANS = 200
@@ -36,12 +36,11 @@ class Restless(Exception):
     """A key was planned again and again, and there was always more to write."""
 
 
-class Refusal(Struct, frozen=True):
-    """A write that the world refused, other than because it was out of date."""
+class Refused(Struct, frozen=True):
+    """What the world refused, other than because it was out of date."""
 
     task: Task
-    write: Apply
-    error: ApiError
+    refusal: Refusal
 
 
 class Settled(Struct, frozen=True):
@@ -52,7 +51,7 @@ class Settled(Struct, frozen=True):
 
     writes: tuple[Apply, ...]
     reports: tuple[Report, ...]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[Refused, ...]
     again: dict[Task, float]
     elapsed: float
     """Seconds that passed in the world."""
@@ -82,7 +81,7 @@ class _Run:
         self.planned: Counter[Task] = Counter()
         self.writes: list[Apply] = []
         self.reports: list[Report] = []
-        self.refusals: list[Refusal] = []
+        self.refusals: list[Refused] = []
         self.again: dict[Task, float] = {}
         self.elapsed = self.last_write = 0.0
 
@@ -121,34 +120,39 @@ class _Run:
         self.again.pop(task, None)
         if plan.again_after is not None:
             self.again[task] = self.elapsed + plan.again_after
-        error = self._carry_out(plan, task)
-        if error is None:
-            return
+        refusals = self._carry_out(plan, task)
         answer = getattr(reconciler, "refused", None)
-        if answer is not None:
-            said: Plan = answer(key, error.write, error.error, self.world)
+        if refusals and answer is not None:
+            said: Plan = answer(key, refusals, self.world)
             self.reports += said.reports
             self._carry_out(said, task)
 
-    def _carry_out(self, plan: Plan, task: Task) -> Refusal | None:
-        """The writes in order, up to the first that is out of date (its key is planned again) or refused."""
+    def _carry_out(self, plan: Plan, task: Task) -> list[Refusal]:
+        """The writes in order, up to the first that is out of date (its key is planned again), but what rests on a refused."""
+        refusals: list[Refusal] = []
+        stopped: set[str] = set()
         for write in plan.writes:
+            if rests_on(write, stopped):
+                continue
             try:
                 self.world.write(write)
             except ApiError as error:
                 if error.reason in write.ignore:
                     continue
                 if namespace_terminating(error):
-                    return None
+                    break
                 if error.reason in REPLAN:
                     self.queue[task] = None
-                    return None
-                refusal = Refusal(task, write, error)
-                self.refusals.append(refusal)
-                return refusal
+                    break
+                refusals.append(Refusal(write, error))
+                stopped.add(write.part)
+                if not write.part:
+                    break
+                continue
             self.writes.append(write)
             self.last_write = self.elapsed
-        return None
+        self.refusals += [Refused(task, refusal) for refusal in refusals]
+        return refusals
 
     def _hear(self) -> None:
         changes, self.world.changes = self.world.changes, []

@@ -3,6 +3,8 @@
 Field meanings: https://kubernetes.io/docs/reference/kubernetes-api/service-resources/ingress-v1/
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import Struct, field
 
@@ -10,6 +12,10 @@ from mooring.model.meta import Document, Meta
 
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 """Names the class in Ingresses from before spec.ingressClassName, which wins over it."""
+PROXIES: Mapping[str, str] = {"mooring.dev/envoy": "envoy", "mooring.dev/nginx": "nginx"}
+"""The proxy of each controller that we are (IngressClass.spec.controller)."""
+CONTROLLERS: Mapping[str, str] = {f"mooring-{proxy}": controller for controller, proxy in PROXIES.items()}
+"""The classes that a local cluster may have from the start, and their controllers."""
 
 
 class ServiceBackendPort(Struct, frozen=True, gc=False):

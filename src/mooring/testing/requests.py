@@ -33,9 +33,10 @@ import yaml
 from msgspec import Struct, field, structs
 
 from mooring.model.discovery import EndpointSlice, endpoint_slice
-from mooring.model.ingress import IngressClass, ingress_class
+from mooring.model.ingress import CONTROLLERS, IngressClass, ingress_class
 from mooring.model.meta import Document
 from mooring.routing.ingress.build import build
+from mooring.routing.ingress.classes import is_ours
 from mooring.routing.ingress.documents import objects
 from mooring.routing.ingress.members import members
 from mooring.routing.ingress.objects import Objects, Translation
@@ -51,7 +52,7 @@ DEFAULT_CLASS: Document = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "IngressClass",
     "metadata": {"name": "mooring-envoy", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
-    "spec": {"controller": "mooring.dev/envoy"},
+    "spec": {"controller": CONTROLLERS["mooring-envoy"]},
 }
 CLOSED_WORD = "closed"
 _COMMENT = re.compile(r"(?:^|\s)#.*")
@@ -140,7 +141,7 @@ def _members(translation: Translation, slices: Iterable[EndpointSlice]) -> Membe
 
 
 def _class_name(classes: Iterable[IngressClass]) -> str:
-    return next(each.metadata.name for each in classes if each.spec.controller.startswith("mooring.dev/"))
+    return next(each.metadata.name for each in classes if is_ours(each))
 
 
 def read_line(line: str) -> Ask:

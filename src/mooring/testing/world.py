@@ -195,7 +195,7 @@ def settle(reconciler: Reconciler | Sequence[Reconciler], world: MemoryWorld) ->
     world.changes = [Change(kind, None, each) for kind in (*STORED, *world.customs) for each in world.list(kind)]
     found = settling.settle(reconciler if isinstance(reconciler, Sequence) else (reconciler,), world)
     if found.refusals:
-        raise found.refusals[0].error
+        raise found.refusals[0].refusal.error
     return Settled(found.writes, found.reports, {key: seconds for (_, key), seconds in found.again.items()})
 
 

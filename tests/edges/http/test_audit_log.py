@@ -101,8 +101,12 @@ async def test_a_credential_that_is_not_good_leaves_an_event(tmp_path: Path) -> 
         await client.ask("GET", "/whoami", b"", "Authorization: Negotiate x")
         client.writer.write(b"POST /late HTTP/1.1\r\nHost: a\r\nAuthorization: Basic x\r\nContent-Length: 5\r\n\r\n")
         await client.answer()
+    async with audited(policy, tmp_path / "audit.log") as client:
+        protocols = "Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.c2VjcmV0, x"
+        await client.ask("GET", "/whoami", b"", "Connection: Upgrade", "Upgrade: websocket", protocols)
+    assert "c2VjcmV0" not in (tmp_path / "audit.log").read_text()
     events = [json.loads(line) for line in lines(tmp_path / "audit.log")]
-    tried = ("attempted: bearer", "no credentials provided", "attempted: basic")
+    tried = ("attempted: bearer", "no credentials provided", "attempted: basic", "no credentials provided")
     assert [(f"Authentication failed, {each}", 401) for each in tried] == [
         (event["responseStatus"]["message"], event["responseStatus"]["code"]) for event in events
     ]

@@ -1,6 +1,7 @@
 """Who does the server take its clients for?"""
 
 import asyncio
+import base64
 import json
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -141,6 +142,32 @@ async def test_signatures_of_other_keys_and_of_none_are_unauthorized(
         "é",
     ]
     assert [(await ask(place, token))[0] for token in forged] == [401] * len(forged)
+
+
+async def test_a_websocket_may_bring_its_token_among_its_protocols(place: Place, tokens: ServiceAccountTokens) -> None:
+    """As browsers do. Only a WebSocket may, beside another protocol, and with one token."""
+    await store_owners(place)
+    good, bad = (protocol(token.encode()) for token in (tokens.sign(claims()), tokens.sign(claims(exp=1))))
+    socket, other = (f"Connection: keep-alive, Upgrade\r\nUpgrade: {each}" for each in ("WebSocket", "SPDY/3.1"))
+    padded, not_utf_8 = f"{protocol(b'ab')}=", protocol(b"\xff")
+
+    async def asked(upgrade: str, *lines: str) -> tuple[int, str]:
+        async with place.connect() as client:
+            protocols = [f"Sec-WebSocket-Protocol: {line}" for line in lines]
+            status, body = await client.ask("GET", "/whoami", b"", *([upgrade] if upgrade else []), *protocols)
+            return status, json.loads(body).get("name", "")
+
+    web, nobody, refused = (200, "system:serviceaccount:prod:web"), (200, "system:anonymous"), (401, "")
+    assert [web] * 3 == [await asked(socket, *each) for each in ([f"{good}, chat"], [f"chat,{good}"], ["chat", good])]
+    assert [nobody] * 3 == [await asked(*each) for each in (("", f"{good}, chat"), (other, f"{good}, chat"), (socket, "chat"))]
+    wrong = (good, f"{good}, {good}, chat", f"{bad}, chat", f"{padded}, chat", f"{not_utf_8}, chat", f"{protocol(b'x')}, chat")
+    assert [refused] * len(wrong) == [await asked(socket, each) for each in wrong]
+    assert [nobody] == [await asked(socket, f"{protocol(b'')}, chat")], "no token is none"
+    assert web == await asked(f"{socket}\r\nAuthorization: Bearer x", f"{good}, chat"), "one credential that is good is enough"
+
+
+def protocol(token: bytes) -> str:
+    return f"base64url.bearer.authorization.k8s.io.{base64.urlsafe_b64encode(token).decode().rstrip('=')}"
 
 
 async def test_other_schemes_are_unauthorized(place: Place) -> None:

@@ -317,13 +317,15 @@ async def test_a_client_that_leaves_ends_a_stream_whose_other_side_does_not_read
         await asyncio.wait_for(ended.wait(), 60)
 
 
-async def test_a_client_that_reads_nothing_is_not_waited_for_for_ever(start: Start, keys: Pki) -> None:
+@pytest.mark.parametrize("upgraded", [False, True])
+async def test_a_client_that_reads_nothing_is_not_waited_for_for_ever(start: Start, keys: Pki, upgraded: bool) -> None:
     place = await start(Patience(head=2, write=600, stream=0.1), KubeletDialer(None), core)
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        switched = b"101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket"
+        writer.write(b"HTTP/1.1 %b\r\n\r\n" % (switched if upgraded else b"200 OK"))
         try:
             while True:
                 writer.write(bytes(100_000))
@@ -332,7 +334,7 @@ async def test_a_client_that_reads_nothing_is_not_waited_for_for_ever(start: Sta
             ended.set()
 
     async with backend(serve) as port, place.connect() as client:
-        client.send("GET", f"/http/{port}/")
+        client.send("GET", f"/http/{port}/", b"", *(WEBSOCKET if upgraded else ()))
         await asyncio.wait_for(ended.wait(), 60)
 
 

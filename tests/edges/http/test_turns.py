@@ -165,6 +165,14 @@ async def test_a_crowd_of_one_user_does_not_hold_up_another(place: Place) -> Non
             assert served - begun < 50
 
 
+async def test_who_acts_as_another_takes_that_ones_turns(place: Place) -> None:
+    async with place.connect(place.admin) as admin, place.connect() as nobody:
+        for client in (admin, nobody):
+            await client.ask("GET", "/whoami", b"", "Impersonate-User: ada")
+    taken = set(place.server._exchange._turns._flows)
+    assert {(GLOBAL_DEFAULT, "ada"), (CATCH_ALL, ANONYMOUS.name)} == taken, "who may not act as her, their own"
+
+
 async def _with(place: Place, use: Callable[[Client], object]) -> None:
     async with place.connect() as client:
         await use(client)  # type: ignore[misc]

@@ -8,7 +8,8 @@ from msgspec import structs
 from nginx_gateway import Gateway, backends, certificate, gateway, host, route, table
 
 from mooring.app.gateway_supervisor import Supervisor
-from mooring.edges.nginx import names, process, proxy, trials
+from mooring.edges.dns import names
+from mooring.edges.nginx import process, proxy, trials
 from mooring.edges.nginx.launch import prepared
 from mooring.routing.nginx import emit
 from mooring.routing.table import (

@@ -1,14 +1,17 @@
 """Do the Gateway API objects say what the RouteTable says, and is told what they cannot?"""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.routing.conversion.gateway_schema import faults
 
 from mooring.model.ingress import Ingress, IngressRule, IngressSpec, IngressTls
 from mooring.model.meta import Meta
 from mooring.model.service import Service, ServicePortSpec, ServiceSpec
+from mooring.routing.ingress.annotations.notes import PREFIX
 from mooring.routing.ingress.conversion.front import GatewayName
 from mooring.routing.ingress.conversion.gateway import Converted, convert
 from mooring.routing.ingress.conversion.remark import Mark
@@ -26,6 +29,7 @@ from mooring.routing.table import (
     Endpoints,
     ExternalAuth,
     Filters,
+    Fixed,
     Forward,
     HeaderChanges,
     How,
@@ -63,6 +67,7 @@ CLUSTERS = {
     "grpc": Cluster("grpc", Endpoints("shop/web:80"), Speaks.GRPC),
     "tls": Cluster("tls", Endpoints("shop/web:80"), tls=UpstreamTls()),
     "checked": Cluster("checked", Endpoints("shop/web:80"), tls=UpstreamTls("web.internal", b"PEM")),
+    "by address": Cluster("by address", Fixed("10.96.0.9", 80), source="service shop/web"),
     "fastcgi": Cluster("fastcgi", Endpoints("shop/web:80"), Speaks.FASTCGI),
 }
 SETS = {name: SetOf(*name.removesuffix(":80").split("/"), "http") for name in ("shop/web:80", "shop/new:80", "other/far:80")}
@@ -377,6 +382,23 @@ def test_a_backend_of_another_namespace_needs_a_grant() -> None:
     assert [{"name": "far", "namespace": "other", "port": 80}] == rule(found)["backendRefs"]
 
 
+def test_of_services_with_one_address_the_one_that_was_named_is_meant() -> None:
+    """As two of type ExternalName in different namespaces may have it."""
+    assert BACKEND == rule(converted(plain(route(action=to("by address")))))["backendRefs"]
+
+
+def test_of_certificates_for_one_host_the_oldest_ingress_has_its_way() -> None:
+    def named(namespace: str, day: int, **annotations: str) -> Ingress:
+        about = Meta(name="web", namespace=namespace, creation_timestamp=datetime(2026, 1, day, tzinfo=UTC))
+        about = structs.replace(about, annotations={PREFIX + name: value for name, value in annotations.items()})
+        return structs.replace(ingress(namespace, "web", ("foo.com",), (IngressTls(("foo.com",), "s"),)), metadata=about)
+
+    served = secure(Chain(("foo.com",), (SERVED,), Terminate("shop/s")))
+    found = converted(served, named("other", 2), named("shop", 1), named("a", 1, canary="true"))
+    (listener,) = [each for each in only(found, "Gateway")["spec"]["listeners"] if "tls" in each]
+    assert [{"name": "s"}] == listener["tls"]["certificateRefs"]
+
+
 def test_more_hosts_than_a_gateway_has_listeners_go_to_listener_sets() -> None:
     hosts = [f"h{number}.com" for number in range(100)]
     many = ingress("shop", "web", hosts, (IngressTls(tuple(hosts), "all-tls"),))
@@ -386,6 +408,16 @@ def test_more_hosts_than_a_gateway_has_listeners_go_to_listener_sets() -> None:
     assert 37 == len(only(found, "ListenerSet")["spec"]["listeners"])
     last = [each for each in found.documents if each["kind"] == "HTTPRoute"][-1]
     assert ["Gateway", "ListenerSet"] == [each.get("kind", "Gateway") for each in last["spec"]["parentRefs"]]
+
+
+def test_hosts_whose_names_differ_in_dots_and_hyphens_have_listeners_of_their_own() -> None:
+    hosts = ("a-b.com", "a.b.com")
+    served = tuple(VirtualHost(host, (host,), (route(),)) for host in hosts)
+    many = ingress("shop", "web", hosts, (IngressTls(hosts, "all-tls"),))
+    found = converted(secure(Chain(hosts, served, Terminate("k")), http=served), many)
+    assert {"https-a-b-com": "a-b.com", "https-a-b-com-2": "a.b.com"} == {
+        each["name"]: each["hostname"] for each in only(found, "Gateway")["spec"]["listeners"] if "tls" in each
+    }
 
 
 def test_tls_that_goes_through_becomes_a_tlsroute() -> None:

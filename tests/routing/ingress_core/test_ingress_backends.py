@@ -129,6 +129,20 @@ def test_upstream_services_are_asked_at_their_address() -> None:
     assert {Fixed("10.96.0.9", 80), Endpoints("shop/bare:80")} == {each.where for each in found.table.clusters.values()}
 
 
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"ports": [{"port": 53, "protocol": "UDP"}]}, "PortNotFound"),
+        ({"type": "ExternalName", "externalName": "localhost"}, "ExternalNameRefused"),
+    ],
+)
+def test_a_default_backend_that_leads_nowhere_is_told(spec: Document, reason: str) -> None:
+    web = ingress("web", ("a.com", [("Prefix", "/", "web:80")]), annotations={"default-backend": "page"})
+    field = "metadata.annotations[nginx.ingress.kubernetes.io/default-backend]"
+
+    assert [("web", reason, field, "it is left out")] == told(translated(web, service(), service("page", **spec)))
+
+
 def test_a_default_backend_takes_over_from_the_endpoints() -> None:
     documents = [
         ingress("web", ("a.com", [("Prefix", "/", "web:80")]), annotations={"default-backend": "page"}),

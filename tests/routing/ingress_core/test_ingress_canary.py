@@ -6,7 +6,7 @@ from tests.routing.ingress_core.ingress_objects import ingress, service, transla
 from mooring.routing.ingress.canary import branches, shares
 from mooring.routing.ingress.objects import SetOf
 from mooring.routing.ingress.wishes import Canary
-from mooring.routing.table import Condition, Endpoints, How, Part, WeightedCluster
+from mooring.routing.table import Condition, Endpoints, Fixed, How, Part, WeightedCluster
 
 HEADER = Condition(Part.HEADER, How.EXACT, "x-canary", "always")
 NOT_BY_HEADER = Condition(Part.HEADER, How.EXACT, "x-canary", "never")
@@ -73,3 +73,12 @@ def test_while_a_canary_has_no_endpoint_the_main_backend_has_its_share() -> None
 
     assert isinstance(cluster.where, Endpoints)
     assert SetOf("shop", "next", "http", SetOf("shop", "web", "http")) == found.sets[cluster.where.set]
+
+    page = {"default-backend": "page"}
+    main, pages = ingress("web", rule, annotations=page), service("page", type="ExternalName", externalName="far.example")
+    for there, fallback in (
+        (service(), SetOf("shop", "web", "http", Fixed("far.example", 80))),
+        (None, Fixed("far.example", 80)),
+    ):
+        found = translated(main, canary, service("next"), pages, *([there] if there else []))
+        assert SetOf("shop", "next", "http", fallback) in found.sets.values()

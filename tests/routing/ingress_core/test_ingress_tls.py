@@ -267,6 +267,13 @@ def test_a_wildcard_that_asks_for_them_does_not_take_in_its_neighbours() -> None
         "*": {"*.bank.com": 421, "open.bank.com": 0},
     } == walled(ingress("web", rule("open.bank.com")), host="*.bank.com")
 
+    redirecting = {"*.bank.com": 421, "bank.com": 0, "www.bank.com": 308}
+    assert {
+        "*.bank.com": {"*.bank.com": 0, "www.bank.com": 421, "*": 421},
+        "www.bank.com": redirecting,
+        "*": redirecting,
+    } == walled(ingress("web", rule("bank.com"), annotations=WWW), host="*.bank.com")
+
 
 def test_the_rule_for_all_hosts_may_ask_for_them() -> None:
     assert {
@@ -321,6 +328,19 @@ def test_no_wildcard_takes_connections_for_a_host_that_has_rules() -> None:
     assert isinstance(there["*.foo.com"].tls, Passthrough)
     assert ["default"] * 3 == [shown(there[host].tls) for host in hosts]
     assert "bar.com" not in there
+
+
+WWW = {"from-to-www-redirect": "true"}
+
+
+@pytest.mark.parametrize("tls", [None, [{"hosts": ["foo.com", "www.foo.com"]}]], ids=["without tls", "with tls"])
+def test_nor_for_one_that_only_redirects(tls: list[Document] | None) -> None:
+    raw = ingress("raw", rule("*.foo.com"), annotations={"ssl-passthrough": "true"})
+    there = chains(translated(raw, ingress("web", rule("foo.com"), annotations=WWW, tls=tls), service()))
+
+    assert isinstance(there["*.foo.com"].tls, Passthrough)
+    assert "default" == shown(there["www.foo.com"].tls)
+    assert 308 == statuses(there["www.foo.com"])["www.foo.com"]
 
 
 def test_a_secret_does_not_show_what_is_in_it() -> None:

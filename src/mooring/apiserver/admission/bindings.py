@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mooring.apiserver.admission import authorizer, expressions
 from mooring.apiserver.admission.matching import Condition, namespace_of
 from mooring.apiserver.admission.operation import Operation, request_of
 from mooring.apiserver.cel.environment import CelError, Check, Program
+from mooring.apiserver.cel.spending import Budget
 from mooring.apiserver.resources import Resource
 
 Document = dict[str, Any]
@@ -26,14 +27,19 @@ def _condition(document: Document) -> Condition:
 
 
 class Bindings(Struct, frozen=True):
-    """Values of all variables; `check` answers the authorizer among them."""
+    """Values of all variables; `check` answers the authorizer among them. Without a `budget` each expression has its own."""
 
     values: Document
     check: Check
+    budget: Budget | None = None
 
     def evaluate(self, program: Program) -> Any:
-        """Raises CelError."""
-        return program.evaluate(self.values, self.check)
+        """Raises CelError, OutOfBudget."""
+        return program.evaluate(self.values, self.check, self.budget)
+
+    def budgeted(self) -> "Bindings":
+        """The same values, for expressions that share a new budget."""
+        return structs.replace(self, budget=Budget())
 
 
 def bind(seen: Operation, resource: Resource, params: Document | None = None) -> Bindings:

@@ -15,7 +15,7 @@ from mooring.apiserver.admission import bindings, expressions
 from mooring.apiserver.admission.bindings import Bindings
 from mooring.apiserver.admission.matching import Condition, Selection, conditions_hold, rule
 from mooring.apiserver.admission.operation import Operation
-from mooring.apiserver.cel.environment import CelError, Program
+from mooring.apiserver.cel.environment import CelError, OutOfBudget, Program
 from mooring.apiserver.errors import quote
 from mooring.apiserver.kinds.workloads import matches
 from mooring.apiserver.registry import registry
@@ -56,7 +56,7 @@ class Expression(Struct, frozen=True):
     broken: str = ""
 
     def evaluate(self, bound: Bindings) -> Any:
-        """Raises CelError."""
+        """Raises CelError, OutOfBudget."""
         if self.program is None:
             raise CelError(f"compilation error: {self.broken}")
         return bound.evaluate(self.program)
@@ -178,33 +178,50 @@ def _ask_with(
             return [], []
     except CelError as error:
         return _failed(binding, str(error)), []
+    try:  # two budgets, as upstream has it: annotations have their own
+        return _judge(binding, bound.budgeted()), list(_annotations(policy, bound.budgeted()))
+    except OutOfBudget as error:
+        return _failed(binding, str(error)), []
+
+
+def _judge(binding: Binding, bound: Bindings) -> list[Complaint]:
+    """Raises OutOfBudget."""
+    policy = binding.policy
     broken: dict[str, str] = {}
     for name, expression in policy.variables:
         try:
             bound.values["variables"][name] = expression.evaluate(bound)
         except CelError as error:
             broken[name] = _why(expression, error, broken)
-    complaints = [
+    verdicts = [_verdict(one.expression, bound, broken) for one in policy.validations]
+    return [
         structs.replace(each, index=index)
-        for index, one in enumerate(policy.validations)
-        for each in _complaints(binding, one, bound, broken)
+        for index, (one, verdict) in enumerate(zip(policy.validations, verdicts, strict=True))
+        for each in _complaints(binding, one, verdict, bound)
     ]
-    return complaints, list(_annotations(policy, bound))
 
 
-def _complaints(binding: Binding, one: Validation, bound: Bindings, broken: dict[str, str]) -> list[Complaint]:
+def _verdict(expression: Expression, bound: Bindings, broken: dict[str, str]) -> bool | str:
+    """Whether it holds, or why that cannot be told."""
     try:
-        if one.expression.evaluate(bound) is True:
-            return []
+        return expression.evaluate(bound) is True
     except CelError as error:
-        why = _why(one.expression, error, broken)
-        return _failed(binding, f"expression '{one.expression.text}' resulted in error: {why}")
+        return _why(expression, error, broken)
+
+
+def _complaints(binding: Binding, one: Validation, verdict: bool | str, bound: Bindings) -> list[Complaint]:
+    if verdict is True:
+        return []
+    if isinstance(verdict, str):
+        return _failed(binding, f"expression '{one.expression.text}' resulted in error: {verdict}")
     message = one.message.strip() or f"failed expression: {one.expression.text.strip()}"
     if one.message_expression is not None:
         try:
             said = one.message_expression.evaluate(bound)
             if isinstance(said, str) and said.strip() and "\n" not in said.strip():
                 message = said.strip()
+        except OutOfBudget as error:
+            raise OutOfBudget(f"failed messageExpression: {error}") from None
         except CelError:
             pass  # the message stands in for it, as upstream has it
     return [Complaint(binding, message, one.reason, action) for action in binding.actions]

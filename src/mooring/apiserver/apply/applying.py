@@ -18,7 +18,7 @@ from mooring.apiserver.apply.sets import difference as without_members
 from mooring.apiserver.apply.typed import faults, told
 from mooring.apiserver.apply.types import MergeType
 from mooring.apiserver.apply.updating import Comparison, Conflicts, Updater
-from mooring.apiserver.apply.walk import BadItem
+from mooring.apiserver.apply.walk import BadItem, same
 from mooring.apiserver.call import Call
 from mooring.apiserver.contract import Outcome
 from mooring.apiserver.errors import StatusError, bad_request
@@ -42,15 +42,15 @@ def apply(call: Call) -> Outcome:
     live["metadata"]["resourceVersion"] = str(record.mod_revision)
     before_apply = entries.kept(stored)
     document, found = _merged(call, live, config, before_apply)
-    managers = entries.written(_timed(call, found, before_apply, document == live))
+    managers = entries.written(_timed(call, found, before_apply, same(merge_type(call.resource), live, document)))
     return _change(call, record, document, managers, complaints)
 
 
-def _timed(call: Call, found: Managers, stored: Managers, same: bool) -> list[Entry]:
+def _timed(call: Call, found: Managers, stored: Managers, unchanged: bool) -> list[Entry]:
     """The applier's time is now, unless neither the object nor its fields are different."""
     me = ownership.of_request(call, APPLY).identity
     before, mine = stored.get(me), found.get(me)
-    if same and before is not None and mine is not None and before.fields == mine.fields:
+    if unchanged and before is not None and mine is not None and before.fields == mine.fields:
         found = {**found, me: structs.replace(mine, time=before.time)}
     return list(found.values())
 

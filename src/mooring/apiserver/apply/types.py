@@ -10,11 +10,15 @@ from msgspec import Struct
 
 
 class MergeType(Struct, eq=False, gc=False):
-    """`scalar` is '', 'untyped', 'string', 'numeric' or 'boolean'. Compared by identity: types may be recursive."""
+    """`scalar` is '', 'untyped', 'string', 'numeric' or 'boolean'. Compared by identity: types may be recursive.
+
+    `loose`: a value of a custom resource's that may hold what no schema describes, so a truth where there was a number.
+    """
 
     scalar: str = ""
     list: "ListType | None" = None
     map: "MapType | None" = None
+    loose: bool = False
 
     @property
     def leaf(self) -> bool:
@@ -56,7 +60,7 @@ BOOLEAN = MergeType("boolean")
 
 
 def _atomic() -> MergeType:
-    whole = MergeType("untyped")
+    whole = MergeType("untyped", loose=True)
     whole.list = ListType(whole)
     whole.map = MapType(element=whole, atomic=True)
     return whole
@@ -67,7 +71,7 @@ ATOMIC = _atomic()
 
 
 def _deduced() -> MergeType:
-    deduced = MergeType("untyped", ListType(ATOMIC))
+    deduced = MergeType("untyped", ListType(ATOMIC), loose=True)
     deduced.map = MapType(element=deduced)
     return deduced
 
@@ -78,20 +82,21 @@ DEDUCED = _deduced()
 
 def associative(element: MergeType, keys: tuple[str, ...]) -> MergeType:
     """A list whose items are told apart by `keys`."""
-    return MergeType(list=ListType(element, "map", tuple(sorted(keys))))
+    return MergeType(list=ListType(element, "map", tuple(sorted(keys))), loose=element.loose)
 
 
 def set_of(element: MergeType) -> MergeType:
-    return MergeType(list=ListType(element, "set"))
+    return MergeType(list=ListType(element, "set"), loose=element.loose)
 
 
 def whole_list(element: MergeType = ATOMIC) -> MergeType:
-    return MergeType(list=ListType(element))
+    return MergeType(list=ListType(element), loose=element.loose)
 
 
 def map_of(element: MergeType, *, atomic: bool = False) -> MergeType:
-    return MergeType(map=MapType(element=element, atomic=atomic))
+    return MergeType(map=MapType(element=element, atomic=atomic), loose=element.loose)
 
 
 def struct(fields: dict[str, FieldType], *, element: MergeType | None = None, atomic: bool = False) -> MergeType:
-    return MergeType(map=MapType(fields, element, atomic))
+    loose = any(field.type.loose for field in fields.values()) or (element is not None and element.loose)
+    return MergeType(map=MapType(fields, element, atomic), loose=loose)

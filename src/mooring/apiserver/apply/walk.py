@@ -9,6 +9,7 @@ from typing import Any
 
 from mooring.apiserver.apply.sets import LEAF, SELF, FieldSet, key_step, member, value_step
 from mooring.apiserver.apply.types import FieldType, ListType, MapType, MergeType
+from mooring.model import codec
 
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "ABSENT"})()
 
@@ -154,7 +155,7 @@ def compare(kind: MergeType, old: Any, new: Any) -> tuple[FieldSet, FieldSet]:
 
 def _compare(kind: MergeType, old: Any, new: Any) -> Nodes:
     """Of values that are both there."""
-    if old == new:
+    if old == new and (not kind.loose or _alike(old, new)):
         return _NOTHING
     mapped, listed = kind.map, kind.list
     if isinstance(old, dict) and isinstance(new, dict) and mapped is not None:
@@ -162,6 +163,24 @@ def _compare(kind: MergeType, old: Any, new: Any) -> Nodes:
     if isinstance(old, list) and isinstance(new, list) and listed is not None:
         return _CHANGED if listed.topology == "atomic" else _compare_items(listed, old, new)
     return _compare_unlike(kind, old, new)
+
+
+def same(kind: MergeType, old: Any, new: Any) -> bool:
+    """Whether there is nothing to compare."""
+    return bool(old == new) and (not kind.loose or _alike(old, new))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether values that Python holds equal are so: True is not 1, though 1.0 is."""
+    return codec.same(one, other) or _truths_alike(one, other)
+
+
+def _truths_alike(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return all(_truths_alike(value, other[name]) for name, value in one.items())
+    if isinstance(one, list):
+        return all(map(_truths_alike, one, other))
+    return isinstance(one, bool) == isinstance(other, bool)
 
 
 def _compare_unlike(kind: MergeType, old: Any, new: Any) -> Nodes:
@@ -201,7 +220,7 @@ def _compare_fields(mapped: MapType, old: dict[str, Any], new: dict[str, Any]) -
             continue
         if before is ABSENT:
             changed["f:" + name] = everything(inner, value)
-        elif before == value:
+        elif before == value and (not inner.loose or _alike(before, value)):
             continue
         elif inner.map is None and inner.list is None:
             changed["f:" + name] = LEAF
@@ -271,7 +290,7 @@ def _compare_items(listed: ListType, old: list[Any], new: list[Any]) -> Nodes:
             else:
                 _put(step, _compare(listed.element, was[0], now[0]), changed, removed)
         elif len(was) > 1 and len(now) > 1:
-            if was != now:
+            if was != now or (listed.element.loose and not _alike(was, now)):
                 changed[step] = LEAF
         elif len(was) > 1:
             removed[step] = LEAF

@@ -21,6 +21,7 @@ Check = Callable[[dict[str, Any], str], dict[str, Any]]
 """(what is asked, the verb) -> the decision, all opaque values."""
 _VALUE, _HAS = "__value_", "__has_"
 COST_EXCEEDED = "operation cancelled: actual cost limit exceeded"
+OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
 @cache
@@ -33,6 +34,10 @@ def _engine() -> Any:
 
 class CelError(Exception):
     """An expression that does not compile, or failed on these values, in the words of upstream's implementation."""
+
+
+class OutOfBudget(Exception):
+    """Too little is left of a budget for this expression: it ends what shares the budget, and not only this expression."""
 
 
 class Program:
@@ -49,11 +54,17 @@ class Program:
     def uses(self, variable: str) -> bool:
         return variable in self._used
 
-    def evaluate(self, bindings: "Mapping[str, Any] | Activation", check: Check | None = None) -> Any:
-        """The value: None, bool, int, float, str, bytes, list, dict, datetime or timedelta. Raises CelError."""
+    def evaluate(
+        self, bindings: "Mapping[str, Any] | Activation", check: Check | None = None, budget: spending.Budget | None = None
+    ) -> Any:
+        """The value: None, bool, int, float, str, bytes, list, dict, datetime or timedelta. Raises CelError, OutOfBudget."""
         activation = bindings if isinstance(bindings, Activation) else Activation(self._variables, bindings, check)
-        if self._foresee and spending.foreseen(self.checked.expr, activation.given)[0] > spending.LIMIT:
-            raise CelError(COST_EXCEEDED)
+        if self._foresee:
+            cost, _ = spending.foreseen(self.checked.expr, activation.given)
+            if cost > spending.LIMIT:
+                raise CelError(COST_EXCEEDED)
+            if budget is not None and not budget.spend(cost):
+                raise OutOfBudget(OUT_OF_BUDGET)
         try:
             if self._compiled is None:
                 self._compiled = _engine().program(self._variables.bound, self._variables.around(self.text))

@@ -15,7 +15,7 @@ from mooring.apiserver.cel.tree import every
 from mooring.model import codec
 
 LIMIT = 10_000_000
-"""Units of some 50 ns (upstream's RuntimeCELCostBudget)."""
+"""Units of some 50 ns, for one expression and for all that share a budget (upstream's RuntimeCELCostBudget)."""
 MOST_STEPS = 10_000
 """After so many the evaluator itself ends loops."""
 _CHARACTER, _REGEX = 0.1, 0.25
@@ -28,6 +28,8 @@ _GIVEN_ON = frozenset(("value", "or", "orValue", "optional.of", "optional.ofNonZ
 """They give what they take."""
 _NO_LONGER = frozenset(("lowerAscii", "upperAscii", "substring", "trim", "charAt", "reverse", "find"))
 """They give no more than what they are called on."""
+_TRUTHS = frozenset(("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in", "contains", "startsWith", "endsWith", "matches"))
+"""They give no more than yes or no."""
 _PRODUCTS = {
     "contains": _CHARACTER, "indexOf": _CHARACTER, "lastIndexOf": _CHARACTER, "matches": _REGEX, "find": _REGEX,
     "findAll": _REGEX,
@@ -51,6 +53,18 @@ class Made(Struct, frozen=True):
     weight: int
     elements: tuple[Any, ...] | None = None
     """What each can be; None when nothing is known but that it is no more than the whole."""
+
+
+class Budget:
+    """What several expressions may cost together: those of a policy, the rules of a document."""
+
+    def __init__(self) -> None:
+        self._left: float = LIMIT
+
+    def spend(self, cost: float) -> bool:
+        """Whether there was so much left."""
+        self._left -= cost
+        return self._left >= 0
 
 
 Values = tuple[Any, ...]
@@ -143,6 +157,8 @@ class _Walk:
             self._spend((1 + weights[0] * _CHARACTER) * max(1, weights[1] * _PRODUCTS[name]))
         else:
             self._spend((_CHECK if name == "check" else 1) + sum(weights) * _CHARACTER)
+        if name in _TRUTHS:
+            return _SCALAR
         if name == "_+_" or name == "cel.@mapInsert":
             if len(taken) == 3:
                 taken[1:] = [(Made(1, sum(weights[1:]), taken[2]),)]

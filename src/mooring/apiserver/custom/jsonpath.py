@@ -28,10 +28,16 @@ _OPERATOR = re.compile("==|!=|<=|>=|<|>")
 _LITERALS = {"true": True, "false": False, "null": None}
 
 
+MAX_LENGTH = 1024
+"""Characters of a path. Each step of it is walked for each row of each Table."""
+
+
 @remembered(1024, 256)
 def parse(text: str) -> Path:
     """Raises ValueError."""
     text = text.strip()
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"longer than {MAX_LENGTH} characters")
     steps: list[Step] = []
     place, deep = 0, False
     while place < len(text):

@@ -32,8 +32,8 @@ def keys_of(item: Any, schema: Schema) -> Any:
     return tuple(found)
 
 
-def check(value: Any, schema: Schema, path: str) -> list[FieldError]:
-    """Duplicates at this list, not below."""
+def check(value: Any, schema: Schema, path: str, most: int) -> list[FieldError]:
+    """Duplicates at this list, not below; no more than `most`."""
     found: list[FieldError] = []
     seen: set[Any] = set()
     for place, item in enumerate(value):
@@ -45,5 +45,7 @@ def check(value: Any, schema: Schema, path: str) -> list[FieldError]:
             continue
         if own in seen:
             found.append(duplicate(f"{path}[{place}]", shown))
+            if len(found) == most:
+                break
         seen.add(own)
     return found

@@ -14,10 +14,12 @@ from mooring.apiserver.cel.environment import CelError, Environment
 from mooring.apiserver.custom.rule_types import declared_type
 from mooring.apiserver.custom.rules import environments
 from mooring.apiserver.custom.structural import Raw, Rule, Schema
-from mooring.apiserver.kinds.problems import forbidden, invalid
+from mooring.apiserver.kinds.problems import forbidden, invalid, too_many
 from mooring.apiserver.strategy import FieldError
 
 EXPRESSION_LIMIT, DEFINITION_LIMIT = 10_000_000, 100_000_000
+MAX_RULES = 1000
+"""Of a version: each takes a fraction of a millisecond to compile, however little it costs to ask."""
 _NAMED = 4
 """How many of the dearest expressions are named when all together are too dear."""
 _ADVICE = (
@@ -44,7 +46,10 @@ def check_rules(schema: Schema, path: str) -> list[FieldError]:
     """What is wrong with the expressions of a schema that is right otherwise."""
     found: list[FieldError] = []
     costs: list[tuple[int, str]] = []
-    for site in _sites(schema, path, True, 1, ""):
+    sites = list(_sites(schema, path, True, 1, ""))
+    if (rules := sum(len(site.schema.rules) for site in sites)) > MAX_RULES:
+        return [too_many(f"{path}.x-kubernetes-validations", rules, MAX_RULES)]
+    for site in sites:
         found += _check_site(site, costs)
     total = min(sum(cost for cost, _ in costs), NO_BOUND)
     if total > DEFINITION_LIMIT:

@@ -11,7 +11,8 @@ from typing import Any
 from msgspec import Struct
 
 from mooring.apiserver.cel.declared import Declared
-from mooring.apiserver.cel.environment import COST_EXCEEDED, CelError, Environment, Program
+from mooring.apiserver.cel.environment import COST_EXCEEDED, OUT_OF_BUDGET, CelError, Environment, Program
+from mooring.apiserver.cel.spending import Budget
 from mooring.apiserver.cel.values import size_of, to_cel
 from mooring.apiserver.custom import list_types
 from mooring.apiserver.custom.rule_types import declared_type
@@ -20,12 +21,9 @@ from mooring.apiserver.custom.validation import ABSENT, MOST_ERRORS
 from mooring.apiserver.kinds.problems import duplicate, forbidden, invalid, required
 from mooring.apiserver.strategy import FieldError, below
 
-BUDGET = 10_000_000
-"""Of one document's rules together, in units of cost."""
 NODE, EVALUATION, VALUE = 500, 100, 5
 """Units: what a place with rules takes, an evaluation before its first step, and each value that is handed over."""
 MAX_MESSAGE = 5 * 1024
-OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
 class Compiled(Struct, frozen=True, eq=False):
@@ -108,7 +106,7 @@ class _Spent(Exception):
 class _Walk:
     def __init__(self) -> None:
         self.found: list[FieldError] = []
-        self._budget = BUDGET
+        self._budget = Budget()
 
     def node(self, value: Any, node: Node, old: Any, path: str, unchanged: bool) -> None:
         """`unchanged` when the value stands in something that is as it was."""
@@ -151,8 +149,7 @@ class _Walk:
                 raise _Spent
 
     def _spend(self, cost: int, value: Any, node: Node, path: str) -> None:
-        self._budget -= cost
-        if self._budget < 0:
+        if not self._budget.spend(cost):
             self.found.append(invalid(path, node.schema.type, OUT_OF_BUDGET))
             raise _Spent
 

@@ -19,6 +19,8 @@ class Checks(Struct, frozen=True, eq=False):
     format: str = ""
     pattern: str = ""
     enum: tuple[Any, ...] | None = None
+    texts: frozenset[str] = frozenset()
+    """Of the enum: a document may have as many values as an enum has words."""
     minimum: float | None = None
     maximum: float | None = None
     exclusive_minimum: bool = False
@@ -127,6 +129,7 @@ def checks(raw: Raw) -> Checks:
     found: dict[str, Any] = {field: raw[name] for name, field in _CHECKED.items() if raw.get(name) is not None}
     if raw.get("enum") is not None:
         found["enum"] = tuple(raw["enum"])
+        found["texts"] = frozenset(one for one in raw["enum"] if isinstance(one, str))
     if raw.get("required"):
         found["required"] = tuple(raw["required"])
     for name, field in (("allOf", "all_of"), ("anyOf", "any_of"), ("oneOf", "one_of")):

@@ -71,7 +71,7 @@ class _Check:
 
     def _list(self, value: list[Any], schema: Schema, old: Any, path: str) -> None:
         if schema.list_type in ("set", "map"):
-            self._add(list_types.check(value, schema, path))
+            self._add(list_types.check(value, schema, path, MOST_ERRORS))
         if schema.items is None:
             return
         same: dict[Any, Any] = {}
@@ -157,7 +157,7 @@ def _in(path: str) -> str:
 def check_value(value: Any, checks: Checks, path: str, type: str = "") -> list[FieldError]:
     """What is asked of this value, nested junctors among it, but not what its own properties' schemas ask."""
     found: list[FieldError] = []
-    if checks.enum is not None and not any(_equal(value, one) or _numbers(value, one) for one in checks.enum):
+    if checks.enum is not None and not _among(value, checks.enum, checks.texts):
         known = ", ".join(shown(one if isinstance(one, str) else _plain(one)) for one in checks.enum)
         found.append(
             FieldError("FieldValueNotSupported", path, f"Unsupported value: {shown(value)}: supported values: {known}")
@@ -173,6 +173,12 @@ def check_value(value: Any, checks: Checks, path: str, type: str = "") -> list[F
     if checks.all_of or checks.any_of or checks.one_of or checks.not_:
         found += _check_junctors(value, checks, path)
     return found
+
+
+def _among(value: Any, enum: Sequence[Any], texts: frozenset[str]) -> bool:
+    if isinstance(value, str):
+        return value in texts
+    return any(_equal(value, one) or _numbers(value, one) for one in enum)
 
 
 def _numbers(value: Any, one: Any) -> bool:

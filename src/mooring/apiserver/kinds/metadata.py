@@ -13,6 +13,8 @@ Rule = Callable[[str], list[str]]
 
 ANNOTATIONS_LIMIT = 256 * 1024
 ANNOTATIONS = "metadata.annotations"
+MOST_ERRORS = 1000
+"""Of one field: with more wrong than this it is not read to its end, for nobody would be told."""
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 
@@ -29,6 +31,8 @@ def check_labels(labels: Mapping[str, str], field: str) -> list[FieldError]:
         if len(key) + len(value) > _REMEMBERED or not _sound(key, value):
             found += each(field, key, formats.qualified_name(key))
             found += each(field, value, formats.label_value(value))
+            if len(found) > MOST_ERRORS:
+                break
     return found
 
 
@@ -63,6 +67,8 @@ def _check_owners(owners: list[dict[str, Any]]) -> list[FieldError]:
         for name in ("kind", "name", "uid"):
             if not owner.get(name):
                 found.append(invalid(f"{field}.{name}", owner.get(name, ""), f"{name} must not be empty"))
+        if len(found) > MOST_ERRORS:
+            break
     if len(controllers) > 1:
         found.append(
             invalid(
@@ -81,6 +87,8 @@ def _check_finalizers(finalizers: list[str], any_name: bool) -> list[FieldError]
         found += each(field, finalizer, formats.qualified_name(finalizer))
         if not any_name and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             found.append(invalid(field, finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+        if len(found) > MOST_ERRORS:
+            break
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         found.append(invalid(field, finalizers, "finalizer orphan and foregroundDeletion cannot be both set"))
     return found

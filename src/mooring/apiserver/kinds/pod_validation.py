@@ -12,6 +12,7 @@ from mooring.apiserver.kinds.container_validation import check_container, check_
 from mooring.apiserver.kinds.ephemeral_containers import check_ephemeral_containers
 from mooring.apiserver.kinds.metadata import check_labels
 from mooring.apiserver.kinds.problems import duplicate, each, forbidden, invalid, required, too_long, unsupported
+from mooring.apiserver.kinds.volume_paths import check_host_path
 from mooring.apiserver.strategy import Document, FieldError
 from mooring.model.pod import MAX_NAMESERVERS, MAX_SEARCH_LETTERS, MAX_SEARCHES
 
@@ -127,8 +128,8 @@ def _check_volume_source(volume: Spec, field: str) -> list[FieldError]:
         found.append(required(f"{field}.secret.secretName"))
     if "configMap" in volume and not volume["configMap"].get("name"):
         found.append(required(f"{field}.configMap.name"))
-    if "hostPath" in volume and not volume["hostPath"].get("path"):
-        found.append(required(f"{field}.hostPath.path"))
+    if "hostPath" in volume:
+        found += check_host_path(volume["hostPath"], f"{field}.hostPath")
     if "persistentVolumeClaim" in volume and not volume["persistentVolumeClaim"].get("claimName"):
         found.append(required(f"{field}.persistentVolumeClaim.claimName"))
     for name in ("secret", "configMap"):

@@ -168,12 +168,13 @@ def _check_families(spec: Spec) -> list[FieldError]:
     policy = spec.get("ipFamilyPolicy")
     if policy is not None and policy not in FAMILY_POLICIES:
         found.append(unsupported("spec.ipFamilyPolicy", policy, FAMILY_POLICIES))
-    families = spec.get("ipFamilies") or ()
-    for place, family in enumerate(families):
+    seen: set[str] = set()
+    for place, family in enumerate(spec.get("ipFamilies") or ()):
         if family not in FAMILIES:
             found.append(unsupported(f"spec.ipFamilies[{place}]", family, FAMILIES))
-        if family in families[:place]:
+        if family in seen:
             found.append(duplicate(f"spec.ipFamilies[{place}]", family))
+        seen.add(family)
     return found
 
 

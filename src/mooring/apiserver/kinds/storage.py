@@ -16,6 +16,7 @@ from mooring.apiserver.kinds.container_validation import amount
 from mooring.apiserver.kinds.label_selectors import check_label_selector
 from mooring.apiserver.kinds.plain import AGE, NAME, NOTHING, Plain
 from mooring.apiserver.kinds.problems import IMMUTABLE, each, forbidden, invalid, required, unsupported
+from mooring.apiserver.kinds.volume_paths import check_host_path, check_path
 from mooring.apiserver.strategy import Claim, Column, Document, FieldError
 from mooring.model import codec
 from mooring.model.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
@@ -26,9 +27,6 @@ SHORT_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "
 VOLUME_MODES = ("Block", "Filesystem")
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
 BINDING_MODES = ("Immediate", "WaitForFirstConsumer")
-HOST_PATH_TYPES = (
-    "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket",
-)  # fmt: skip
 CLAIM_FINALIZER, VOLUME_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
@@ -273,9 +271,7 @@ def _check_source(spec: Document) -> list[FieldError]:
         return [required("spec", "must specify a volume type")]
     found = [forbidden(f"spec.{name}", "may not specify more than 1 volume type") for name in list(sources)[1:]]
     if (source := sources.get("hostPath")) is not None:
-        found += check_path(source.get("path", ""), "spec.hostPath.path")
-        if source.get("type", "") not in HOST_PATH_TYPES:
-            found.append(unsupported("spec.hostPath.type", source["type"], HOST_PATH_TYPES[1:]))
+        found += check_host_path(source, "spec.hostPath")
         if source.get("path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
             found.append(forbidden("spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'"))
     if (source := sources.get("local")) is not None:
@@ -283,14 +279,6 @@ def _check_source(spec: Document) -> list[FieldError]:
         if not spec.get("nodeAffinity"):
             found.append(required("metadata.annotations", "Local volume requires node affinity"))
     return found
-
-
-def check_path(path: str, field: str) -> list[FieldError]:
-    if not path:
-        return [required(field)]
-    if ".." in path.split("/"):
-        return [invalid(field, path, "must not contain '..'")]
-    return []
 
 
 # Classes ----------------------------------------------------------------------------------------------------------------

@@ -193,9 +193,9 @@ def _listed(words: list[str], most: int = 4) -> str:
 def _notes(outcome: Outcome, before: Picture, after: Picture) -> Iterator[str]:
     """What was assumed, what stands in the way, and what this cannot know."""
     yield from _pods(outcome.without, outcome.with_, after)
-    for refusal in outcome.refusals:
-        whose = "/".join(part for part in refusal.task[1] if part)
-        yield f"{refusal.task[0]} {whose}: {refusal.error}"
+    for refused in outcome.refusals:
+        whose = "/".join(part for part in refused.task[1] if part)
+        yield f"{refused.task[0]} {whose}: {refused.refusal.error}"
     for claim, owner in sorted(after.shadowed.items(), key=lambda each: each[0][:3]):
         if claim not in before.shadowed:
             service, address, port, protocol = claim

@@ -33,7 +33,7 @@ from mooring.control.reconcilers.pod_gc import PodGc
 from mooring.control.reconcilers.replica_sets import ReplicaSets
 from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.reconcilers.stateful_sets import StatefulSets
-from mooring.control.settle import Refusal, Restless, Settled, settle
+from mooring.control.settle import Refused, Restless, Settled, settle
 from mooring.model.kinds import POD
 
 PATIENCE = 600.0
@@ -57,7 +57,7 @@ class Outcome(Struct, frozen=True):
     without: Objects
     with_: Objects
     reports: tuple[Report, ...]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[Refused, ...]
     unsettled: str
 
 

@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -17,10 +18,12 @@ from mooring.app.roles.stopping import stop_signal
 from mooring.control.gateway import Gateway
 from mooring.control.gateway_metrics import GatewayMetrics
 from mooring.control.recorder import Recorder
+from mooring.edges.dns.names import Names
 from mooring.edges.http import health, kubeconfig
 from mooring.edges.http.client import ApiClient
 from mooring.edges.spare_certificate import spare_certificate
 from mooring.model.choice import Choice
+from mooring.model.ingress import PROXIES
 from mooring.model.kinds import INGRESS_CLASS
 from mooring.ports.api import Api, ApiError, ApiUnavailable
 from mooring.ports.proxy import Launch, Proxy
@@ -95,28 +98,30 @@ async def _work(options: Options, ready: Callable[[], None]) -> None:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     metrics = GatewayMetrics(registry)
-    async with ApiClient(access, agent=COMPONENT) as api:
-        kind = options.proxy or await kind_of(api, options.class_name)
-        spare = spare_certificate(options.run_dir)
-        proxy = _proxy(kind, options, spare, metrics)
-        recorder = Recorder(api, COMPONENT)
-        memo = Memo()
-        gateway = Gateway(
-            api,
-            lambda objects, now: build(objects, options.class_name, now, memo),
-            proxy,
-            recorder,
-            metrics,
-            default_certificate=spare,
-        )
-        place = health.Health(*options.health, registry, {"first-table": gateway.missing})
-        async with health.serve(place), asyncio.TaskGroup() as tasks:
-            tasks.create_task(gateway.run())
-            await gateway.built.wait()
-            # Views hold no cycles of our making, so the collector need not look often at what comes.
-            gc.set_threshold(50_000, 20, 50)
-            log.info("serving", ingress_class=options.class_name, proxy=kind.value)
-            ready()
+    with closing(Names()) as names:
+        async with ApiClient(access, agent=COMPONENT) as api:
+            kind = options.proxy or await kind_of(api, options.class_name)
+            spare = spare_certificate(options.run_dir)
+            proxy = _proxy(kind, options, spare, metrics)
+            recorder = Recorder(api, COMPONENT)
+            memo = Memo()
+            gateway = Gateway(
+                api,
+                lambda objects, now: build(objects, options.class_name, now, memo),
+                proxy,
+                recorder,
+                metrics,
+                names,
+                default_certificate=spare,
+            )
+            place = health.Health(*options.health, registry, {"first-table": gateway.missing})
+            async with health.serve(place), asyncio.TaskGroup() as tasks:
+                tasks.create_task(gateway.run())
+                await gateway.built.wait()
+                # Views hold no cycles of our making, so the collector need not look often at what comes.
+                gc.set_threshold(50_000, 20, 50)
+                log.info("serving", ingress_class=options.class_name, proxy=kind.value)
+                ready()
 
 
 async def kind_of(api: Api, class_name: str) -> Kind:
@@ -125,8 +130,8 @@ async def kind_of(api: Api, class_name: str) -> Kind:
         try:
             found = await api.get(INGRESS_CLASS, "", class_name)
             controller = (found.get("spec") or {}).get("controller") or ""
-            if controller.removeprefix("mooring.dev/") in [kind.value for kind in Kind]:
-                return Kind(controller.removeprefix("mooring.dev/"))
+            if controller in PROXIES:
+                return Kind(PROXIES[controller])
             raise ValueError(f"IngressClass {class_name} belongs to the controller {controller!r}, which is none of ours")
         except (ApiError, ApiUnavailable) as error:
             log.info("the class cannot be read yet", ingress_class=class_name, error=str(error))

@@ -4,19 +4,19 @@ Upstream: pkg/controller/daemon. A Pod that has failed is replaced at once when 
 have: theirs is a back-off kept in memory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mooring.control.amend import amend, create, delete
+from mooring.control.amend import amend, apart, create, delete
 from mooring.control.daemon_pods import new_pods, target_of, tolerating, wanted_on
 from mooring.control.daemon_rollout import Limits, Site, limits, turn
 from mooring.control.history import REVISION_HASH, history, removals
 from mooring.control.owners import claim, controller_of, controller_reference, controlling, with_owner, without_owners
+from mooring.control.pod_reports import created, deleted, failure_reports, pod_failures
 from mooring.control.pod_state import available, goes_at_once, node_of, phase, ready, ready_for, terminal, terminating
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, Report, World
 from mooring.control.selectors import labels_of, selected, selects
 from mooring.control.times import seconds_since
 from mooring.model.kinds import CONTROLLER_REVISION, DAEMON_SET, NAMESPACE, NODE, POD
-from mooring.ports.api import ApiError
 
 BURST = 250
 """Creates or deletes in one plan, as upstream."""
@@ -49,14 +49,12 @@ class DaemonSets:
             return NOTHING
         return _Sync(owner, world).plan()
 
-    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
-        """FailedCreate and FailedDelete: an Event, and the status of what there is."""
-        owner = world.get(DAEMON_SET, *key)
-        if owner is None or write.kind != POD or write.verb not in ("create", "delete") or error.reason == "AlreadyExists":
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
+        """FailedCreate and FailedDelete: Events, and the status of what there is."""
+        owner, failures = world.get(DAEMON_SET, *key), pod_failures(refusals)
+        if owner is None or not failures:
             return NOTHING
-        reason, doing = ("FailedCreate", "creating") if write.verb == "create" else ("FailedDelete", "deleting")
-        report = Report(owner, "Warning", reason, f"Error {doing}: {error.message}")
-        return Plan(tuple(_Sync(owner, world).status_writes()), (report,))
+        return Plan(tuple(_Sync(owner, world).status_writes()), failure_reports(owner, failures))
 
 
 def _attraction(node: Document) -> tuple[object, ...]:
@@ -204,12 +202,12 @@ class _Sync:
         made = new_pods(self.owner, [] if closed else self.started[:BURST], self.hash, self.taken)
         gone = list(self.doomed.values())[:BURST]
         for pod in made:
-            self.writes.append(create(POD, pod))
-            self.reports.append(Report(self.owner, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}"))
+            self.writes += apart([create(POD, pod)])
+            self.reports.append(created(self.owner, pod))
             self.pods.setdefault(target_of(pod), []).append(pod)
         for pod in gone:
-            self.writes.append(delete(POD, pod))
-            self.reports.append(Report(self.owner, "Normal", "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}"))
+            self.writes += apart([delete(POD, pod)])
+            self.reports.append(deleted(self.owner, pod))
             self._drop(pod)
 
     def _drop(self, pod: Document) -> None:

@@ -4,7 +4,7 @@ Upstream: pkg/controller/deployment. One plan goes as far as the rollout can go 
 the new ReplicaSet, rolls, cleans up, and writes the status of it all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -22,7 +22,7 @@ from mooring.control.progress import (
     failures,
     paused_or_resumed,
 )
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, Report, World
 from mooring.control.revisions import (
     DESIRED,
     MOST,
@@ -39,7 +39,6 @@ from mooring.control.revisions import (
 from mooring.control.rollout import Budget, Family, Member, budget, must_scale, recreated, rolled, scaled
 from mooring.control.selectors import labels_of, selected, selects, selects_all
 from mooring.model.kinds import DEPLOYMENT, POD, REPLICA_SET
-from mooring.ports.api import ApiError
 
 UNLIMITED = 2**31 - 1
 
@@ -71,9 +70,10 @@ class Deployments:
         claimed = claim(deployment, selector, owned, selected(world, REPLICA_SET, key[0], selector))
         return _Rollout(deployment, claimed, world).plan()
 
-    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
         """The new ReplicaSet could not be created: an Event and the condition, until it can."""
         deployment = world.get(DEPLOYMENT, *key)
+        write, error = refusals[0].write, refusals[0].error
         if deployment is None or (write.verb, write.kind) != ("create", REPLICA_SET) or error.reason == "AlreadyExists":
             return NOTHING
         status = dict(deployment.get("status") or {})

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from mooring.control.endpoint_slice_metrics import SyncFigures
 from mooring.control.loop import Observer
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, Report, World
 from mooring.control.service_pods import pods_of, services_of
 from mooring.endpoints.desired import desired_endpoints, families, zone_of
 from mooring.endpoints.pods import PodFacts, pod_facts
@@ -17,7 +17,6 @@ from mooring.endpoints.slices import DEFAULT_LIMIT, Parent, SliceWrites, is_head
 from mooring.endpoints.topology import Disabled, give_hints, lent, node_facts, wants_auto, zone_cpu
 from mooring.model.discovery import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
 from mooring.model.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
-from mooring.ports.api import ApiError
 
 MANAGED_BY = "endpointslice-controller.k8s.io"
 NODE_RETRY = 5.0
@@ -74,12 +73,13 @@ class EndpointSlices:
         figures = SyncFigures.of(service, writes, len(stale), wants_auto(service))
         return Plan(changes, tuple(reports), NODE_RETRY if nodeless else None, figures)
 
-    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
         """Upstream's event about a sync that failed."""
         service = world.get(SERVICE, *key)
-        return (
-            NOTHING if service is None else Plan(reports=(failure(service, f"failed to {doing(write, key)}: {error.message}"),))
-        )
+        if service is None:
+            return NOTHING
+        failed = (f"failed to {doing(each.write, key)}: {each.error.message}" for each in refusals)
+        return Plan(reports=tuple(failure(service, each) for each in failed))
 
 
 class FamilyPlan(Struct, frozen=True):

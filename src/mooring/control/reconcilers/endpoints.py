@@ -1,14 +1,13 @@
 """Which Endpoints object has each Service with a selector? (reference: the endpoints controller; deprecated by KEP-4974)"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mooring.control.reconciler import NOTHING, Apply, Change, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Key, Plan, Refusal, Report, World
 from mooring.control.reconcilers.endpoint_slices import pod_keys
 from mooring.control.service_pods import pods_of
 from mooring.endpoints.legacy import LEADER_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, desired_object
 from mooring.endpoints.pods import pod_facts
 from mooring.model.kinds import ENDPOINTS, POD, SERVICE
-from mooring.ports.api import ApiError
 
 
 class Endpoints:
@@ -41,9 +40,10 @@ class Endpoints:
             return NOTHING
         return Plan((Apply("create" if existing is None else "update", ENDPOINTS, *key, wanted),))
 
-    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
         """Upstream's events about a write that failed."""
         service, name = world.get(SERVICE, *key), "/".join(key)
+        write, error = refusals[0].write, refusals[0].error
         if service is None or write.verb not in ("create", "update"):
             return NOTHING
         if write.verb == "create":

@@ -6,8 +6,8 @@ What people change about one stays; one that they delete comes back with the nex
 from collections.abc import Iterable, Sequence
 
 from mooring.control.amend import create
-from mooring.control.ingress_class import CLASSES
 from mooring.control.reconciler import NOTHING, Change, Document, Key, Plan, World
+from mooring.model.ingress import CONTROLLERS
 from mooring.model.kinds import INGRESS_CLASS
 
 DEFAULT_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
@@ -19,10 +19,10 @@ class IngressClasses:
     serial = False
 
     def __init__(self, names: Sequence[str]) -> None:
-        """`names` of CLASSES; the first is that of Ingresses that name no class. Raises ValueError for another name."""
+        """`names` of CONTROLLERS; the first is that of Ingresses that name no class. Raises ValueError for another name."""
         for name in names:
-            if name not in CLASSES:
-                raise ValueError(f"there is no ingress class {name!r}; there are {', '.join(sorted(CLASSES))}")
+            if name not in CONTROLLERS:
+                raise ValueError(f"there is no ingress class {name!r}; there are {', '.join(sorted(CONTROLLERS))}")
         self._names = tuple(names)
         self.initial: tuple[Key, ...] = tuple(("", name) for name in names)
 
@@ -35,5 +35,5 @@ class IngressClasses:
         metadata: Document = {"name": key[1]}
         if key[1] == self._names[0]:
             metadata["annotations"] = {DEFAULT_ANNOTATION: "true"}
-        wanted = {"metadata": metadata, "spec": {"controller": CLASSES[key[1]]}}
+        wanted = {"metadata": metadata, "spec": {"controller": CONTROLLERS[key[1]]}}
         return Plan((create(INGRESS_CLASS, wanted, "AlreadyExists"),))

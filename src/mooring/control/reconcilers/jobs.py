@@ -6,7 +6,7 @@ status first, then its finalizer is taken off, then the uid becomes a number; al
 Keys: (namespace, name) of a Job, and (namespace, 'pod/NAME') of a Pod whose finalizer nobody else will take off.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mooring.control.amend import delete, verify_absent
 from mooring.control.conditions import find
@@ -14,11 +14,11 @@ from mooring.control.job_pods import tracked, untrack
 from mooring.control.job_status import FINISHED, finish_of
 from mooring.control.job_sync import Sync
 from mooring.control.owners import controller_of, controlling
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.pod_reports import failure_reports, pod_failures
+from mooring.control.reconciler import NOTHING, Change, Document, Key, Plan, Refusal, World
 from mooring.control.selectors import labels_of, selects
 from mooring.control.times import seconds_since
 from mooring.model.kinds import JOB, NAMESPACE, POD
-from mooring.ports.api import ApiError
 
 OURS = "kubernetes.io/job-controller"
 _POD = "pod/"
@@ -54,15 +54,13 @@ class Jobs:
             return NOTHING
         return _expiry(job, world) if finish_of(job) else Sync(job, world).plan()
 
-    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
-        """FailedCreate and FailedDelete: an Event, and the status of what there is."""
-        job = world.get(JOB, *key)
-        if job is None or write.kind != POD or write.verb not in ("create", "delete") or error.reason == "AlreadyExists":
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
+        """FailedCreate and FailedDelete: Events, and the status of what there is."""
+        job, failures = world.get(JOB, *key), pod_failures(refusals)
+        if job is None or not failures:
             return NOTHING
-        reason, doing = ("FailedCreate", "creating") if write.verb == "create" else ("FailedDelete", "deleting")
-        report = Report(job, "Warning", reason, f"Error {doing}: {error.message}")
         without = Sync(job, world, acting=False).plan().writes if _mine(job) and not finish_of(job) else ()
-        return Plan(without, (report,))
+        return Plan(without, failure_reports(job, failures))
 
 
 def _key(pod: Document) -> Key:

@@ -6,11 +6,11 @@ watches saw too late, and finds itself in a namespace that is no more, is remove
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mooring.control.amend import amend, apart, delete, verify_absent
 from mooring.control.conditions import with_condition
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, World
 from mooring.model.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, NAMESPACE, POD, STORED, Kind
 
 FINALIZER = "kubernetes"
@@ -46,9 +46,7 @@ class Namespaces:
         namespace = world.get(NAMESPACE, "", name)
         if namespace is not None and not namespace["metadata"].get("deletionTimestamp"):
             return NOTHING
-        customs = tuple(kind for kind in world.customs if kind.namespaced)
-        remaining = {kind: list(world.list(kind, name)) for kind in (*CONTENT, *customs)}
-        remaining = {kind: documents for kind, documents in remaining.items() if documents}
+        remaining = _remaining(name, world)
         if namespace is None:
             return Plan((verify_absent(NAMESPACE, "", name, None), *_deletions(remaining))) if remaining else NOTHING
         if FINALIZER not in ((namespace.get("spec") or {}).get("finalizers") or ()):
@@ -57,6 +55,21 @@ class Namespaces:
         if not remaining and not world.complete:
             return Plan(said, again_after=AGAIN)
         return Plan((*_deletions(remaining), *said)) if remaining else Plan((*said, _finalized(namespace)))
+
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
+        """What could not be deleted is said of each kind, once."""
+        namespace = world.get(NAMESPACE, *key)
+        errors = {each.write.kind: each.error.message for each in reversed(refusals) if each.write.verb == "delete"}
+        if namespace is None or not errors:
+            return NOTHING
+        status = _status(namespace, _remaining(key[1], world), world, sorted(errors.values()))
+        return Plan(amend(NAMESPACE, namespace, status, blind_status=True))
+
+
+def _remaining(name: str, world: World) -> Remaining:
+    customs = tuple(kind for kind in world.customs if kind.namespaced)
+    remaining = {kind: list(world.list(kind, name)) for kind in (*CONTENT, *customs)}
+    return {kind: documents for kind, documents in remaining.items() if documents}
 
 
 def _deletions(remaining: Remaining) -> Iterable[Apply]:
@@ -74,21 +87,25 @@ def _finalized(namespace: Document) -> Apply:
     return Apply("update", NAMESPACE, "", metadata["name"], body, "finalize", ignore=("NotFound",))
 
 
-def _status(namespace: Document, remaining: Remaining, world: World) -> Document:
+def _status(namespace: Document, remaining: Remaining, world: World, errors: Sequence[str] = ()) -> Document:
     conditions = (namespace.get("status") or {}).get("conditions") or []
-    for type, is_true, reason, message in _conditions(remaining):
+    for type, is_true, reason, message in _conditions(remaining, errors):
         wanted = {"type": type, "status": "True" if is_true else "False", "reason": reason, "message": message}
         conditions = with_condition(conditions, wanted, world.now)
     return {**namespace, "status": {**(namespace.get("status") or {}), "phase": "Terminating", "conditions": conditions}}
 
 
-def _conditions(remaining: Remaining) -> Iterable[tuple[str, bool, str, str]]:
+def _conditions(remaining: Remaining, errors: Sequence[str]) -> Iterable[tuple[str, bool, str, str]]:
     """(type, is true, reason, message) in upstream's words."""
     yield "NamespaceDeletionDiscoveryFailure", False, "ResourcesDiscovered", "All resources successfully discovered"
     parsed = "All legacy kube types successfully parsed"
     yield "NamespaceDeletionGroupVersionParsingFailure", False, "ParsedGroupVersions", parsed
-    deleted = "All content successfully deleted, may be waiting on finalization"
-    yield "NamespaceDeletionContentFailure", False, "ContentDeleted", deleted
+    if errors:
+        message = f"Failed to delete all resource types, {len(errors)} remaining: {', '.join(errors)}"
+        yield "NamespaceDeletionContentFailure", True, "ContentDeletionFailed", message
+    else:
+        deleted = "All content successfully deleted, may be waiting on finalization"
+        yield "NamespaceDeletionContentFailure", False, "ContentDeleted", deleted
     counts = [f"{kind.plural}.{kind.group} has {len(each)} resource instances" for kind, each in remaining.items()]
     if counts:
         message = f"Some resources are remaining: {', '.join(sorted(counts))}"

@@ -4,22 +4,22 @@ Upstream: pkg/controller/replicaset. Two rules replace its expectations. The loo
 the key's last writes; and names follow from what is known (naming.py), so that a create of unknown outcome, repeated from a
 stale view, is refused with AlreadyExists. Duplicates cannot arise; were one to, the next plan would delete it.
 
-Creates are carried out in order up to the first refusal: the slow start of upstream (1, 2, 4...) in its gentlest form.
+What is refused keeps no other Pod from being made or deleted; the status then counts what there is.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from mooring.control.amend import amend, create, delete
+from mooring.control.amend import amend, apart, create, delete
 from mooring.control.conditions import condition, with_condition, without_condition
 from mooring.control.deletion_order import deletion_order
 from mooring.control.naming import next_names
 from mooring.control.owners import Claim, claim, controller_of, controller_reference, controlling, with_owner, without_owners
+from mooring.control.pod_reports import Failure, created, deleted, failure_reports, pod_failures
 from mooring.control.pod_state import active, available, ready, ready_for
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, World
 from mooring.control.selectors import labels_of, selected, selects
 from mooring.model.kinds import NAMESPACE, POD, REPLICA_SET
-from mooring.ports.api import ApiError
 
 BURST = 500
 """Creates or deletes in one plan, as upstream; the rest follows when these are seen."""
@@ -45,10 +45,8 @@ class ReplicaSets:
         owner = world.get(REPLICA_SET, *key)
         if owner is None:
             return NOTHING
-        selector = owner["spec"]["selector"]
         owned = list(world.indexed(POD, "owner", owner["metadata"]["uid"]))
-        candidates = (pod for pod in selected(world, POD, key[0], selector) if active(pod))
-        claimed = claim(owner, selector, filter(active, owned), candidates)
+        claimed = _claimed(owner, owned, world)
         pods = [*claimed.held, *claimed.adopted]
         missing = _missing(owner, len(pods), world)
         made = _new_pods(owner, min(missing, BURST), [pod["metadata"]["name"] for pod in owned]) if missing > 0 else []
@@ -57,23 +55,20 @@ class ReplicaSets:
         left = [*(pod for pod in pods if pod["metadata"]["uid"] not in doomed), *made]
         writes = [
             *_ownership(owner, claimed),
-            *(create(POD, pod) for pod in made),
-            *(delete(POD, pod) for pod in surplus),
-            *amend(REPLICA_SET, owner, {**owner, "status": _status(owner, left, world.now)}, blind_status=True),
+            *apart(create(POD, pod) for pod in made),
+            *apart(delete(POD, pod) for pod in surplus),
+            *_status_writes(owner, left, None, world),
         ]
-        return Plan(tuple(writes), tuple(_reports(owner, made, surplus)), _again_after(owner, left, world.now))
+        reports = (*(created(owner, pod) for pod in made), *(deleted(owner, pod) for pod in surplus))
+        return Plan(tuple(writes), reports, _again_after(owner, left, world.now))
 
-    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
-        """FailedCreate and FailedDelete: an Event, and the condition ReplicaFailure until a plan is carried out again."""
-        owner = world.get(REPLICA_SET, *key)
-        if owner is None or write.kind != POD or write.verb not in ("create", "delete") or error.reason == "AlreadyExists":
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
+        """FailedCreate and FailedDelete: Events, and the condition ReplicaFailure until a plan is carried out again."""
+        owner, failures = world.get(REPLICA_SET, *key), pod_failures(refusals)
+        if owner is None or not failures:
             return NOTHING
-        reason, doing = ("FailedCreate", "creating") if write.verb == "create" else ("FailedDelete", "deleting")
-        status = dict(owner.get("status") or {"replicas": 0})
-        failure = {"type": "ReplicaFailure", "status": "True", "reason": reason, "message": error.message}
-        status["conditions"] = with_condition(status.get("conditions") or (), failure, world.now)
-        reports = (Report(owner, "Warning", reason, f"Error {doing}: {error.message}"),)
-        return Plan(amend(REPLICA_SET, owner, {**owner, "status": status}, blind_status=True), reports)
+        claimed = _claimed(owner, world.indexed(POD, "owner", owner["metadata"]["uid"]), world)
+        return Plan(_status_writes(owner, claimed.held, failures[0], world), failure_reports(owner, failures))
 
 
 def _would_adopt(pod: Document, world: World) -> Iterable[Key]:
@@ -81,6 +76,12 @@ def _would_adopt(pod: Document, world: World) -> Iterable[Key]:
     for each in world.list(REPLICA_SET, namespace) if labels else ():
         if selects(each["spec"]["selector"], labels):
             yield namespace, each["metadata"]["name"]
+
+
+def _claimed(owner: Document, owned: Iterable[Document], world: World) -> Claim:
+    selector = owner["spec"]["selector"]
+    candidates = (pod for pod in selected(world, POD, owner["metadata"]["namespace"], selector) if active(pod))
+    return claim(owner, selector, filter(active, owned), candidates)
 
 
 def _missing(owner: Document, present: int, world: World) -> int:
@@ -130,8 +131,13 @@ def _related(owner: Document, world: World) -> Iterable[Document]:
         yield from world.indexed(POD, "owner", sibling["metadata"]["uid"])
 
 
-def _status(owner: Document, pods: Sequence[Document], now: datetime) -> Document:
-    """Counts are of what is left when the plan is carried out: a refusal stops it before the status is written."""
+def _status_writes(owner: Document, pods: Sequence[Document], failure: Failure | None, world: World) -> tuple[Apply, ...]:
+    status = _status(owner, pods, failure, world.now)
+    return amend(REPLICA_SET, owner, {**owner, "status": status}, blind_status=True)
+
+
+def _status(owner: Document, pods: Sequence[Document], failure: Failure | None, now: datetime) -> Document:
+    """`pods` are those that are left when the plan is carried out."""
     minimum = owner["spec"].get("minReadySeconds", 0)
     template = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
     counts = {
@@ -140,20 +146,16 @@ def _status(owner: Document, pods: Sequence[Document], now: datetime) -> Documen
         "availableReplicas": sum(available(pod, minimum, now) for pod in pods),
     }
     conditions = (owner.get("status") or {}).get("conditions") or ()
-    if condition(owner, "ReplicaFailure"):
+    if failure:
+        said = {"type": "ReplicaFailure", "status": "True", "reason": failure.reason, "message": failure.message}
+        conditions = with_condition(conditions, said, now)
+    elif condition(owner, "ReplicaFailure"):
         conditions = without_condition(conditions, "ReplicaFailure")
-    status: Document = {"replicas": len(pods), **{name: count for name, count in counts.items() if count}}
+    status: Document = {"replicas": len(pods), **{name: count or None for name, count in counts.items()}}
     status["observedGeneration"] = owner["metadata"].get("generation", 0)
     if conditions:
         status["conditions"] = conditions
     return status
-
-
-def _reports(owner: Document, made: Iterable[Document], surplus: Iterable[Document]) -> Iterable[Report]:
-    for pod in made:
-        yield Report(owner, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}")
-    for pod in surplus:
-        yield Report(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
 
 
 def _again_after(owner: Document, pods: Iterable[Document], now: datetime) -> float | None:

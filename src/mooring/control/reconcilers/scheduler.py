@@ -1,19 +1,20 @@
 """Which node does each waiting Pod get? (upstream: pkg/scheduler; of its filters and scores those of scheduling/)
 
-Serial, so that every choice sees the ones before it. A Pod that fits nowhere is looked at again when something that its filters
-ask about has changed, and every five minutes in any case. A Pod whose claims wait for their first consumer is nominated for a
+Serial, so that every choice sees the ones before it, whose bindings need not be through: until one is, or has failed, its Pod
+is assumed to be on its node (assumed.py). A Pod that fits nowhere is looked at again when something that its filters ask about
+has changed, and every five minutes in any case. A Pod whose claims wait for their first consumer is nominated for a
 node, which then counts it as its own; it is bound to the node when its claims are bound to volumes there.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mooring.control.amend import amend
-from mooring.control.conditions import condition, with_condition
+from mooring.control.conditions import with_condition
 from mooring.control.owners import controller_of
 from mooring.control.pod_state import active, node_of, terminal, terminating
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, Report, World
 from mooring.control.scheduling.filters import taints_of
 from mooring.control.scheduling.resources import requested
 from mooring.control.scheduling.scores import best
@@ -32,6 +33,7 @@ class Scheduler:
     name = "scheduler"
     watches = (POD, NODE, SERVICE, NAMESPACE, *_STORAGE)
     serial = True
+    assumes = True
 
     def keys(self, change: Change, world: World) -> Iterable[Key]:
         if change.kind == SERVICE:
@@ -64,6 +66,14 @@ class Scheduler:
         if situation.volumes.waiting:
             return _nominated(pod, next(node for node in fit if _name(node) == chosen), situation)
         return _bound(pod, chosen)
+
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
+        """The binding: the Pod waits, and is told why."""
+        pod, refusal = world.get(POD, *key), refusals[0]
+        if pod is None or refusal.write.subresource != "binding":
+            return NOTHING
+        message = f'running Bind plugin "DefaultBinder": {refusal.error.message}'
+        return Plan(_unscheduled(pod, "SchedulerError", message, world), (Report(pod, "Warning", "FailedScheduling", message),))
 
 
 def _shrunk(change: Change) -> bool:
@@ -191,7 +201,7 @@ def _bound(pod: Document, node: str) -> Plan:
     }
     write = Apply("create", POD, metadata["namespace"], metadata["name"], binding, "binding")
     message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {node}"
-    return Plan((write,), (Report(pod, "Normal", "Scheduled", message),))
+    return Plan((write,), (Report(pod, "Normal", "Scheduled", message),), assumed_node=node)
 
 
 def _nominated(pod: Document, node: Document, situation: Situation) -> Plan:
@@ -216,11 +226,13 @@ def _why(refused: Mapping[str, list[str]]) -> str:
 
 def _failed(pod: Document, message: str, world: World) -> Plan:
     """Said once for as long as the reasons stay the same."""
-    wanted = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    held = condition(pod, "PodScheduled")
+    writes = _unscheduled(pod, "Unschedulable", message, world)
+    reports = (Report(pod, "Warning", "FailedScheduling", message),) if writes else ()
+    return Plan(writes, reports, RETRY)
+
+
+def _unscheduled(pod: Document, reason: str, message: str, world: World) -> tuple[Apply, ...]:
+    wanted = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
     status = pod.get("status") or {}
-    if held and {**held, **wanted} == held and not status.get("nominatedNodeName"):
-        return Plan(again_after=RETRY)
     conditions = with_condition(status.get("conditions") or (), wanted, world.now)
-    writes = amend(POD, pod, {**pod, "status": {**status, "conditions": conditions, "nominatedNodeName": None}})
-    return Plan(writes, (Report(pod, "Warning", "FailedScheduling", message),), RETRY)
+    return amend(POD, pod, {**pod, "status": {**status, "conditions": conditions, "nominatedNodeName": None}})

@@ -5,14 +5,14 @@ Pod that cannot start holds up everything, its own replacement too, until somebo
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from mooring.control.amend import amend, create, delete
+from mooring.control.amend import amend, apart, create, delete, part_of
 from mooring.control.history import HASH, history, removals, revision_name, template_of
 from mooring.control.owners import claim, controller_of, controller_reference, controlling, with_owner, without_owners
 from mooring.control.pod_state import goes_at_once, phase, terminal, terminating
-from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
+from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, Report, World
 from mooring.control.selectors import labels_of, selected, selects
 from mooring.control.stateful_pods import (
     claims_of,
@@ -32,7 +32,6 @@ from mooring.control.stateful_pods import (
 )
 from mooring.control.times import stamp
 from mooring.model.kinds import CONTROLLER_REVISION, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, STATEFUL_SET
-from mooring.ports.api import ApiError
 
 PARALLEL_BATCH = 500
 """Creates or deletes in one plan where the order does not matter, as upstream."""
@@ -61,21 +60,27 @@ class StatefulSets:
         owner = world.get(STATEFUL_SET, *key)
         return NOTHING if owner is None else _Sync(owner, world).plan()
 
-    def refused(self, key: Key, write: Apply, error: ApiError, world: World) -> Plan:
-        """FailedCreate, FailedDelete: an Event, and the status of what there is."""
+    def refused(self, key: Key, refusals: Sequence[Refusal], world: World) -> Plan:
+        """FailedCreate, FailedDelete: Events, and the status of what there is."""
         owner = world.get(STATEFUL_SET, *key)
-        if owner is None or write.kind not in (POD, PERSISTENT_VOLUME_CLAIM) or error.reason == "AlreadyExists":
+        told = [each for each in refusals if each.write.kind in _PARTS and each.error.reason != "AlreadyExists"]
+        if owner is None or not told:
             return NOTHING
-        name, of = write.name, owner["metadata"]["name"]
-        if write.kind == PERSISTENT_VOLUME_CLAIM:
-            pod = name[name.find(f"-{of}-") + 1 :]
-            message = f"{write.verb} Claim {name} for Pod {pod} in StatefulSet {of} failed error: {error.message}"
-        else:
-            verb = "update" if write.verb == "patch" else write.verb
-            message = f"{verb} Pod {name} in StatefulSet {of} failed error: {error.message}"
-        reason = {"create": "FailedCreate", "delete": "FailedDelete"}.get(write.verb, "FailedUpdate")
-        sync = _Sync(owner, world)
-        return Plan(tuple(sync.status_writes()), (Report(owner, "Warning", reason, message),))
+        return Plan(tuple(_Sync(owner, world).status_writes()), tuple(_failure(owner, each) for each in told))
+
+
+_PARTS = (POD, PERSISTENT_VOLUME_CLAIM)
+
+
+def _failure(owner: Document, refusal: Refusal) -> Report:
+    write, name, of = refusal.write, refusal.write.name, owner["metadata"]["name"]
+    if write.kind == PERSISTENT_VOLUME_CLAIM:
+        pod = name[name.find(f"-{of}-") + 1 :]
+        what = f"{write.verb} Claim {name} for Pod {pod}"
+    else:
+        what = f"{'update' if write.verb == 'patch' else write.verb} Pod {name}"
+    reason = {"create": "FailedCreate", "delete": "FailedDelete"}.get(write.verb, "FailedUpdate")
+    return Report(owner, "Warning", reason, f"{what} in StatefulSet {of} failed error: {refusal.error.message}")
 
 
 def _would_adopt(change: Change, world: World) -> Iterable[Key]:
@@ -227,7 +232,7 @@ class _Sync:
         revision = self.current if self._stays_current(number) else self.update
         template = template_of(revision) or self.spec["template"]
         pod = new_pod(self.owner, template, number, revision_name(revision))
-        self.writes.append(create(POD, pod))
+        self._write(number, create(POD, pod))
         self.pods[number] = pod
         self._report("create", number)
 
@@ -244,16 +249,24 @@ class _Sync:
         pod = self.pods[number]
         if not self._may_step():
             return
-        self.writes.append(delete(POD, pod))
+        self._write(number, delete(POD, pod))
         self._report("delete", number)
         if goes_at_once(pod):
             del self.pods[number]
         else:
             self.pods[number] = {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": stamp(self.world.now)}}
 
+    def _write(self, number: int, *writes: Apply) -> None:
+        """Where the order does not matter, no Pod's refusal keeps another from being made or deleted."""
+        self.writes += writes if self.ordered else apart(writes, self._part(number))
+
+    def _part(self, number: int) -> str:
+        return part_of(POD, self.owner["metadata"]["namespace"], pod_name(self.owner, number))
+
     def _report(self, verb: str, number: int) -> None:
         message = f"{verb} Pod {pod_name(self.owner, number)} in StatefulSet {self.owner['metadata']['name']} successful"
-        self.reports.append(Report(self.owner, "Normal", f"Successful{verb.title()}", message))
+        part = "" if self.ordered else self._part(number)
+        self.reports.append(Report(self.owner, "Normal", f"Successful{verb.title()}", message, part))
 
     def _identify(self, number: int) -> None:
         """Labels that an adopted Pod lacks, or that somebody took off."""
@@ -262,14 +275,14 @@ class _Sync:
         if labels == labels_of(pod):
             return
         self.pods[number] = {**pod, "metadata": {**pod["metadata"], "labels": labels}}
-        self.writes += amend(POD, pod, self.pods[number])
+        self._write(number, *amend(POD, pod, self.pods[number]))
         self._report("update", number)
 
     def _make_claims(self, number: int) -> None:
         for name, template, held in claims_of(self.owner, number, self.world):
             if held is not None or any(write.kind == PERSISTENT_VOLUME_CLAIM and write.name == name for write in self.writes):
                 continue
-            self.writes.append(create(PERSISTENT_VOLUME_CLAIM, new_claim(self.owner, template, number)))
+            self._write(number, create(PERSISTENT_VOLUME_CLAIM, new_claim(self.owner, template, number)))
             of = self.owner["metadata"]["name"]
             message = f"create Claim {name} Pod {pod_name(self.owner, number)} in StatefulSet {of} success"
             self.reports.append(Report(self.owner, "Normal", "SuccessfulCreate", message))
@@ -277,9 +290,8 @@ class _Sync:
     def _retain(self, number: int, condemned: bool) -> None:
         for _, _, held in claims_of(self.owner, number, self.world):
             if held is not None:
-                self.writes += amend(
-                    PERSISTENT_VOLUME_CLAIM, held, kept_by_policy(held, self.owner, self.pods[number], condemned)
-                )
+                kept = kept_by_policy(held, self.owner, self.pods[number], condemned)
+                self._write(number, *amend(PERSISTENT_VOLUME_CLAIM, held, kept))
 
     # What is said.
 

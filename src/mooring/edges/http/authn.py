@@ -1,10 +1,13 @@
-"""Who asks? From a client certificate (CN, O) or a service account's token.
+"""Who asks? From a client certificate (CN, O) or a service account's token, which a WebSocket may bring as a protocol.
 
 Tokens are upstream's bound service-account tokens (KEP-1205): a JWT signed by the cluster's key, dead as soon as the
 ServiceAccount, or the Pod, Secret or Node it is bound to, is gone or is another of the same name. Signatures are checked once a
 token, the rest at every request.
 """
 
+import base64
+import binascii
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -28,6 +31,10 @@ AUTHENTICATED = "system:authenticated"
 DELETED_POD_LEEWAY = timedelta(seconds=60)
 """A deleted pod's token lives a little on, for what it says while it ends (upstream: serviceaccount/claims.go)."""
 
+BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+"""A WebSocket subprotocol that carries a token, for browsers, which can send no header with one."""
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+
 Verify = Callable[[str, Snapshot, datetime], User]
 """Who holds this bearer token? Raises Rejected."""
 
@@ -42,6 +49,34 @@ def certificate_user(certificate: Mapping[str, Any]) -> User | None:
     common = next((value for name, value in names if name == "commonName"), "")
     groups = tuple(value for name, value in names if name == "organizationName")
     return User(common, (*groups, AUTHENTICATED)) if common else None
+
+
+def protocol_token(headers: Mapping[str, str]) -> str:
+    """The token among the subprotocols of a WebSocket request, '' if there is none. Raises Rejected.
+
+    As authentication/request/websocket: another protocol has to be there, for this one is never answered with.
+    """
+    if headers.get("upgrade", "").lower() != "websocket" or BEARER_PROTOCOL not in headers.get("sec-websocket-protocol", ""):
+        return ""
+    offered = [each.strip() for each in headers["sec-websocket-protocol"].split(",")]
+    found = [each.removeprefix(BEARER_PROTOCOL) for each in offered if each.startswith(BEARER_PROTOCOL)]
+    if len(found) > 1:
+        raise Rejected("multiple base64.bearer.authorization tokens specified")
+    token = "".join(map(_from_base64url, found))
+    if token and len(offered) == 1:
+        raise Rejected("missing additional subprotocol")
+    return token
+
+
+def _from_base64url(text: str) -> str:
+    if not _BASE64URL.fullmatch(text):
+        raise Rejected("invalid base64.bearer.authorization token encoding")
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except binascii.Error:
+        raise Rejected("invalid base64.bearer.authorization token encoding") from None
+    except UnicodeDecodeError:
+        raise Rejected("invalid base64.bearer.authorization token") from None
 
 
 class _Reference(Struct, frozen=True):

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from mooring.apiserver.authorization.impersonation import effective
 from mooring.apiserver.contract import (
     ANONYMOUS,
     Answer,
@@ -27,12 +28,13 @@ from mooring.apiserver.contract import (
     Watch,
     Write,
 )
+from mooring.apiserver.errors import StatusError
 from mooring.apiserver.flow_control import level_of
 from mooring.apiserver.paths import resource_target
 from mooring.apiserver.pieces import Pieces
 from mooring.apiserver.registry import registry
 from mooring.edges.http.auditing import Auditing, Record
-from mooring.edges.http.authn import Rejected, Verify
+from mooring.edges.http.authn import Rejected, Verify, protocol_token
 from mooring.edges.http.draws import Draws
 from mooring.edges.http.server_connection import Connection
 from mooring.edges.http.server_gzip import Gzip
@@ -197,7 +199,7 @@ class Exchange:
         self._metrics.rejected_tokens.inc()
         log.info("bearer token rejected", why=str(error))
         if self._auditing:
-            request, tried = _request(message, User("")), message.headers["authorization"].partition(" ")[0]
+            request, tried = _request(message, User("")), message.headers.get("authorization", "").partition(" ")[0]
             identity = _request_id(self._rng)
             self._auditing.failed(request, message.target, connection.peer, identity, self._store.snapshot, tried)
         return UNAUTHORIZED
@@ -206,18 +208,30 @@ class Exchange:
         if connection.user:
             return connection.user
         scheme, _, token = message.headers.get("authorization", "").partition(" ")
-        if not scheme:
-            return ANONYMOUS
+        refused: Rejected | None = None
+        if scheme:
+            try:
+                return self._holder(scheme, token.strip())
+            except Rejected as error:
+                refused = error
+        if message.upgrade and (token := protocol_token(message.headers)):
+            return self._holder("Bearer", token)
+        if refused:
+            raise refused
+        return ANONYMOUS
+
+    def _holder(self, scheme: str, token: str) -> User:
         if scheme.lower() != "bearer" or not self._verify:
             raise Rejected(f"authorization scheme {scheme[:20]!r} is not served")
-        return self._verify(token.strip(), self._store.snapshot, self._now())
+        return self._verify(token, self._store.snapshot, self._now())
 
     async def _decide(self, request: Request, identity: str, notes: dict[str, str] | None) -> Response | Watch | Proxy:
         """The core's decision when the request's turn has come, its writes committed.
 
         A write that meets a conflict is decided again from what is true now.
         """
-        flow = self._turns.flow(level_of(request.user, request.path), request.user.name)
+        user = _acting(request, self._store.snapshot)
+        flow = self._turns.flow(level_of(user, request.path), user.name)
         try:
             if (turn := self._turns.claim(flow)) is not None:
                 await turn
@@ -306,6 +320,14 @@ class Exchange:
 def _request(message: Message, user: User) -> Request:
     method = "GET" if message.method == "HEAD" else message.method
     return Request(method, message.path, message.query, message.headers, message.body, user)
+
+
+def _acting(request: Request, snapshot: Snapshot) -> User:
+    """Whose turn a request takes: that of the user it acts as (upstream: impersonation comes before priority and fairness)."""
+    try:
+        return effective(request, snapshot).user
+    except StatusError:  # it may not, as it will be told when it is decided
+        return request.user
 
 
 def _request_id(rng: Random) -> str:

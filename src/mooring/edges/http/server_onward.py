@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mooring.apiserver.contract import Proxy
+from mooring.edges.http.authn import BEARER_PROTOCOL
 from mooring.edges.http.server_parser import Message
 
 HOP_BY_HOP = frozenset(
@@ -29,8 +30,6 @@ HOP_BY_HOP = frozenset(
 )
 _CREDENTIALS = ("authorization", "impersonate-", "x-remote-")
 """Beginnings of what says who asks: that is between the user and the API server."""
-_BEARER = "base64url.bearer.authorization.k8s.io."
-"""A WebSocket subprotocol that carries a token, for browsers, which can send no header with one."""
 _CORS = frozenset(f"access-control-allow-{what}" for what in ("credentials", "headers", "methods", "origin"))
 Headers = Iterable[tuple[str, str]]
 
@@ -45,7 +44,7 @@ def fit(headers: Headers) -> list[tuple[str, str]]:
         if low in HOP_BY_HOP or low in named or low.startswith(_CREDENTIALS):
             continue
         if low == "sec-websocket-protocol":
-            value = ", ".join(part.strip() for part in value.split(",") if not part.strip().startswith(_BEARER))
+            value = ", ".join(part.strip() for part in value.split(",") if not part.strip().startswith(BEARER_PROTOCOL))
             if not value:
                 continue
         passed.append((name, value))

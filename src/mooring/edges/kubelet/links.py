@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from mooring.edges.kubelet import spdy
-from mooring.edges.kubelet.websocket import CHUNK, MAX_MESSAGE, WebSocket
+from mooring.edges.kubelet.websocket import CHUNK, MAX_MESSAGE, WebSocket, heard
 
 OPENING_SECONDS = 30.0
 CHANNELS = "channel.k8s.io"
@@ -166,7 +166,7 @@ class SpdyLink:
                     return
                 if (found := self._client_event(event)) is not None:
                     yield found
-            if not (data := await self._reader.read(CHUNK)):
+            if not (data := await heard(self._reader)):
                 return
             try:
                 await self._take(data)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from mooring.edges.kubelet import spdy
-from mooring.edges.kubelet.websocket import CHUNK, WebSocket
+from mooring.edges.kubelet.websocket import WebSocket, heard
 
 HELD, ALL_HELD = 256 * 1024, 1024 * 1024
 """Bytes that a stream, and all of a connection, hold before the connection is read no more."""
@@ -36,7 +36,7 @@ class Plain:
     async def pieces(self) -> AsyncIterator[bytes]:
         if self._early:
             yield self._early
-        while data := await self._reader.read(CHUNK):
+        while data := await heard(self._reader):
             yield data
 
     async def send(self, data: bytes) -> None:

@@ -27,6 +27,18 @@ CHUNK = 32 * 1024
 MAX_MESSAGE = 1 << 20
 """Bytes of a message that is held until it is whole; a longer one ends the connection."""
 TOO_BIG = 1009
+SILENCE_SECONDS = 4 * 3600.0
+"""A client of a stream that has sent nothing for so long, no answer to a PING either, is waited for no more; upstream's
+--streaming-connection-idle-timeout. One whose output a person has stopped answers none meanwhile."""
+
+
+async def heard(reader: asyncio.StreamReader) -> bytes:
+    """What the client sends next; b'' when it has gone or is silent for too long."""
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await reader.read(CHUNK)
+    except TimeoutError:
+        return b""
 
 
 class WebSocket:
@@ -106,7 +118,7 @@ class WebSocket:
                         yield event
             except (RemoteProtocolError, LocalProtocolError):
                 return
-            if not (data := await self._reader.read(CHUNK)):
+            if not (data := await heard(self._reader)):
                 return
 
     async def send(self, data: bytes | str) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import structlog
 
+from mooring.edges.dns.names import Names
 from mooring.edges.nginx import process
 from mooring.edges.nginx.control import Control, Key
 from mooring.edges.nginx.launch import write
-from mooring.edges.nginx.names import Names
 from mooring.edges.nginx.pairs import Pairs
 from mooring.edges.nginx.trials import Trials
 from mooring.ports.proxy import Rejection

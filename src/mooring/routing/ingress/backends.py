@@ -4,6 +4,7 @@ https://kubernetes.io/docs/concepts/services-networking/ingress/#the-ingress-res
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -46,9 +47,14 @@ class Target(Struct, frozen=True, gc=False, cache_hash=True):
     def name(self) -> str:
         return f"{self.namespace}/{self.service}:{self.port}"
 
-    @property
-    def set(self) -> SetOf:
-        return SetOf(self.namespace, self.service, self.port_name)
+    def before(self, others: Sequence["Target"]) -> SetOf:
+        """Its endpoints; without any those of the first of the others, and so on."""
+        rest = [each for each in others if each != self]
+        fallback: SetOf | Fixed | None = None
+        if rest:
+            first = rest[0]
+            fallback = Fixed(first.external, first.external_port) if first.external else first.before(rest[1:])
+        return SetOf(self.namespace, self.service, self.port_name, fallback)
 
 
 class Lost(Struct, frozen=True, gc=False):
@@ -109,8 +115,9 @@ def _target(service: Service, port: ServicePortSpec) -> Target | Lost:
     return Target(metadata.namespace, metadata.name, port.port, port.name, protocol, external, external_port, cluster_ip)
 
 
-def cluster_of(target: Target, wishes: Wishes, fallback: Target | None = None) -> tuple[Cluster, SetOf | None]:
-    """The cluster that a target is under an Ingress's wishes, and the endpoint set that it names.
+def cluster_of(target: Target, wishes: Wishes, *fallbacks: Target) -> tuple[Cluster, SetOf | None]:
+    """The cluster that a target is under an Ingress's wishes, and the endpoint set that it names. While the target has no
+    endpoint, the first of `fallbacks` that can has its requests.
 
     The name is the target's, with a suffix where anything is not as it is without wishes: equal names are equal clusters.
     """
@@ -126,11 +133,8 @@ def cluster_of(target: Target, wishes: Wishes, fallback: Target | None = None) -
     elif wishes.service_upstream and target.cluster_ip:
         where = Fixed(target.cluster_ip, target.port)
     else:
-        members = target.set
-        where = Endpoints(target.name)
-        if fallback is not None and not fallback.external and fallback != target:
-            members = SetOf(members.namespace, members.service, members.port, fallback.set)
-            where = Endpoints(f"{target.name}|{fallback.name}")
+        names = dict.fromkeys(each.name for each in (target, *fallbacks))
+        members, where = target.before(fallbacks), Endpoints("|".join(names))
     connect = wishes.policy.connect
     options = (speaks, upstream, balance, connect, where)
     name = target.name

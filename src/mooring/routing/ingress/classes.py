@@ -2,11 +2,10 @@
 
 from datetime import UTC, datetime
 
-from mooring.model.ingress import CLASS_ANNOTATION, Ingress, IngressClass
+from mooring.model.ingress import CLASS_ANNOTATION, PROXIES, Ingress, IngressClass
 from mooring.routing.finding import ObjectName
 from mooring.routing.ingress.objects import Objects
 
-CONTROLLERS = ("mooring.dev/envoy", "mooring.dev/nginx")
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 Seniority = tuple[datetime, str, str]
@@ -21,7 +20,7 @@ def class_of(ingress: Ingress) -> str:
 
 
 def is_ours(found: IngressClass | None) -> bool:
-    return found is not None and found.spec.controller in CONTROLLERS
+    return found is not None and found.spec.controller in PROXIES
 
 
 def seniority(ingress: Ingress) -> Seniority:

@@ -28,6 +28,7 @@ from mooring.routing.ingress.reading import EFFECT_OFF, EVERY_HOST, Candidate, R
 from mooring.routing.ingress.redirects import (
     app_root,
     are_required,
+    elsewhere,
     https,
     missing_slash,
     other_name,
@@ -100,7 +101,7 @@ class _Claim(Struct):
 
     @property
     def source(self) -> str:
-        return f"{self.reading.about} {self.candidate.field}"
+        return f"{self.reading.about} {self.candidate.field}".rstrip()
 
 
 def merge(host: str, readings: Sequence[Reading], options: HostOptions) -> HostView:
@@ -254,7 +255,8 @@ class _Merger:
             else:
                 plain += routes
             plain += slash
-        plain += self._unmatched()
+        unmatched, over_tls = self._unmatched()
+        plain, secure = plain + unmatched, secure + over_tls
         return self._finished(tuple(plain), tuple(secure))
 
     def _after_https(self, claim: _Claim, routes: Sequence[Route]) -> list[Route]:
@@ -267,17 +269,20 @@ class _Merger:
 
     def _wants_https(self, reading: Reading, candidate: Candidate) -> bool:
         has_tls = self.host != EVERY_HOST and not self.tls.keys().isdisjoint((self.owner, reading.about.namespace))
-        return wants_https(reading.wishes, self.asked.clients, has_tls, candidate)
+        return wants_https(reading.wishes, self.host, self.asked.clients, has_tls, candidate)
 
-    def _unmatched(self) -> list[Route]:
-        """What no path takes is redirected to https as well, before it is 404: as the most senior Ingress says."""
+    def _unmatched(self) -> tuple[list[Route], list[Route]]:
+        """What no path takes is redirected as well, before it is 404: as the most senior Ingress says. Plain, and over TLS."""
         if not self.primaries or self.default is not None or ANY_PATH in self.claims or self.host == EVERY_HOST:
-            return []
+            return [], []
         first = self.primaries[0]
         name = f"{first.about.namespace}/{first.about.name}/unmatched/{self.host}"
-        if not self._wants_https(first, Candidate("", name, "/", "Prefix", None, is_default=True)):
-            return []
-        return [https(ANY_PATH, name, str(first.about), self.options.believes)]
+        claim = _Claim(first, Candidate("", name, "/", "Prefix", None, is_default=True), ANY_PATH)
+        routes = self._routes(claim) if first.wishes.redirect is not None else []
+        if not self._wants_https(first, claim.candidate):
+            return routes, routes
+        upgrade = https(ANY_PATH, name, claim.source, self.options.believes)
+        return self._after_https(claim, routes) if routes else [upgrade], routes
 
     def _finished(self, plain: tuple[Route, ...], secure: tuple[Route, ...]) -> HostView:
         source = str(self.primaries[0].about) if self.primaries else ""
@@ -313,7 +318,8 @@ class _Merger:
         wishes = canary.wishes(claim.wishes, own)
         (primary,) = action.to
         # While the canary has no endpoint its share is the main backend's, as upstream.
-        other = self._keep(*cluster_of(target, wishes, claim.candidate.target))
+        mains = [each for each in (claim.candidate.target, claim.reading.fallback) if each is not None]
+        other = self._keep(*cluster_of(target, wishes, *mains))
         to_other = self._forward(wishes, claim, WeightedCluster(other))
         branches = [
             structs.replace(
@@ -334,8 +340,8 @@ class _Merger:
             return Answer(503, because=closed)
         if claim.broken:
             return Answer(503, because=claim.broken)
-        if wishes.redirect is not None and not candidate.is_default:
-            return wishes.redirect
+        if (redirect := elsewhere(wishes, self.host, candidate)) is not None:
+            return redirect
         if candidate.target is not None:
             return self._forward(wishes, claim, WeightedCluster(self._cluster(candidate.target, claim)))
         if claim.reading.fallback is not None:
@@ -357,7 +363,8 @@ class _Merger:
         return NO_FILTERS
 
     def _cluster(self, target: Target, claim: _Claim) -> str:
-        return self._keep(*cluster_of(target, claim.wishes, claim.reading.fallback))
+        fallback = claim.reading.fallback
+        return self._keep(*cluster_of(target, claim.wishes, *([fallback] if fallback else ())))
 
     def _page_cluster(self, target: Target) -> str:
         return self._keep(*cluster_of(target, PLAIN))

@@ -7,6 +7,7 @@ other chain.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
 
@@ -67,15 +68,15 @@ def tls_listener(
     `others` are hosts that only redirect. `plain`: those of the plain listener, shared where TLS makes no difference to any.
     None without any chain."""
     owners = {name: each for each in served for name in each.secure.hosts}
+    redirecting = {name for each in others for name in each.hosts}
     common = sorted([each.secure for each in served if not each.is_apart] + list(others), key=lambda host: host.name)
     shared = tuple(common) + _misdirected(name for each in served if each.is_apart for name in each.secure.hosts)
     if len(shared) == len(plain) and all(one is other for one, other in zip(shared, plain, strict=True)):
         shared = plain
     names: dict[Asked, list[str]] = {}
-    chains: list[Chain] = []
-    plainest, elsewhere = Asked(), set[str]()
-    for name in sorted({*owners, *certificates, EVERY_HOST}):
-        owner = _owner(name, owners)
+    plainest, elsewhere, chains = Asked(), set[str](), list[Chain]()
+    for name in sorted({*owners, *redirecting, *certificates, EVERY_HOST}):
+        owner = None if name in redirecting else _owner(name, owners)
         if owner is not None and owner.view.passthrough:
             chains.append(Chain((name,), (), Passthrough(owner.view.passthrough, owner.view.source)))
             elsewhere.add(name)
@@ -89,7 +90,7 @@ def tls_listener(
             wanted = [EVERY_HOST, *(name for name in wanted if not elsewhere.isdisjoint(_wildcards(name)))]
         hosts = shared
         if asked.clients is not None:
-            hosts = _apart([each for each in served if each.view.clients == asked.clients], owners)
+            hosts = _apart([each for each in served if each.view.clients == asked.clients], {*owners, *redirecting})
         terminate = Terminate(asked.certificate or DEFAULT_CERTIFICATE, asked.clients, asked.ciphers)
         chains += [Chain((name,), hosts, terminate) for name in wanted[:1] if name == EVERY_HOST]
         if rest := tuple(name for name in wanted if name != EVERY_HOST):
@@ -116,13 +117,14 @@ def _wildcards(name: str) -> Iterator[str]:
         yield f"*.{rest}"
 
 
-def _apart(own: Sequence[Served], owners: Mapping[str, Served]) -> tuple[VirtualHost, ...]:
-    """What is served behind client certificates: these hosts, and 421 for all others, also where a wildcard would take them."""
+def _apart(own: Sequence[Served], known: AbstractSet[str]) -> tuple[VirtualHost, ...]:
+    """What is served behind client certificates: these hosts, and 421 for all others, also where a wildcard would take them.
+    `known`: all names that are somebody's."""
     mine = {name for each in own for name in each.secure.hosts}
-    strangers = sorted(name for name in owners if name not in mine and wildcard(name) in mine)
+    strangers = sorted(name for name in known if name not in mine and wildcard(name) in mine)
     rest = [] if EVERY_HOST in mine else [EVERY_HOST]
     if EVERY_HOST in mine:
-        strangers = sorted(set(owners) - mine)
+        strangers = sorted(known - mine)
     return tuple(sorted((each.secure for each in own), key=lambda host: host.name)) + _misdirected([*strangers, *rest])
 
 

@@ -1,11 +1,11 @@
 """Which endpoints has each set now? Those of its Service port that are ready, wherever they run; else those of its fallback."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mooring.endpoints.select import candidates, pools
 from mooring.model.discovery import EndpointSlice
 from mooring.routing.ingress.objects import Name, SetOf
-from mooring.routing.table import Member, Members
+from mooring.routing.table import Fixed, Member, Members
 
 FAMILIES = ("IPv4", "IPv6")
 """A pod of both families is one endpoint: that of the first family in which a Service has any counts."""
@@ -18,15 +18,27 @@ def members(sets: Mapping[str, SetOf], slices: Iterable[EndpointSlice]) -> Membe
     return {name: members_of(each, by_service) for name, each in sets.items()}
 
 
-def members_of(wanted: SetOf, by_service: Mapping[Name, Iterable[EndpointSlice]]) -> tuple[Member, ...]:
-    """Sorted. None ready: those that are terminating and still serve, as the dataplane does it (KEP-1669)."""
+def unresolved(where: Fixed) -> tuple[Member, ...]:
+    """The host as it is written."""
+    return (Member(where.host, where.port),)
+
+
+def members_of(
+    wanted: SetOf,
+    by_service: Mapping[Name, Iterable[EndpointSlice]],
+    outside: Callable[[Fixed], tuple[Member, ...]] = unresolved,
+) -> tuple[Member, ...]:
+    """Sorted. None ready: those that are terminating and still serve, as the dataplane does it (KEP-1669). `outside`: what is
+    at a place that is no Service's."""
     slices = tuple(by_service.get((wanted.namespace, wanted.service), ()))
     for family in FAMILIES:
         found = pools(candidates(slices, family, wanted.port, "TCP", "")).cluster
         if found:
             pods = _pods(slices)
             return tuple(sorted(Member(each.address, each.port, pods.get(each.address, "")) for each in found))
-    return members_of(wanted.fallback, by_service) if wanted.fallback else ()
+    if isinstance(wanted.fallback, Fixed):
+        return outside(wanted.fallback)
+    return members_of(wanted.fallback, by_service, outside) if wanted.fallback else ()
 
 
 def _pods(slices: Iterable[EndpointSlice]) -> dict[str, str]:

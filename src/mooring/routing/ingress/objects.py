@@ -7,7 +7,7 @@ from msgspec import Struct
 from mooring.model.ingress import Ingress, IngressClass
 from mooring.model.service import Service
 from mooring.routing.finding import Finding
-from mooring.routing.table import Certificate, RouteTable
+from mooring.routing.table import Certificate, Fixed, RouteTable
 
 Name = tuple[str, str]
 """(namespace, name)"""
@@ -39,12 +39,12 @@ class Objects(Struct, frozen=True):
 
 class SetOf(Struct, frozen=True, gc=False, cache_hash=True):
     """Whose endpoints a set holds: those of one port of a Service. `port` is the Service port's name, '' for a single unnamed
-    one. While none of them is usable, those of `fallback`."""
+    one. While none of them is usable, those of `fallback`, or what that is the name of."""
 
     namespace: str
     service: str
     port: str
-    fallback: "SetOf | None" = None
+    fallback: "SetOf | Fixed | None" = None
 
 
 class Translation(Struct, frozen=True):

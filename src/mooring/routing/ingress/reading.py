@@ -10,6 +10,7 @@ from msgspec import Struct
 from mooring.model.ingress import HttpIngressPath, Ingress, IngressBackend, IngressRule
 from mooring.routing.finding import Finding, Level, ObjectName
 from mooring.routing.ingress import annotations, certificates
+from mooring.routing.ingress.annotations.notes import PREFIX
 from mooring.routing.ingress.backends import Target, first_port, resolve
 from mooring.routing.ingress.classes import Seniority, about, seniority
 from mooring.routing.ingress.objects import Name, Objects
@@ -85,7 +86,10 @@ def read(ingress: Ingress, objects: Objects, defaults: Defaults, now: datetime) 
     reader.findings += told
     if wishes.default_backend:
         found = first_port(ingress.metadata.namespace, wishes.default_backend, objects)
-        reader.fallback = found if isinstance(found, Target) else None
+        if isinstance(found, Target):
+            reader.fallback = found
+        else:
+            reader.tell(found.reason, f"metadata.annotations[{PREFIX}default-backend]", found.message, "it is left out")
     paths = reader.paths()
     wishes = reader.bounded(wishes, sum(map(len, paths.values())))
     names = [name for host in paths for name in (host, counterpart(host) if wishes.www_redirect else None) if name]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from mooring.routing.ingress.paths import is_challenge
-from mooring.routing.ingress.reading import Candidate, Reading, counterpart
+from mooring.routing.ingress.reading import EVERY_HOST, Candidate, Reading, counterpart
 from mooring.routing.ingress.wishes import SslRedirect, Wishes
 from mooring.routing.table import (
     ANY_PATH,
@@ -26,13 +26,18 @@ ANNOTATION = "metadata.annotations[nginx.ingress.kubernetes.io/{}]"
 _NOT_HTTPS_BEFORE = Condition(Part.HEADER, How.EXACT, "x-forwarded-proto", "https", invert=True)
 
 
-def wants_https(wishes: Wishes, clients: ClientCertificates | None, has_tls: bool, candidate: Candidate) -> bool:
+def elsewhere(wishes: Wishes, host: str, candidate: Candidate) -> Redirect | None:
+    """Where all requests of a rule are sent, and what no path of its host takes; never those of hosts that nobody names."""
+    return None if host == EVERY_HOST and candidate.is_default else wishes.redirect
+
+
+def wants_https(wishes: Wishes, host: str, clients: ClientCertificates | None, has_tls: bool, candidate: Candidate) -> bool:
     """Whether plain HTTP is redirected. Where clients must show certificates it always is: nobody could ask for one there."""
     if is_challenge(candidate.path):
         return False
     if are_required(clients):
         return True
-    if wishes.redirect is not None and not candidate.is_default:
+    if elsewhere(wishes, host, candidate) is not None:
         return False
     return wishes.ssl_redirect is SslRedirect.ALWAYS or (wishes.ssl_redirect is SslRedirect.IF_TLS and has_tls)
 

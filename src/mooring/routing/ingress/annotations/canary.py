@@ -3,8 +3,9 @@
 import re2
 from msgspec import structs
 
+from mooring.model.ingress import Ingress
 from mooring.routing.ingress.annotations.annotation import Annotation, Family
-from mooring.routing.ingress.annotations.notes import BASIC, NAME, REGEX, Notes
+from mooring.routing.ingress.annotations.notes import BASIC, NAME, PREFIX, REGEX, TRUE, Notes
 from mooring.routing.ingress.wishes import Canary, Wishes
 
 _ANNOTATIONS = (
@@ -13,7 +14,8 @@ _ANNOTATIONS = (
         "true, false",
         "A second Ingress for hosts and paths of another, of the same namespace (upstream: of any). Only its backends, "
         "canary-*, affinity, session-cookie-*, load-balance, upstream-hash-by and service-upstream count; all else is the main "
-        "Ingress's. Without a ready endpoint its requests go to the main backend.",
+        "Ingress's. Without a ready endpoint its requests go to the main backend; while that has none, the canary's own are "
+        "still served (upstream: none). Rules of other paths with the same main backend are not shared (upstream: they are).",
     ),
     Annotation(
         "canary-by-header",
@@ -34,8 +36,8 @@ _ANNOTATIONS = (
 _RULES = tuple(known.name for known in _ANNOTATIONS if known.name != "canary")
 
 
-def is_canary(notes: Notes) -> bool:
-    return notes.values.get("canary", "") in ("1", "t", "T", "TRUE", "true", "True")
+def is_canary(ingress: Ingress) -> bool:
+    return (ingress.metadata.annotations or {}).get(f"{PREFIX}canary", "") in TRUE
 
 
 def _read(notes: Notes, wishes: Wishes) -> Wishes:

@@ -31,7 +31,7 @@ VARIABLES = re.compile(r"[A-Za-z0-9\-_${}]*")
 _SIZE = re.compile(r"([0-9]+)([bkmg]?)", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
 LONGEST = 2048
@@ -107,7 +107,7 @@ class Notes:
     def boolean(self, name: str, default: bool = False) -> bool:
         """Go's strconv.ParseBool: not trimmed, `yes` and `on` are none."""
         value = self.values.get(name, "")
-        if value in _TRUE:
+        if value in TRUE:
             return True
         if value and value not in _FALSE:
             self.bad(name, "is neither true nor false", f"taken as {'true' if default else 'false'}")

@@ -21,7 +21,8 @@ _ANNOTATIONS = (
         "rewrite-target",
         "a path, with $1 to $9",
         "The path becomes this; the query stays. Makes the host's paths regular expressions, as use-regex does, unless it "
-        "is the path itself. A target with a query, or one that is a URL (upstream: a 302), is refused.",
+        "is the path itself. Not for a defaultBackend (upstream: its path becomes this). A target with a query, or one that is "
+        "a URL (upstream: a 302), is refused.",
     ),
     Annotation(
         "use-regex",
@@ -35,7 +36,12 @@ _ANNOTATIONS = (
     ),
     Annotation("force-ssl-redirect", "true, false", "308 to https even without TLS here. Wins over ssl-redirect."),
     no_op("preserve-trailing-slash", "true, false", "a redirect to https always keeps the path as it is"),
-    Annotation("permanent-redirect", "an http or https URL", "301 to it. NGINX's variables may stand in it."),
+    Annotation(
+        "permanent-redirect",
+        "an http or https URL",
+        "301 to it, also for paths of the host that nobody has if the host's oldest Ingress asks for it. NGINX's variables "
+        "may stand in it.",
+    ),
     Annotation("permanent-redirect-code", "301, 302, 303, 307, 308", "In place of 301. Upstream takes 300 to 308."),
     Annotation("temporal-redirect", "an http or https URL", "302 to it; wins over permanent-redirect."),
     Annotation("temporal-redirect-code", "301, 302, 303, 307, 308", "In place of 302. Upstream takes 300 to 308."),

@@ -55,7 +55,7 @@ def read(ingress: Ingress, objects: Objects) -> tuple[Wishes, tuple[Finding, ...
     notes = Notes(ingress, objects)
     if not notes.values:
         return PLAIN, ()
-    canary = is_canary(notes)
+    canary = is_canary(ingress)
     _tell_unknown(notes)
     for name in sorted(KNOWN.keys() & notes.values.keys()):
         _announce(notes, KNOWN[name], canary)

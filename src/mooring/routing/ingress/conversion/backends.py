@@ -34,6 +34,7 @@ class Backends:
 
     def __init__(self, table: RouteTable, sets: Mapping[str, SetOf], objects: Objects) -> None:
         self._table, self._sets, self._objects = table, sets, objects
+        self._by_source = {f"service {namespace}/{name}": (namespace, name) for namespace, name in objects.services}
         self._by_address = {
             address: key
             for key, service in objects.services.items()
@@ -49,15 +50,16 @@ class Backends:
         if isinstance(found.where, Endpoints):
             wanted = self._sets.get(found.where.set)
             return self._port(wanted) if wanted else None
-        return self._fixed(found.where)
+        return self._fixed(found.where, found.source)
 
     def _port(self, wanted: SetOf) -> Backend | None:
         service = self._objects.services.get((wanted.namespace, wanted.service))
         port = next((each for each in _ports(service) if each.name == wanted.port), None)
         return _backend((wanted.namespace, wanted.service), port) if port and port.port else None
 
-    def _fixed(self, where: Fixed) -> Backend | None:
-        key = self._by_address.get(where.host.rstrip("."))
+    def _fixed(self, where: Fixed, source: str) -> Backend | None:
+        """Several Services may have the same external name: the one that the cluster was made of, if it was of any."""
+        key = self._by_source.get(source) or self._by_address.get(where.host.rstrip("."))
         if key is None:
             return None
         port = next((each for each in _ports(self._objects.services[key]) if each.port == where.port), None)
@@ -96,10 +98,12 @@ class Backends:
         found = self._table.clusters.get(cluster)
         return found.tls if found else None
 
-    def fallback(self, cluster: str) -> SetOf | None:
+    def fallback(self, cluster: str) -> str:
+        """Who has its requests while it has no ready endpoint, '' for nobody."""
         found = self._table.clusters.get(cluster)
         wanted = self._sets.get(found.where.set) if found and isinstance(found.where, Endpoints) else None
-        return wanted.fallback if wanted else None
+        other = wanted.fallback if wanted else None
+        return other.host if isinstance(other, Fixed) else other.service if other else ""
 
 
 def _speech(found: Cluster, backend: Backend, service: Service | None, source: str) -> Iterator[Remark]:

@@ -226,7 +226,7 @@ def backend_references(route: Route, action: Forward, backends: Backends, namesp
         yield from backends.remarks(target.cluster, source)
         fallback = backends.fallback(target.cluster)
         if fallback and (several or "/canary-" in route.name):
-            words = f"while {backend.name} has no ready endpoint its share is answered 503, and not by {fallback.service}"
+            words = f"while {backend.name} has no ready endpoint its share is answered 503, and not by {fallback}"
             yield Remark(source, Mark.CHANGES, words, annotations=("canary*",))
         elif fallback:
             words = "another Service cannot stand in while one has no ready endpoint"

@@ -1,10 +1,13 @@
 """Which listeners does the Gateway need, with which certificates?"""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
 
+from mooring.routing.ingress.annotations.canary import is_canary
+from mooring.routing.ingress.classes import seniority
 from mooring.routing.ingress.conversion.backends import GROUP, grant
 from mooring.routing.ingress.conversion.remark import Document, Mark, Remark
 from mooring.routing.ingress.objects import Name, Objects, Translation
@@ -71,16 +74,16 @@ def front(translation: Translation, objects: Objects, name: GatewayName) -> Fron
     listeners: list[Document] = []
     if any(not each.is_tls and any(chain.virtual_hosts for chain in each.chains) for each in table.listeners):
         listeners.append({"name": HTTP, "port": 80, "protocol": "HTTP", "allowedRoutes": allowed})
-    served: dict[str, str] = {}
+    served, names = dict[str, str](), set[str]()
     for host, (namespace, secret) in certificates.items():
         if host in passed or host in demands:
             continue
         away = {} if namespace == name.namespace else {"namespace": namespace}
         tls = {"mode": "Terminate", "certificateRefs": [{"name": secret, **away}]}
-        served[host] = f"https-{slug(host)}"[:253]
+        served[host] = _free(f"https-{slug(host)}", names)
         listeners.append(_listener(served[host], host, "HTTPS", tls, allowed))
     for host in passed:
-        served[host] = f"tls-{slug(host)}"[:253]
+        served[host] = _free(f"tls-{slug(host)}", names)
         listeners.append(_listener(served[host], host, "TLS", {"mode": "Passthrough"}, allowed))
     if not listeners:
         listeners.append({"name": HTTP, "port": 80, "protocol": "HTTP", "allowedRoutes": allowed})
@@ -90,17 +93,27 @@ def front(translation: Translation, objects: Objects, name: GatewayName) -> Fron
     return Front(name, (*documents, *extra, *grants), tuple(remarks), served, holders, passed)
 
 
+def _free(name: str, taken: set[str]) -> str:
+    """Takes it, with a number if it is taken: `a.b` and `a-b` are the same in a name."""
+    name = name[:240].rstrip("-")
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    free = next(each for each in names if each not in taken)
+    taken.add(free)
+    return free
+
+
 def _listener(name: str, host: str, protocol: str, tls: Document, allowed: Document) -> Document:
     return {"name": name, "hostname": host, "port": 443, "protocol": protocol, "tls": tls, "allowedRoutes": allowed}
 
 
 def _certificates(translation: Translation, objects: Objects) -> tuple[dict[str, Name], list[Remark]]:
-    """Host to Secret: the first Ingress that names one."""
+    """Host to Secret: the most senior Ingress that names one, canaries apart, as it is served."""
     found: dict[str, Name] = {}
     remarks: list[Remark] = []
     covered: set[str] = set()
-    for key in sorted(translation.served):
-        ingress = objects.ingresses[key]
+    mains = [each for each in map(objects.ingresses.__getitem__, translation.served) if not is_canary(each)]
+    for ingress in sorted(mains, key=seniority):
+        key = ingress.metadata.namespace, ingress.metadata.name
         hosts = [rule.host.lower() for rule in ingress.spec.rules or () if rule.host]
         for at, tls in enumerate(ingress.spec.tls or ()):
             source = f"ingress {key[0]}/{key[1]} spec.tls[{at}]"

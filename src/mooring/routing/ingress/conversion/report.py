@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from mooring.model.ingress import CLASS_ANNOTATION, Ingress, IngressBackend, IngressClass, IngressClassSpec
+from mooring.model.ingress import CLASS_ANNOTATION, CONTROLLERS, Ingress, IngressBackend, IngressClass, IngressClassSpec
 from mooring.model.meta import Meta
 from mooring.routing.finding import Finding, Level, ObjectName
 from mooring.routing.ingress.annotations.notes import PREFIX
@@ -23,7 +23,6 @@ from mooring.routing.table import Certificate, RouteTable
 
 ENVOY, NGINX, GATEWAY = "mooring-envoy", "mooring-nginx", "Gateway API"
 TARGETS = (ENVOY, NGINX, GATEWAY)
-CONTROLLERS = {ENVOY: "mooring.dev/envoy", NGINX: "mooring.dev/nginx"}
 
 Lacks = Callable[[RouteTable], Iterable[tuple[str, str]]]
 Build = Callable[[Objects, str, datetime], Translation]

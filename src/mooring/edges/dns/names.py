@@ -19,7 +19,6 @@ class Names:
         self._asked: dict[Fixed, asyncio.Future[tuple[Member, ...]]] = {}
 
     async def look_up(self, wanted: Iterable[Fixed], patience: float) -> dict[Fixed, tuple[Member, ...]]:
-        """What is known after `patience` seconds at most; names without an answer are left out and may be asked for again."""
         found, waiting = dict[Fixed, tuple[Member, ...]](), list[Fixed]()
         for where in wanted:
             try:
