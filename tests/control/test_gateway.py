@@ -14,10 +14,9 @@ from mooring.control.gateway import Build, Gateway
 from mooring.control.gateway_metrics import GatewayMetrics
 from mooring.control.gateway_objects import GatewayObjects
 from mooring.control.recorder import Recorder
-from mooring.edges.dns import names
-from mooring.edges.dns.names import Names
 from mooring.edges.memory.api import MemoryApi
 from mooring.edges.memory.proxy import MemoryProxy, routes
+from mooring.edges.memory.resolver import MemoryResolver
 from mooring.model.kinds import (
     CONFIG_MAP,
     CORE_EVENT,
@@ -46,7 +45,7 @@ class Running:
     """A gateway on a memory proxy."""
 
     def __init__(self, api: Api, make: Build = plain) -> None:
-        self.api, self.proxy, self.registry, self.names = api, MemoryProxy(), CollectorRegistry(), Names()
+        self.api, self.proxy, self.registry, self.names = api, MemoryProxy(), CollectorRegistry(), MemoryResolver({})
         self.built = 0
 
         def counted(objects: Objects, now: datetime) -> Translation:
@@ -88,7 +87,6 @@ async def running(api: Api, make: Build = plain) -> AsyncIterator[Running]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        made.names.close()
 
 
 @pytest.fixture
@@ -157,8 +155,6 @@ async def test_endpoints_change_without_a_table(api: MemoryApi) -> None:
 
 async def test_while_there_are_none_a_name_stands_in_and_is_looked_up_again(api: MemoryApi, monkeypatch) -> None:
     """A default-backend of type ExternalName."""
-    address = "192.0.2.1"
-    monkeypatch.setattr(names.socket, "getaddrinfo", lambda name, port, **_: [(0, 0, 0, "", (address, port))])
     monkeypatch.setattr(gateway, "LOOK_UP", 0.02)
     spec = {"type": "ExternalName", "externalName": "far.example", "ports": [{"port": 81}]}
     await api.write("create", SERVICE, "default", "far", {"metadata": {"name": "far"}, "spec": spec})
@@ -166,12 +162,13 @@ async def test_while_there_are_none_a_name_stands_in_and_is_looked_up_again(api:
     made_of["metadata"]["annotations"] = {"nginx.ingress.kubernetes.io/default-backend": "far"}
     await api.write("create", INGRESS, "default", "one", made_of)
     async with running(api) as made:
+        made.names.hosts["far.example"] = ("192.0.2.1",)
 
         async def until(*wanted: Member) -> None:
             await made.until(lambda: [wanted] == list(made.proxy.members.values()), f"never {wanted}")
 
         await until(Member("192.0.2.1", 81))
-        address = "192.0.2.2"
+        made.names.hosts["far.example"] = ("192.0.2.2",)
         await until(Member("192.0.2.2", 81))
         await api.write("create", ENDPOINT_SLICE, "default", "web-1", slice_of("10.0.0.1"))
         await until(Member("10.0.0.1", 8080))
