@@ -49,6 +49,8 @@ _LOG = (
     ("user_agent", "user_agent", True),
 )
 """The keys are those of Envoy's, in whose words there are neither flags nor details. `m_way` has the cluster in it."""
+_POOL = "16k"
+"""Memory of a request, in one piece: in NGINX's usual ones of 4 kB it costs 1,800 instructions more."""
 _CLUSTER = '","cluster":"'
 """Between route and cluster in `m_way`, which are one variable because a request pays for each; neither has a quote in it."""
 _SAID = {"authority": "http_host", "path": "request_uri", "traceparent": "http_traceparent", "user_agent": "http_user_agent"}
@@ -117,7 +119,7 @@ def http_block(table: RouteTable, placement: Placement, data: str, longest_name:
     yield directive("http2_max_concurrent_streams", str(front.streams))
     yield directive("reset_timedout_connection", "on")
     yield directive("tcp_nodelay", "on")
-    yield directive("request_pool_size", "16k")
+    yield directive("request_pool_size", _POOL)
     yield directive("ignore_invalid_headers", "on")
     yield directive("underscores_in_headers", "off")
     yield directive("merge_slashes", "on")
