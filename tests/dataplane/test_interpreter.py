@@ -1,5 +1,6 @@
 """Do the compiled tables do what the simulator says?"""
 
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import msgspec
@@ -8,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_objects import cluster_view_of
 from random_views import NODE, node_views, packets_of
+from tables import with_affinity
 
 from mooring.dataplane.installed import Installed, compile_view
 from mooring.dataplane.interpret import Affinity, Fate, Packet, interpret
-from mooring.dataplane.ruleset import Ruleset
+from mooring.dataplane.ruleset import VERDICT_MAPS, Elements, Ruleset, SetKey
 from mooring.dataplane.trace import Outcome, trace
 from mooring.dataplane.trace import Packet as TracedPacket
-from mooring.services.view import Answering, Entry, Family, NodeView, Pool, Protocol, ServicePortName
-from mooring.testing.node_views import FOUR, SIX, Door, Manners, here, node_view, port_with, service_port, there
+from mooring.services.view import Answering, Endpoint, Entry, Family, NodeView, Pool, Protocol, ServicePortName
+from mooring.testing.node_views import FOUR, SIX, Door, Manners, external_port, here, node_view, port_with, service_port, there
 
 LOCAL = frozenset((*NODE, "10.96.0.9", "127.0.0.1"))
 """What the kernel knows as its own: the node's addresses, and a cluster address on lo."""
@@ -197,3 +199,61 @@ def test_ipv6_is_decided_by_its_own_table() -> None:
     ruleset = compile_view(node_view({"web": [service_port("web", "fd00:96::1", [here("fd00:244:1::2"), *SIX])]}))
     fate = interpret(ruleset, Packet("fd00:244:1::2", "fd00:96::1", 80, Protocol.TCP), lambda n: 0)
     assert (fate.endpoint, fate.masqueraded) == (("fd00:244:1::2", 8080), True)
+
+
+class Overtaken(dict[SetKey, Mapping[bytes, bytes]]):
+    """The elements as a packet finds them that asks `asks` times before a commit and then goes on.
+
+    A chain that nobody goes to any more stays, so what verdict maps had is there to the end.
+    """
+
+    def __init__(self, before: Elements, after: Elements, asks: int) -> None:
+        chains = {key: {**before.get(key, {}), **after.get(key, {})} for key in before.keys() | after.keys()}
+        super().__init__({key: items for key, items in chains.items() if key[1] in VERDICT_MAPS})
+        self.before, self.after, self.asks = before, after, asks
+
+    def get(self, key: SetKey, default: object = None) -> Mapping[bytes, bytes]:  # type: ignore[override]
+        if key in self:
+            return self[key]
+        self.asks -= 1
+        return (self.before if self.asks >= 0 else self.after).get(key, {})
+
+
+TWO = [here("10.244.1.4"), there("10.244.2.4")]
+FIVE_OTHERS = [here("10.244.1.5"), here("10.244.1.6"), there("10.244.2.5"), there("10.244.2.6"), there("10.244.2.7")]
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+@pytest.mark.parametrize(("had", "has"), [(FOUR, TWO), (TWO, FOUR), (FOUR, FIVE_OTHERS)], ids=["fewer", "more", "others"])
+@pytest.mark.parametrize(
+    ("client", "address"), [("10.244.1.9", "10.96.0.1"), ("172.30.0.250", "203.0.113.1"), ("172.30.0.250", "203.0.113.2")]
+)
+def test_a_packet_that_a_commit_overtakes_reaches_an_endpoint_of_before_or_after(
+    client: str, address: str, had: Sequence[Endpoint], has: Sequence[Endpoint], seconds: int
+) -> None:
+    """Whenever that happens; and one from outside only what the outside may reach, under a policy Local too."""
+
+    def view(endpoints: Sequence[Endpoint]) -> NodeView:
+        ports = [
+            service_port("web", "10.96.0.1", endpoints),
+            external_port("near", "203.0.113.1", endpoints, Pool.LOCAL),
+            external_port("any", "203.0.113.2", endpoints, Pool.CLUSTER),
+        ]
+        return node_view({port.name.service: [with_affinity(port, seconds) if seconds else port] for port in ports})
+
+    before, after = view(had), view(has)
+    installed = Installed.of(before)
+    old = installed.ruleset().elements
+    for name, ports in after.services.items():
+        installed.change(name, ports)
+    new = installed.ruleset().elements
+    may = {
+        (choice.endpoint.address, choice.endpoint.port)
+        for each in (before, after)
+        for choice in trace(each, TracedPacket(client, address, Protocol.TCP, 80), tuple(LOCAL)).choices
+    }
+    for asks in range(40):
+        for slot in range(12):
+            elements = Overtaken(old, new, asks)
+            fate = interpret(Ruleset(elements), Packet(client, address, 80, Protocol.TCP), lambda n, s=slot: s % n, LOCAL, {})
+            assert (fate.verdict, fate.endpoint in may) == ("forward", True), (asks, slot, fate)

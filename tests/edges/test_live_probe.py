@@ -151,8 +151,8 @@ async def test_steps_are_told_with_the_words_of_the_rules() -> None:
         seen = await probe(lab, "10.244.1.250", "10.96.0.1", 81, TCP)
         told = [(line.table, line.chain, line.verdict) for line in seen.sightings[0].lines]
         assert [
-            ("ip mooring", "prerouting", "jump services"),
-            ("ip mooring", "services", "goto refuse"),
+            ("ip mooring", "prerouting-again", "jump unserved"),
+            ("ip mooring", "unserved", "goto refuse"),
             ("ip mooring", "refuse", "drop"),
         ] == told[-3:]
         assert '"a Service, but not this port"' in seen.sightings[0].lines[-2].rule

@@ -114,7 +114,9 @@ class Reject(Struct, frozen=True):
 
 
 class Go(Struct, frozen=True):
-    how: Literal["jump", "goto", "return", "drop"]
+    """`accept` ends this chain and those that led here, and the hook's next one sees the packet; after `drop` nothing does."""
+
+    how: Literal["jump", "goto", "return", "accept", "drop"]
     chain: str = ""
 
 

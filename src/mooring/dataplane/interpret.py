@@ -5,6 +5,7 @@ is not the simulator (trace.py), which reads the NodeView; the two, and the kern
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 from msgspec import Struct
@@ -25,6 +26,7 @@ from mooring.dataplane.ruleset import (
     unpack,
 )
 from mooring.dataplane.skeleton import (
+    AGAIN,
     RAW_OUTPUT,
     RAW_PREROUTING,
     RTN_LOCAL,
@@ -79,6 +81,10 @@ class _Ended(Exception):
         self.verdict = verdict
 
 
+class _Accepted(Exception):
+    """The packet is let go on to the chains behind."""
+
+
 class _Break(Exception):
     """An instruction found nothing: the rule does not apply."""
 
@@ -101,7 +107,9 @@ def interpret(
     machine = _Machine(ruleset, packet, choose, local, affinity)
     machine.run(RAW_OUTPUT if packet.from_node else RAW_PREROUTING)
     try:
-        machine.run_nat("output" if packet.from_node else "prerouting")
+        hook = "output" if packet.from_node else "prerouting"
+        machine.run_nat(hook)
+        machine.run_nat(hook + AGAIN)
     except _Ended as ended:
         if ended.verdict != "nat":
             return Fate(ended.verdict, mark=machine.mark)
@@ -148,7 +156,8 @@ class _Machine:
     def run_nat(self, name: str) -> None:
         """Runs a chain of type nat: one for connections."""
         if self.tracked:
-            self.run(name)
+            with suppress(_Accepted):
+                self.run(name)
 
     def run(self, name: str) -> bool:
         """Runs a chain. True when its rules were used up or left by return; a goto leaves the calling chain too."""
@@ -203,6 +212,8 @@ class _Machine:
                 raise _Ended("reject")
             case ins.Go("drop"):
                 raise _Ended("drop")
+            case ins.Go("accept"):
+                raise _Accepted
             case ins.Go():
                 return instruction
         return None

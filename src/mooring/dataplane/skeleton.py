@@ -4,6 +4,11 @@ The chains hook into nat, so they see the first packet of a connection only; con
 filters, one guards loopback addresses, and two come before conntrack: what this node answers itself is not tracked, so no nat
 chain sees it, neither questions nor answers.
 
+A transaction is atomic, but a packet is not: the kernel fixes a chain's rules when a packet enters it and a set's elements when
+the set is asked, so a packet that a commit overtakes may find a frontend and no slot, or no frontend where there always was
+one. Hence a destination is decided on in two chains of one hook: what the first rewrote never comes to the second, and only the
+second refuses. A frontend without a slot ends the first (`accept`), lest an outside source get the arm of the inside.
+
 A source outside this node is asked for in `outside-frontends` first, everyone in `frontends`. The value found names the service
 port's endpoints (its upper 20 bits) and the chain of its shape (the lower 12), which picks a slot.
 
@@ -29,6 +34,8 @@ RAW_PRIORITY = -300
 """NF_IP_PRI_RAW: before conntrack (-200), after fragments are put together (-400), so that every packet has its ports."""
 DNAT_PRIORITY = -100
 """NF_IP_PRI_NAT_DST: after conntrack (-200) and mangle (-150), before routing decides."""
+AGAIN_PRIORITY = DNAT_PRIORITY + 1
+"""Behind the chain that asks first, whichever of two generations of the tables that one is of."""
 FILTER_PRIORITY = 0
 """NF_IP_PRI_FILTER"""
 SNAT_PRIORITY = 100
@@ -43,6 +50,8 @@ DISCARD = "discard"
 LOOPBACK = "loopback"
 SERVICES = "services"
 OUTSIDE = "outside"
+UNSERVED = "unserved"
+AGAIN = "-again"
 RAW_PREROUTING, RAW_OUTPUT = "raw-prerouting", "raw-output"
 
 _SAVED_MARK = 15
@@ -63,10 +72,10 @@ def skeleton(family: str) -> tuple[Chain, ...]:
         *((_loopback(), _input()) if family == "ip" else ()),
         *_raw(family),
         Chain(OUTSIDE, (_dispatch(family, names.OUTSIDE_FRONTENDS, names.OUTSIDE_SHAPES),)),
+        Chain(SERVICES, (_dispatch(family, names.FRONTENDS, names.SHAPES),)),
         Chain(
-            SERVICES,
+            UNSERVED,
             (
-                _dispatch(family, names.FRONTENDS, names.SHAPES),
                 Rule((_address_in(family, "daddr", names.CLUSTER_IPS), _go("goto", REFUSE)), "a Service, but not this port"),
                 Rule(
                     (_address_in(family, "daddr", names.SERVICE_CIDRS), _address_type("daddr", local=False), _go("drop")),
@@ -74,19 +83,26 @@ def skeleton(family: str) -> tuple[Chain, ...]:
                 ),
             ),
         ),
-        Chain(
-            "prerouting",
-            (
-                *guard,
-                _ranges(family),
-                Rule((_address_in(family, "saddr", names.POD_CIDRS, inverted=True), _from_no_pod(), _go("jump", OUTSIDE))),
-                Rule((_go("jump", SERVICES),)),
-            ),
-            Hook("prerouting", DNAT_PRIORITY),
-        ),
-        Chain("output", (_ranges(family), Rule((_go("jump", SERVICES),))), Hook("output", DNAT_PRIORITY)),
+        *_twice("prerouting", (*guard, _ranges(family), _from_outside(family), _jump(SERVICES))),
+        *_twice("output", (_ranges(family), _jump(SERVICES))),
         Chain("postrouting", _postrouting(family), Hook("postrouting", SNAT_PRIORITY)),
     )
+
+
+def _twice(hook: Literal["prerouting", "output"], rules: tuple[Rule, ...]) -> tuple[Chain, Chain]:
+    """The chain that decides at a hook, and the one behind it for what a commit overtook there."""
+    return (
+        Chain(hook, rules, Hook(hook, DNAT_PRIORITY)),
+        Chain(hook + AGAIN, (*rules, _jump(UNSERVED)), Hook(hook, AGAIN_PRIORITY)),
+    )
+
+
+def _jump(chain: str) -> Rule:
+    return Rule((_go("jump", chain),))
+
+
+def _from_outside(family: str) -> Rule:
+    return Rule((_address_in(family, "saddr", names.POD_CIDRS, inverted=True), _from_no_pod(), _go("jump", OUTSIDE)))
 
 
 def _loopback() -> Chain:
@@ -160,9 +176,10 @@ def picker(family: str, verdict_map: str, chain: str) -> Chain:
     shape = shape_named(verdict_map, chain)
     if shape is None:
         raise ValueError(f"no chain of {verdict_map} is called {chain!r}")
-    if shape.timeout:
-        return Chain(chain, _sticky_rules(family, _FRONTENDS_OF[verdict_map], shape))
     frontends = _FRONTENDS_OF[verdict_map]
+    overtaken = Rule((_go("accept"),), "no such slot: a commit overtook this packet")
+    if shape.timeout:
+        return Chain(chain, (*_sticky_rules(family, frontends, shape), overtaken))
     pick = (
         ins.And(0, _GID_MASK),
         ins.Random(shape.slots, into=1),
@@ -171,7 +188,7 @@ def picker(family: str, verdict_map: str, chain: str) -> Chain:
     )
     text = f"dnat to (@{frontends} & 0xfffff000) . numgen random mod {shape.slots} map @{names.ENDPOINTS}"
     rule = Rule((Statement(text, _find_frontend(family, frontends) + pick),), f"one of {shape.slots}")
-    return Chain(chain, (rule,))
+    return Chain(chain, (rule, overtaken))
 
 
 def _sticky_rules(family: str, frontends: str, shape: Shape) -> tuple[Rule, ...]:
