@@ -7,12 +7,12 @@ paths or changes).
 All in a network namespace of its own: each proxy has one worker on the last processor, wrk and the backend have the first.
 Ours and the hand-written one of its kind are compared in duels: both are under load and take turns of a tenth of a second, in
 which the other is stopped, so that what else the machine or its host does falls on both alike. Who is loaded first loses some
-of its last turn, a hundredth of all: they are it by turns. A ratio is that of all that was done in the duels; `spread` is half
-the distance of the quartiles of single duels of 4 s, in parts of it: a difference smaller than that tells nothing. The other
-figures are medians of rounds, which go through all proxies, each in another order, while the others sleep; their `spread` is
-that of the ratio within a round. What the hand-written ones do is in `_proxies_by_hand.py`. `kept` are 32 connections that are
-kept. Ours are told by the emitters and edges of a proxy pod with all defaults: limits, access log (to a file), request ids. CPU
-seconds are all of the proxy's, the kernel's part included.
+of its last turn, a hundredth of all: they are it by turns. A ratio is that of all that was done in the duels, which fight with
+proxies of three starts; `spread` is half the distance of the quartiles of single duels of 4 s, in parts of it: a difference
+smaller than that tells nothing. The other figures are medians of rounds, which go through all proxies, each in another order,
+while the others sleep; their `spread` is that of the ratio within a round. What the hand-written ones do is in
+`_proxies_by_hand.py`. `kept` are 32 connections that are kept. Ours are told by the emitters and edges of a proxy pod with all
+defaults: limits, access log (to a file), request ids. CPU seconds are all of the proxy's, the kernel's part included.
 
 Changes: 5,000 routes of 500 hosts over 2,000 Services. `route change`: one Ingress names another Service, from the objects (the
 translation with its memo, in this process) to the first answer of the new backend; `endpoint change`: one set has another
@@ -36,7 +36,7 @@ from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from bench._proxies import (
     ENVOY,
@@ -96,6 +96,8 @@ CONNECTIONS, FEW = 32, 1
 HOSTS, PATHS, SERVICES = 500, 10, 2_000
 LONG = 5_000
 """Paths of one host."""
+STARTS = 3
+"""Times that the proxies are started anew: where their memory happens to lie makes 1 or 2 % of a request."""
 TURN, DUEL = 0.1, 4
 """Seconds for which one of two runs while the other is stopped; of a duel, which begins with handshakes."""
 PAUSE = 0.02
@@ -178,56 +180,74 @@ Score = tuple[float, float]
 """(requests, CPU seconds)"""
 
 
+class Found(Struct):
+    """What was measured, of all starts. `loaded` and `alone`: p50 and p99 in microseconds; `duels`: ours, its peer's."""
+
+    rates: dict[Key, list[float]]
+    costs: dict[Key, list[float]]
+    loaded: dict[Key, list[tuple[float, float]]]
+    alone: dict[Key, list[tuple[float, float]]]
+    duels: dict[Key, list[tuple[Score, Score]]]
+    memory: dict[str, list[float]]
+
+
 def _rates(folder: Path, rounds: int, seconds: int) -> Figures:
-    rates: dict[Key, list[float]] = {}
-    costs: dict[Key, list[float]] = {}
-    loaded: dict[Key, list[tuple[float, float]]] = {}
-    alone: dict[Key, list[tuple[float, float]]] = {}
+    found = Found({}, {}, {}, {}, {}, {})
     objects = _objects([_ingress("web", HOST, [(each, "web") for each in PREFIXES], "tls")], ["web"])
     translation = build(objects, CLASS, NOW)
-    with ExitStack() as stack:
-        stack.enter_context(backends(folder / "backend", {BACKEND: "x" * 1024}, 0))
-        loop = stack.enter_context(Loop())
-        running = [stack.enter_context(ours(each, folder / slug(each), SPARE, loop, last_cpu())) for each in KIND]
-        for each in running:
-            tell(loop, each, translation.table, _members(translation, lambda _: BACKEND))
-        for name in (ENVOY, NGINX, HAPROXY):
-            running.append(stack.enter_context(by_hand(name, folder / slug(name), HOST, CERTIFICATE, last_cpu())))
-        for each in running:
-            wait(partial(_answers, each.name), each)
-            _wrk(each.name, "http", CONNECTIONS, 1)
-            each.pause()
-        for number in range(rounds):
-            for each in Random(number).sample(running, len(running)):
-                each.resume()
-                for scheme in ("http", "https"):
-                    key = each.name, scheme
-                    before = each.cpu_seconds
-                    done, *percentiles = _wrk(each.name, scheme, CONNECTIONS, seconds)
-                    costs.setdefault(key, []).append((each.cpu_seconds - before) / done * 1e6)
-                    rates.setdefault(key, []).append(done / seconds)
-                    loaded.setdefault(key, []).append((percentiles[0], percentiles[1]))
-                    _, *percentiles = _wrk(each.name, scheme, FEW, seconds)
-                    alone.setdefault(key, []).append((percentiles[0], percentiles[1]))
-                    each.forget_log()
+    for start in range(min(STARTS, rounds)):
+        with ExitStack() as stack:
+            here = folder / str(start)
+            here.mkdir()
+            stack.enter_context(backends(here / "backend", {BACKEND: "x" * 1024}, 0))
+            loop = stack.enter_context(Loop())
+            running = [stack.enter_context(ours(each, here / slug(each), SPARE, loop, last_cpu())) for each in KIND]
+            for each in running:
+                tell(loop, each, translation.table, _members(translation, lambda _: BACKEND))
+            for name in (ENVOY, NGINX, HAPROXY):
+                running.append(stack.enter_context(by_hand(name, here / slug(name), HOST, CERTIFICATE, last_cpu())))
+            for each in running:
+                wait(partial(_answers, each.name), each)
+                _wrk(each.name, "http", CONNECTIONS, 1)
                 each.pause()
-        duels = _duels({each.name: each for each in running}, 2 * rounds)
-        memory = {each.name: each.resident for each in running}
-    return duels | _told(rates, costs, loaded, alone) | {f"{name}: memory, MB (PSS)": value for name, value in memory.items()}
+            some = range(start, rounds, STARTS)
+            for number in some:
+                _round(Random(number).sample(running, len(running)), seconds, found)
+            _duels({each.name: each for each in running}, 2 * len(some), found)
+            for each in running:
+                found.memory.setdefault(each.name, []).append(each.resident)
+    return _judged(found.duels) | _told(found) | {f"{n}: memory, MB (PSS)": median(each) for n, each in found.memory.items()}
 
 
-def _duels(running: dict[str, Running], count: int) -> Figures:
+def _round(running: Sequence[Running], seconds: int, found: Found) -> None:
+    for each in running:
+        each.resume()
+        for scheme in ("http", "https"):
+            key = each.name, scheme
+            before = each.cpu_seconds
+            done, *percentiles = _wrk(each.name, scheme, CONNECTIONS, seconds)
+            found.costs.setdefault(key, []).append((each.cpu_seconds - before) / done * 1e6)
+            found.rates.setdefault(key, []).append(done / seconds)
+            found.loaded.setdefault(key, []).append((percentiles[0], percentiles[1]))
+            _, *percentiles = _wrk(each.name, scheme, FEW, seconds)
+            found.alone.setdefault(key, []).append((percentiles[0], percentiles[1]))
+            each.forget_log()
+        each.pause()
+
+
+def _duels(running: dict[str, Running], count: int, found: Found) -> None:
     """Ours against its peer, by requests that were done in the same time and by processor time for each."""
-    figures: Figures = {}
-    found = {(name, scheme): [] for name in KIND for scheme in ("http", "https")}  # type: dict[Key, list[tuple[Score, Score]]]
     for number in range(count):
-        for (name, scheme), scores in found.items():
-            our_own, peer = running[name], running[KIND[name]]
-            if number % 2:
-                scores.append(_duel(our_own, peer, scheme))
-            else:
-                scores.append(_duel(peer, our_own, scheme)[::-1])
-    for (name, scheme), scores in found.items():
+        for name in KIND:
+            for scheme in ("http", "https"):
+                our_own, peer = running[name], running[KIND[name]]
+                scores = _duel(our_own, peer, scheme) if number % 2 else _duel(peer, our_own, scheme)[::-1]
+                found.duels.setdefault((name, scheme), []).append(scores)
+
+
+def _judged(duels: dict[Key, list[tuple[Score, Score]]]) -> Figures:
+    figures: Figures = {}
+    for (name, scheme), scores in duels.items():
         rates = [mine[0] / peers[0] for mine, peers in scores]
         costs = [peers[1] / peers[0] * mine[0] / mine[1] for mine, peers in scores]
         mine, peers = (tuple(map(sum, zip(*each, strict=True))) for each in zip(*scores, strict=True))
@@ -260,31 +280,26 @@ def _duel(one: Running, other: Running, scheme: str) -> tuple[Score, Score]:
     return (done[0], spent[0]), (done[1], spent[1])
 
 
-def _told(
-    rates: dict[Key, list[float]],
-    costs: dict[Key, list[float]],
-    loaded: dict[Key, list[tuple[float, float]]],
-    alone: dict[Key, list[tuple[float, float]]],
-) -> Figures:
+def _told(found: Found) -> Figures:
     figures: Figures = {}
 
-    def compare(what: str, found: dict[Key, list[float]], one: Key, other: Key) -> None:
-        figures[f"ratio: {what}"] = median(found[one]) / median(found[other])
-        within = [each / peer for each, peer in zip(found[one], found[other], strict=True)]
+    def compare(what: str, one: Key, other: Key) -> None:
+        figures[f"ratio: {what}"] = median(found.rates[one]) / median(found.rates[other])
+        within = [each / peer for each, peer in zip(found.rates[one], found.rates[other], strict=True)]
         if len(within) > 1:
             low, middle, high = quantiles(within, n=4)
             figures[f"spread: {what}"] = (high - low) / 2 / middle
 
     for scheme in ("http", "https"):
         for name in (OURS_ENVOY, OURS_NGINX, ENVOY, NGINX):
-            compare(f"{name} / {HAPROXY}, {scheme}, requests/s", rates, (name, scheme), (HAPROXY, scheme))
-    for key in rates:
+            compare(f"{name} / {HAPROXY}, {scheme}, requests/s", (name, scheme), (HAPROXY, scheme))
+    for key in found.rates:
         name = f"{key[0]}, {key[1]}"
-        figures[f"{name}: requests/s"] = median(rates[key])
-        figures[f"{name}: CPU us per request"] = median(costs[key])
-        for what, found in (("32 kept", loaded[key]), ("one at a time", alone[key])):
+        figures[f"{name}: requests/s"] = median(found.rates[key])
+        figures[f"{name}: CPU us per request"] = median(found.costs[key])
+        for what, measured in (("32 kept", found.loaded[key]), ("one at a time", found.alone[key])):
             for place, percent in enumerate((50, 99)):
-                figures[f"{name}: p{percent} us, {what}"] = median(each[place] for each in found)
+                figures[f"{name}: p{percent} us, {what}"] = median(each[place] for each in measured)
     return figures
 
 
