@@ -37,6 +37,8 @@ _SULK = 10.0
 _LOAD = 60.0
 """Seconds in which NGINX must have loaded what has passed its test."""
 
+_READY: Mapping[Key, bytes] = {("S", "ready"): b"1"}
+
 log = structlog.get_logger("nginx")
 
 
@@ -65,7 +67,8 @@ class NginxProxy:
         self._config: NginxConfig | None = None
         self._members: dict[str, tuple[Member, ...]] = {}
         self._sets: set[str] = set()
-        self._sent: dict[Key, bytes] = {}
+        self._sent: dict[Key, bytes | None] = {}
+        """None: nobody knows what has arrived."""
         self._full: frozenset[Key] = frozenset()
         self._is_changing = False
         """What NGINX is told is that of a configuration which is not loaded yet: nobody may tell it anything of the last."""
@@ -114,7 +117,6 @@ class NginxProxy:
                 await self._warm(self._rotated().values())
                 await self._send(lambda: self._pairs_of_members() | self._pairs_of_certificates(self._rotated()))
             except OSError:
-                self._sent.clear()  # not known what has arrived; _watch sends all when it answers
                 await asyncio.sleep(self._again)
                 self._moved.set()
 
@@ -149,24 +151,32 @@ class NginxProxy:
         async with self._sending:
             changed = {key: value for key, value in wanted().items() if self._sent.get(key) != value}
             if changed:
+                self._sent |= dict.fromkeys(changed)  # until it answers
                 full = await self._control.store(changed)
                 self._sent |= {key: value for key, value in changed.items() if key not in full}
                 self._full = self._full - changed.keys() | full
 
-    async def _send_all(self, config: NginxConfig, *, ready: bool = True) -> None:
-        """And that everything else is gone, but for members that are not told of yet. `ready`: it listens where it should.
-        What serves until a reload is not touched."""
+    async def _send_all(self, config: NginxConfig) -> None:
+        """To one that has just begun, or that another control has told what this one knows nothing of: that stays for a while,
+        and so does whether it is ready, for who has just begun listens nowhere."""
         async with self._sending:
             pairs = self._all_pairs(config) | {("S", "holder"): self._holder.encode()}
-            pairs |= {("S", "ready"): b"1"} if ready else {}
-            untold = self._sets - self._members.keys()
-            if (await self._control.state())["loaded"] == config.generation:
-                self._full = await self._control.replace(pairs, [("S", f"set/{name}") for name in untold])
-                self._stale, self._has_unknown = {}, False
-            else:
-                self._full = await self._control.store(pairs)
-                self._has_unknown = True
+            self._sent = dict.fromkeys(pairs)
+            self._full = await self._control.store({("S", "closing"): None, **pairs})
             self._sent = {key: value for key, value in pairs.items() if key not in self._full}
+            self._has_unknown = True
+            self._forget = min(self._forget, time.monotonic() + _FORGET)
+
+    async def _forget_unknown(self, config: NginxConfig) -> None:
+        """All that NGINX has been told is this, what requests may still need, and members that are not told of yet."""
+        async with self._sending:
+            pairs = self._all_pairs(config) | {("S", "holder"): self._holder.encode()}
+            untold = self._sets - self._members.keys()
+            self._sent = dict.fromkeys(pairs)
+            kept = (*_READY, *self._stale, *(("S", f"set/{name}") for name in untold))
+            self._full = await self._control.replace(pairs, kept)
+            self._sent = {key: value for key, value in pairs.items() if key not in self._full}
+            self._has_unknown = False
 
     async def _watch(self) -> None:
         """An NGINX that was restarted has forgotten everything."""
@@ -177,16 +187,18 @@ class NginxProxy:
                 continue
             with contextlib.suppress(OSError):
                 state = await self._control.state()
-                if self._is_changing:
+                if self._is_changing or self._config is not config:
                     continue
-                if state["holder"] != self._holder or not self._sent:
-                    await self._send_all(config)
-                if state["loaded"] != config.generation:
-                    self._wished.set()
-                if time.monotonic() > self._forget and self._wish is self.in_force:
+                is_over = time.monotonic() > self._forget and self._wish is self.in_force
+                if is_over:
                     self._forget_members(config)
-                    if self._has_unknown:
-                        await self._send_all(config)
+                if state["holder"] != self._holder:
+                    await self._send_all(config)
+                    self._wished.set()
+                elif state["loaded"] != config.generation:
+                    self._wished.set()
+                elif is_over and self._has_unknown:
+                    await self._forget_unknown(config)
                 await self._forget_former()
                 if self._trials.is_due:
                     self._wished.set()
@@ -280,8 +292,7 @@ class NginxProxy:
         for key in _keys(config) & self._stale.keys():
             del self._stale[key]
         if state["holder"] != self._holder:
-            # One that only just started says it is ready after its first reload; one that an earlier control left goes on.
-            await self._send_all(config, ready=bool(state["holder"]) or config.generation == state["loaded"])
+            await self._send_all(config)
         else:
             await self._send(lambda: self._all_pairs(config))
         if any(key[1].startswith("index/") for key in self._full):
@@ -295,8 +306,7 @@ class NginxProxy:
                 return
         self._config = config
         self._retire(config)
-        if ("S", "ready") not in self._sent:
-            await self._send_all(config)
+        await self._send(lambda: _READY)
         if self._rotated():
             self._moved.set()
         self._reject(self._refused(config))
@@ -323,8 +333,6 @@ class NginxProxy:
             process.reload(str(self._folder))
             if not await self._is_loaded(config.generation):
                 return "NGINX passed the test of the configuration but did not load it; its log says why"
-            if ("S", "ready") not in self._sent:
-                await self._send_all(config)
             await asyncio.sleep(_BOTH)
         finally:
             with contextlib.suppress(OSError):

@@ -214,6 +214,7 @@ def _error_pages(
             *headers_for(emission, "proxy", headers, (), emission.headers),
             directive("proxy_pass", Bare(upstream(emission, cluster))),
             *upstream_tls(emission, "proxy", cluster.tls, route.name),
+            directive("log_by_lua_block", Call("done")),
         )
         page = found[status] = f"@page-{_key(block)}"
         places[page] = directive("location", Bare(page), block=block)

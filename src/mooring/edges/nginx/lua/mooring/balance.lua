@@ -9,7 +9,9 @@ local set_current_peer, get_last_failure = balancer.set_current_peer, balancer.g
 local endpoints, address = state.set, state.address
 local find, sub = string.find, string.sub
 
-local open = {}     -- of this worker: requests in flight by set and member
+-- Of this worker: how many requests are in flight by member, and by a request's address the member that counts it. NGINX's own
+-- errors take a request to another location, and its `ngx.ctx` away.
+local open, counted = {}, {}
 
 -- No endpoint: 502 for NGINX, and 503 for the client (failed.lua), who can tell by the empty $upstream_addr.
 local BUSY = -3
@@ -26,7 +28,28 @@ local function to(member)
     end
 end
 
+-- Those that this request has not been sent to yet, or all if it has been to every one.
+local function untried(set)
+    local had = " " .. (ngx.var.upstream_addr or ""):gsub(",", " ") .. " "
+    local left, count = {}, 0
+    for _, member in ipairs(set.list) do
+        if not find(had, " " .. member[1] .. ":" .. member[2] .. " ", 1, true) then
+            count = count + 1
+            left[count] = member
+        end
+    end
+    if count == 0 then
+        return set.list, set.count
+    end
+    return left, count
+end
+
+-- Another try is not the next in turn: other requests take turns in between, and it might be the same one again.
 local function next_of(set)
+    if get_last_failure() then
+        local list, count = untried(set)
+        return list[math.random(count)]
+    end
     local count = set.count
     local turn = (set.turn or math.random(count)) % count + 1     -- so that workers do not begin with the same one
     set.turn = turn
@@ -65,6 +88,9 @@ function _M.least()
     if count == 0 then
         return none()
     end
+    if get_last_failure() then
+        list, count = untried(set)
+    end
     local one = list[math.random(count)]
     if count > 1 then
         local other = list[math.random(count)]
@@ -72,27 +98,25 @@ function _M.least()
             one = other
         end
     end
-    local context = ngx.ctx
     _M.done()     -- with the one that failed
-    context.least = one[3]
+    counted[address()] = one[3]
     open[one[3]] = (open[one[3]] or 0) + 1
     return to(one)
 end
 
 function _M.done()
-    local id = ngx.ctx.least
+    local at = address()
+    local id = counted[at]
     if id then
+        counted[at] = nil
         local left = (open[id] or 1) - 1
         open[id] = left > 0 and left or nil
     end
 end
 
 -- The member that wins for this key (rendezvous): when one goes, only its keys move.
-local function by_hash(list, key, rank)
+local function by_hash(list, key)
     local crc = ngx.crc32_long
-    if rank > 0 then
-        key = key .. "\n" .. rank
-    end
     local best, most = nil, -1
     for _, member in ipairs(list) do
         local score = crc(key .. "\n" .. member[3])
@@ -127,11 +151,6 @@ function _M.sticky(leaf)
     end
     local failed = get_last_failure()
     local context = ngx.ctx
-    if not failed then
-        context.tried = 0
-    else
-        context.tried = (context.tried or 0) + 1
-    end
     local affinity, chosen = leaf.affinity, nil
     if affinity then
         local had = ngx.var["cookie_" .. affinity.name]
@@ -143,7 +162,7 @@ function _M.sticky(leaf)
     end
     if not chosen and leaf.hash then
         local key = hash_key(leaf.hash)
-        chosen = key and by_hash(list, key, context.tried)
+        chosen = key and by_hash(failed and untried(set) or list, key)
     end
     if not chosen then
         chosen = next_of(set)

@@ -19,8 +19,9 @@ local known, counted    -- the version that was last looked at, and the count of
 local is_closing = false
 local NONE = {}
 local trees, leaves = {}, {}    -- by key, which says all that is in them
-local former = {}               -- leaves that nobody may need any more
-local PERIOD = 300              -- seconds in which a request has begun to be answered
+local former = {}               -- leaves that few may need any more
+local held = {}                 -- by the address of a request: the leaf that it has found, however long it takes
+local PERIOD = 300              -- seconds in which what belongs to a request, a mirror's for one, has begun
 local pruned = ngx.now()
 
 local function index_of(listener)
@@ -76,6 +77,9 @@ local function leaf_of(key)
         if not leaf then
             local raw = dict:get("leaf/" .. key)
             leaf = raw and data(raw) or nil
+            if leaf then
+                leaf.key = key
+            end
         end
         leaves[key] = leaf
     end
@@ -88,7 +92,8 @@ function _M.leaf()
     if not key or key == "" then
         return nil
     end
-    return leaf_of(key)
+    local leaf = held[address()]
+    return leaf and leaf.key == key and leaf or leaf_of(key)
 end
 
 local DOT = 46
@@ -389,7 +394,7 @@ local function found(listener, is_clean)
         return way, unusual
     end
     if arm.leaf then
-        leaf_of(arm.leaf)
+        held[address()] = leaf_of(arm.leaf)
         var.m_leaf = arm.leaf
     end
     if arm.body then

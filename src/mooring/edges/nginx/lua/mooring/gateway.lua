@@ -59,8 +59,14 @@ return {
     server = server,
     act = function() return answer.act(leaf()) end,
     sign_in = function() return answer.sign_in(leaf()) end,
-    said = function() return answer.said(nil, leaf()) end,
-    failed = function() return answer.failed(leaf()) end,
+    said = function()
+        balance.done()
+        return answer.said(nil, leaf())
+    end,
+    failed = function()
+        balance.done()
+        return answer.failed(leaf())
+    end,
     unverified = answer.unverified,
     certificate = certificate.serve,
 }
