@@ -1,7 +1,7 @@
 """Does a gateway follow the API: tables, endpoints without tables, and the proxy's refusals as Events on their objects?"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from mooring.model.kinds import (
 from mooring.ports.api import Api, Document
 from mooring.routing.ingress.build import build
 from mooring.routing.ingress.objects import Objects, Translation
-from mooring.routing.table import Member
+from mooring.routing.table import Fixed, Member
 from mooring.testing.api_server import real_server
 
 CLASS = "mooring-envoy"
@@ -44,8 +44,8 @@ def plain(objects: Objects, now: datetime) -> Translation:
 class Running:
     """A gateway on a memory proxy."""
 
-    def __init__(self, api: Api, make: Build = plain) -> None:
-        self.api, self.proxy, self.registry, self.names = api, MemoryProxy(), CollectorRegistry(), MemoryResolver({})
+    def __init__(self, api: Api, make: Build, names: MemoryResolver) -> None:
+        self.api, self.proxy, self.registry, self.names = api, MemoryProxy(), CollectorRegistry(), names
         self.built = 0
 
         def counted(objects: Objects, now: datetime) -> Translation:
@@ -78,8 +78,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running(api: Api, make: Build = plain) -> AsyncIterator[Running]:
-    made = Running(api, make)
+async def running(api: Api, make: Build = plain, names: MemoryResolver | None = None) -> AsyncIterator[Running]:
+    made = Running(api, make, names or MemoryResolver({}))
     task = asyncio.create_task(made.gateway.run())
     try:
         yield made
@@ -172,6 +172,25 @@ async def test_while_there_are_none_a_name_stands_in_and_is_looked_up_again(api:
         await until(Member("192.0.2.2", 81))
         await api.write("create", ENDPOINT_SLICE, "default", "web-1", slice_of("10.0.0.1"))
         await until(Member("10.0.0.1", 8080))
+
+
+class Hesitant(MemoryResolver):
+    """Answers only who waits a second."""
+
+    async def look_up(self, wanted: Iterable[Fixed], patience: float) -> dict[Fixed, tuple[Member, ...]]:
+        return await super().look_up(wanted, patience) if patience >= 1.0 else {}
+
+
+async def test_the_first_table_waits_for_names_because_the_proxy_may_have_their_addresses(api: MemoryApi) -> None:
+    """Of an earlier control process, which has died."""
+    spec = {"type": "ExternalName", "externalName": "far.example", "ports": [{"port": 81}]}
+    await api.write("create", SERVICE, "default", "far", {"metadata": {"name": "far"}, "spec": spec})
+    made_of = ingress("one", "one.example")
+    made_of["metadata"]["annotations"] = {"nginx.ingress.kubernetes.io/default-backend": "far"}
+    await api.write("create", INGRESS, "default", "one", made_of)
+    async with running(api, names=Hesitant({"far.example": ("192.0.2.1",)})) as made:
+        await made.until(made.gateway.built.is_set, "no first table")
+        assert [(Member("192.0.2.1", 81),)] == list(made.proxy.members.values())
 
 
 async def test_what_routing_does_not_read_makes_no_table(api: MemoryApi) -> None:

@@ -30,7 +30,7 @@ COMPANIONS = 0.005
 HOLD_OFF = 0.1
 """Seconds between two tables."""
 LOOK_UP, PATIENCE = 5.0, 0.1
-"""Seconds between two look-ups of a name, and those that a table waits for new ones."""
+"""Seconds between two look-ups of a name, for which the first table waits, and those that others wait for new ones."""
 REJECTED, TAKEN = "ProxyRejected", "ProxyAccepted"
 """Reasons of Events."""
 _SOURCE = re.compile(r"(ingress) ([^/ ]+)/([^ ]+)")
@@ -106,7 +106,9 @@ class Gateway:
         objects = self._objects.take()
         try:
             translation = await asyncio.to_thread(self._build, objects, self._now())
-            await self._look_up(places(translation.sets.values()) - self._outside.keys(), PATIENCE)
+            # The proxy may have addresses of an earlier control process: an empty set would take them away.
+            patience = PATIENCE if self.built.is_set() else LOOK_UP
+            await self._look_up(places(translation.sets.values()) - self._outside.keys(), patience)
             self._take(translation)
         except Exception:
             # A mistake of ours; the proxy goes on with what it has, and the next change is another try.

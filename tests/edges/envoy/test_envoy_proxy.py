@@ -8,9 +8,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2  # noqa: F401
 from envoy_lab import DEADLINE, Lab, backend, lab, running, table, to
 
+from mooring.edges.envoy.stream import Stream
 from mooring.routing.table import Member
+from mooring.routing.xds.bootstrap import NAMES
 from mooring.routing.xds.wire import ROUTES
 
 
@@ -219,6 +222,97 @@ async def test_control_dies_and_comes_back_unnoticed_and_tells_only_what_differs
         one.apply({**hosts, "other": [{**to("web"), "direct_response": {"status": 204}} | {"route": None}]}, {"web": {}})
         await one.until(session, "other", (204, ""))
         assert 1 == one.proxy.ads.responses
+    await load.stop(20)
+    assert [] == load.failed
+
+
+async def test_control_dies_between_a_cluster_and_its_endpoints_and_its_successor_loses_no_request(
+    one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(one):
+        one.proxy.endpoints({"web": (backends["a"],)})
+        one.apply({"any": [to("web")]}, {"web": {}})
+        await one.until(session, "any", (200, "a"))
+        with monkeypatch.context() as dying:
+            dying.setattr(Stream, "_renew_endpoints", lambda *_: None)
+            sent = one.proxy.ads.responses
+            one.apply({"any": [to("web")]}, {"web": {"connect_timeout": "2s"}})
+            await until_warming(one)
+            assert sent + 1 == one.proxy.ads.responses
+    load = Load(one, session, "any")
+    async with running(one):
+        one.proxy.endpoints({"web": (backends["a"],), "more": (backends["b"],)})
+        one.apply({"any": [to("more")]}, {"web": {"connect_timeout": "2s"}, "more": {}})
+        await one.until(session, "any", (200, "b"))
+        await load.stop(20)
+    assert [] == load.failed
+
+
+async def test_a_name_that_nobody_answers_for_holds_other_clusters_up_for_seconds_and_loses_no_request(
+    one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        server = {"socket_address": {"address": "127.0.0.1", "port_value": silent.getsockname()[1]}}
+        resolver = {**NAMES, "typed_config": {**NAMES["typed_config"], "resolvers": [server]}}
+        place = {"endpoint": {"address": {"socket_address": {"address": "far.example", "port_value": 80}}}}
+        slow = {
+            "type": "STRICT_DNS",
+            "dns_lookup_family": "ALL",
+            "eds_cluster_config": None,
+            "load_assignment": {"cluster_name": "slow", "endpoints": [{"lb_endpoints": [place]}]},
+            "typed_dns_resolver_config": resolver,
+        }
+        async with running(one):
+            one.proxy.endpoints({"web": (backends["a"],)})
+            one.apply({"any": [to("web")]}, {"web": {}})
+            await one.until(session, "any", (200, "a"))
+            load = Load(one, session, "any")
+            one.apply({"any": [to("web")]}, {"web": {}, "slow": slow})
+            await until_warming(one)
+            one.proxy.endpoints({"more": (backends["b"],)})
+            one.apply({"any": [to("more")]}, {"web": {}, "slow": slow, "more": {}})
+            await one.until(session, "any", (200, "b"))
+            await load.stop(20)
+            assert [] == load.failed
+
+
+async def until_warming(one: Lab) -> None:
+    """Waits until a cluster lacks what it needs."""
+    connector = aiohttp.UnixConnector(str(one.folder / "admin.sock"))
+    end = asyncio.get_running_loop().time() + DEADLINE
+    async with aiohttp.ClientSession(connector=connector) as admin:
+        while True:
+            async with admin.get("http://localhost/stats?filter=cluster_manager.warming_clusters") as answer:
+                if b"warming_clusters: 1" in await answer.read():
+                    return
+            assert asyncio.get_running_loop().time() < end, "no cluster is being warmed"
+            await asyncio.sleep(0.01)
+
+
+async def test_control_comes_back_to_a_bad_route_and_no_other_route_is_away_meanwhile(
+    one: Lab, backends: dict[str, Member], session: aiohttp.ClientSession
+) -> None:
+    hosts = {f"h{number}": [to("web")] for number in range(40)}
+    hosts["h3"] = [BAD_REWRITE, to("web")]
+    async with running(one):
+        one.proxy.endpoints({"web": (backends["a"],)})
+        one.apply(hosts, {"web": {}})
+        await one.until_rejected({"ingress shop/h3"})
+        await one.until(session, "h0", (200, "a"))
+        await one.until(session, "h3", (503, ""), "/x")
+    load, one.rejections = Load(one, session, "h0"), ()
+    async with running(one):
+        one.proxy.endpoints({"web": (backends["a"],)})
+        one.apply(hosts, {"web": {}})
+        await one.until_rejected({"ingress shop/h3"})
+        one.apply({**hosts, "new": [to("web")]}, {"web": {}})
+        await one.until(session, "new", (200, "a"))
+        assert 1 == one.proxy.ads.responses
+        assert (503, "") == await one.get(session, "h3", "/x")
+        one.apply({**hosts, "h3": [to("web")]}, {"web": {}})
+        await one.until_rejected(set())
+        await one.until(session, "h3", (200, "a"), "/x")
     await load.stop(20)
     assert [] == load.failed
 

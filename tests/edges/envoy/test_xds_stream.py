@@ -1,82 +1,17 @@
 """What is an xDS client told, in which order, and what never?"""
 
-from collections.abc import Mapping
-
 import pytest
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from xds_client import Client, Texts, snapshot
 
-from mooring.edges.envoy.stream import PATIENCE, Resource, Snapshot, Stream, Verdict
-from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
-
-SHORT = {CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", ROUTES: "routes", SECRET: "secret"}
-URLS = {short: url for url, short in SHORT.items()}
-Texts = Mapping[str, str]
-NOTHING: Texts = {}
-"""`type/name` -> version"""
-
-
-def snapshot(texts: Texts, assignments: Mapping[str, str] = {}) -> Snapshot:
-    resources: dict[str, dict[str, Resource]] = {}
-    for text, version in texts.items():
-        kind, _, name = text.partition("/")
-        resources.setdefault(URLS[kind], {})[name] = Resource(version, f"{text}@{version}".encode())
-    return Snapshot(resources, assignments)
-
-
-class Client:
-    """Talks to a Stream as Envoy does; `told` is `type/name@version` and `-type/name`, in order."""
-
-    def __init__(self, linger: float = 5.0) -> None:
-        self.stream, self.now = Stream(linger=linger), 0.0
-        self.nonces: dict[str, str] = {}
-
-    def ask(self, kind: str, *names: str, drop: tuple[str, ...] = (), has: Texts = NOTHING) -> None:
-        request = DeltaDiscoveryRequest(
-            type_url=URLS.get(kind, kind), resource_names_subscribe=names, resource_names_unsubscribe=drop
-        )
-        request.initial_resource_versions.update(has)
-        self.stream.receive(request)
-
-    def told(self, now: Snapshot) -> list[str]:
-        found = []
-        for data in self.stream.responses(now, self.now):
-            response = DeltaDiscoveryResponse.FromString(data)
-            kind = SHORT.get(response.type_url, response.type_url)
-            self.nonces[kind] = response.nonce
-            found += [f"{kind}/{each.name}@{each.version}" for each in response.resources]
-            found += [f"-{kind}/{name}" for name in response.removed_resources]
-            if not response.resources and not response.removed_resources:
-                found.append(f"{kind}: nothing")
-            for each in response.resources:
-                assert (response.type_url, f"{kind}/{each.name}@{each.version}".encode()) == (
-                    each.resource.type_url,
-                    each.resource.value,
-                )
-        return found
-
-    def accept(self, kind: str) -> Verdict | None:
-        return self.stream.receive(DeltaDiscoveryRequest(type_url=URLS[kind], response_nonce=self.nonces[kind]))
-
-    def reject(self, kind: str, reason: str) -> Verdict | None:
-        request = DeltaDiscoveryRequest(type_url=URLS[kind], response_nonce=self.nonces[kind])
-        request.error_detail.message = reason
-        return self.stream.receive(request)
-
-    def settle(self, now: Snapshot) -> list[str]:
-        """Takes everything; what was told, in order."""
-        found: list[str] = []
-        while told := self.told(now):
-            found += told
-            for kind in dict.fromkeys(text.lstrip("-").partition("/")[0].partition(":")[0] for text in told):
-                self.accept(kind)
-        return found
-
+from mooring.edges.envoy.stream import PATIENCE, Verdict
+from mooring.routing.xds.wire import CLUSTER, ENDPOINTS, ROUTES, SECRET
 
 WHOLE = {"cluster/c": "1", "endpoints/c": "1", "listener/l": "1", "routes/r": "1", "secret/s": "1"}
 
 
-def settled(texts: Texts = WHOLE, **given: float) -> Client:
-    client = Client(**given)
+def settled(texts: Texts = WHOLE, linger: float = 5.0) -> Client:
+    client = Client(linger)
     client.ask("cluster")
     client.settle(snapshot(texts, {"c": "c"}))
     client.ask("endpoints", "c")
@@ -282,4 +217,72 @@ def test_an_answer_with_an_old_nonce_is_no_verdict() -> None:
     client.ask("secret", "s")
     client.told(snapshot({"secret/s": "1"}))
     assert None is client.stream.receive(DeltaDiscoveryRequest(type_url=SECRET, response_nonce="99"))
-    assert Verdict(SECRET, {"s": "1"}) == client.accept("secret")
+    assert Verdict(SECRET, {"s": "1"}, taken={"s": b"secret/s@1"}) == client.accept("secret")
+
+
+def test_routes_wait_for_a_cluster_that_was_refused_before_in_another_version() -> None:
+    client = settled()
+    former = WHOLE | {"cluster/d": "1", "endpoints/d": "1"}
+    assert ["cluster/d@1"] == client.told(snapshot(former, {"c": "c", "d": "d"}))
+    client.reject("cluster", "bad")
+    now = snapshot(former | {"cluster/d": "2", "routes/r": "2"}, {"c": "c", "d": "d"})
+    assert ["cluster/d@2"] == client.told(now)
+    client.accept("cluster")
+    client.ask("endpoints", "d")
+    assert ["endpoints/d@1"] == client.told(now)
+    client.accept("endpoints")
+    assert ["routes/r@2"] == client.told(now)
+
+
+def test_who_comes_back_without_asking_for_clusters_still_waits_for_endpoints_of_those_that_it_took() -> None:
+    now = snapshot(WHOLE | {"cluster/d": "1", "endpoints/d": "1", "routes/r": "2"}, {"c": "c", "d": "d"})
+    client = Client()
+    client.ask("endpoints", "c", "gone", has={"c": "1", "gone": "1"})
+    client.ask("routes", "r", has={"r": "1"})
+    assert ["endpoints/c@1"] == client.told(now)
+    client.accept("endpoints")
+    assert [] == client.told(now)
+    client.ask("cluster", has={"c": "2"})
+    assert ["cluster/c@1", "cluster/d@1", "endpoints/c@1"] == client.settle(now)
+    client.ask("endpoints", "d")
+    assert ["endpoints/d@1", "routes/r@2"] == client.settle(now)
+
+
+def test_what_was_refused_among_others_and_is_wished_no_more_is_taken_away() -> None:
+    client = settled(WHOLE | {"listener/m": "1", "listener/n": "1"})
+    client.told(snapshot(WHOLE | {"listener/m": "2", "listener/n": "2"}, {"c": "c"}))
+    client.reject("listener", "no m")
+    assert ["-listener/m", "-listener/n"] == client.told(snapshot(WHOLE, {"c": "c"}))
+
+
+def test_endpoints_that_are_due_again_and_wished_no_more_stay() -> None:
+    client = settled()
+    assert ["endpoints/c@2"] == client.told(snapshot(WHOLE | {"endpoints/c": "2"}, {"c": "c"}))
+    assert ["cluster/c@2"] == client.told(snapshot(WHOLE | {"cluster/c": "2", "endpoints/c": "2"}, {"c": "c"}))
+    client.accept("endpoints")
+    without = {text: version for text, version in WHOLE.items() if text not in ("cluster/c", "endpoints/c")}
+    assert [] == client.told(snapshot(without))
+
+
+def test_an_answer_after_the_end_of_a_subscription_brings_nothing_back() -> None:
+    client = settled()
+    now = snapshot(WHOLE | {"endpoints/c": "2"}, {"c": "c"})
+    assert ["endpoints/c@2"] == client.told(now)
+    client.ask("endpoints", drop=("c",))
+    client.accept("endpoints")
+    assert set() == client.stream._talks[ENDPOINTS].taken
+
+
+def test_routes_wait_as_long_as_it_takes_for_a_cluster_that_could_not_be_sent() -> None:
+    client = settled()
+    texts, of = WHOLE | {"cluster/slow": "1", "routes/r": "2"}, {"c": "c"}
+    assert ["cluster/slow@1"] == client.told(snapshot(texts, of))
+    client.now = PATIENCE
+    assert ["routes/r@2"] == client.told(snapshot(texts, of))
+    client.accept("routes")
+    now = snapshot(texts | {"cluster/d": "1", "routes/r": "3"}, of)
+    assert [] == client.told(now)
+    client.now = 3 * PATIENCE
+    assert [] == client.told(now)
+    client.accept("cluster")
+    assert ["cluster/d@1", "routes/r@3"] == client.settle(now)

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from mooring.edges.envoy.ads import AdsServer
 from mooring.edges.envoy.pace import Pace, pace
+from mooring.edges.envoy.quarantine import NOTHING, Quarantine
 from mooring.edges.envoy.salvage import Key, Outcome, Rejected, Trial, attempt, search
 from mooring.edges.envoy.stream import LINGER, Resource, Snapshot, Verdict
 from mooring.ports.proxy import Rejection
@@ -76,7 +77,7 @@ class EnvoyProxy:
         observe: Callable[[Verdict], None] = lambda verdict: None,
     ) -> None:
         self.ads = AdsServer(Path(ads_path(placement)), self._heard, linger=linger)
-        self._observe = observe
+        self._observe, self._quarantine = observe, Quarantine(Path(placement.folder))
         self._emitter, self._spare = emitter, spare
         self._table: RouteTable | None = None
         self._applied = asyncio.Event()
@@ -89,6 +90,8 @@ class EnvoyProxy:
         """Of the last table, once something of it is refused."""
         self._taken = RouteTable()
         self._rejections: tuple[Rejection, ...] = ()
+        self._turns: dict[tuple[str, str], int] = {}
+        """Of what was refused and is wished no more: it may come back before Envoy has been told that it is gone."""
         self._listeners: list[Callable[[tuple[Rejection, ...]], None]] = []
         self._published = False
         self._again = AGAIN
@@ -159,17 +162,15 @@ class EnvoyProxy:
             name: held[name].wish if name in held else load_assignment(name, self._members.get(name, ())) for name in self._sets
         }
         listeners = self._paced(emitted.get(LISTENER, {}))
-        for url, resources in {**emitted, LISTENER: listeners, ENDPOINTS: assignments}.items():
+        nothing: Resources = {url: {} for url in self._held}
+        for url, resources in {**nothing, **emitted, LISTENER: listeners, ENDPOINTS: assignments}.items():
             of_type = self._held.get(url, {})
-            for name in of_type.keys() - resources.keys():
-                del of_type[name]
-                self._resources[url].pop(name, None)
+            # A listener that waits for its turn still names what it named.
+            for name in of_type.keys() - resources.keys() if self._later is None or url == LISTENER else ():
+                self._forget(url, name)
             for name, data in resources.items():
                 if (known := of_type.get(name)) is None or known.trial is not None or known.wish is not data:
                     self._wish(url, name, data)
-        for url in self._held.keys() - {*emitted, LISTENER, ENDPOINTS}:
-            self._held[url].clear()
-            self._resources[url].clear()
         self._published = True
         self._publish()
         self._tell()
@@ -205,14 +206,25 @@ class EnvoyProxy:
             if known is None or known[0] is not cluster:
                 self._assignments[name] = cluster, _assignment(cluster.data)
         needed = {name: assignment for name, (_, assignment) in self._assignments.items() if assignment}
-        self.ads.publish(Snapshot(self._resources, needed))
+        self.ads.publish(Snapshot({url: dict(of_type) for url, of_type in self._resources.items()}, needed))
 
     # --- One resource
+
+    def _forget(self, url: str, name: str) -> None:
+        held = self._held[url].pop(name)
+        self._resources[url].pop(name, None)
+        self._quarantine.put(url, name, NOTHING)
+        if held.rejected or held.trial is not None:
+            self._turns[url, name] = held.turn + 1
 
     def _wish(self, url: str, name: str, data: bytes) -> None:
         held = self._held.setdefault(url, {}).get(name)
         if held is None:
-            held = self._held[url][name] = Held(data)
+            held = self._held[url][name] = Held(data, turn=self._turns.pop((url, name), 0))
+            if (known := self._quarantine.of(url, name)).rejected:
+                held.rejected, held.trial = known.rejected, attempt(url, data, known.data, known.rejected)
+                self._advance(url, name, held, next)
+                return
         elif held.trial is not None:
             held.next = data
             return
@@ -230,12 +242,15 @@ class EnvoyProxy:
         held.now = self._resources.setdefault(url, {})[name] = Resource(version, data)
 
     def _heard(self, verdict: Verdict) -> None:
-        """An answer about a version that is no longer offered tells nothing."""
+        """A version that is no longer offered and was taken is what Envoy has until it takes another."""
         self._observe(verdict)
         changed = False
         for name, version in verdict.versions.items():
             held = self._held.get(verdict.type_url, {}).get(name)
-            if held is None or held.now is None or held.now.version != version:
+            if held is None or held.now is None:
+                continue
+            if held.now.version != version:
+                held.accepted = verdict.taken.get(name, held.accepted)
                 continue
             if not verdict.reason:
                 held.accepted = held.now.data
@@ -277,6 +292,7 @@ class EnvoyProxy:
 
     def _end(self, url: str, name: str, held: Held, outcome: Outcome) -> None:
         held.trial, held.rejected = None, outcome.rejected
+        self._quarantine.put(url, name, outcome)
         data = outcome.data
         if data is None and url == SECRET:
             data = spare_secret(held.wish, self._spare)

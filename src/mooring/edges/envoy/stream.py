@@ -29,10 +29,10 @@ LISTED = frozenset({CLUSTER, LISTENER})
 LINGER = 5.0
 """Seconds that a cluster stays after the last route to it."""
 PATIENCE = 5.0
-"""Seconds that routes wait for clusters and endpoints which the client does not take or ask for, once for each."""
+"""Seconds that routes wait for clusters and endpoints which the client was sent and does not take or ask for, once for each."""
 EVERYTHING = "*"
-ABSENT = ""
-"""The version of what the client was told is not there."""
+ABSENT, DUE = "", "due"
+"""The versions of what the client was told is not there, and of what it has but must be sent again."""
 
 
 class Resource(Struct, frozen=True, gc=False):
@@ -43,25 +43,33 @@ class Resource(Struct, frozen=True, gc=False):
 
 
 class Snapshot(Struct, frozen=True):
-    """All that is wished, by type URL and name. `assignments`: by cluster, the endpoints it needs before it can be used."""
+    """All that is wished, by type URL and name; it stays as it is, for it may be told while the next waits for clusters.
+    `assignments`: by cluster, the endpoints it needs before it can be used."""
 
     resources: Mapping[str, Mapping[str, Resource]]
     assignments: Mapping[str, str] = {}
 
+    def is_within(self, other: "Snapshot") -> bool:
+        """All its clusters are wished there too."""
+        clusters, there = self.resources.get(CLUSTER, {}), other.resources.get(CLUSTER, {})
+        return clusters.keys() <= there.keys() and self.assignments.items() <= other.assignments.items()
+
 
 class Verdict(Struct, frozen=True):
-    """What the client said of resources of one type, by name with version. `reason` '': accepted; a rejection is of one."""
+    """What the client said of resources of one type, by name with version. `reason` '': accepted; a rejection is of one.
+    `taken`: the data of what it accepted on this stream."""
 
     type_url: str
     versions: Mapping[str, str]
     reason: str = ""
+    taken: Mapping[str, bytes] = {}
 
 
 class Sent(Struct):
     """The response that the client has not answered yet."""
 
     nonce: str
-    versions: dict[str, str]
+    resources: Mapping[str, Resource]
 
 
 class Talk(Struct):
@@ -106,6 +114,10 @@ class Stream:
             talk.owes, talk.taken = not talk.sent, set(talk.sent)
             if talk.sent:
                 self._claims.append(Verdict(url, dict(talk.sent)))
+            if url == ENDPOINTS and CLUSTER not in self._talks:
+                # It asks for clusters first, but for none while one that it has taken lacks its endpoints: those that it was
+                # not sent before an earlier conversation ended, and does not ask for (_renew_endpoints).
+                talk.sent = dict.fromkeys(talk.sent, DUE)
         else:
             # Asked again on the same stream: the client has forgotten it, whatever we remember.
             for name in request.resource_names_subscribe:
@@ -151,18 +163,19 @@ class Stream:
 
     def _answered(self, url: str, talk: Talk, reason: str | None) -> Verdict | None:
         sent, talk.on_its_way = talk.on_its_way, None
-        versions = {name: version for name, version in (sent.versions if sent else {}).items() if version != ABSENT}
+        resources = sent.resources if sent else {}
+        versions = {name: resource.version for name, resource in resources.items()}
         if reason is None:
-            talk.taken.update(versions)
+            # It may have unsubscribed before it read the response.
+            talk.taken.update(versions if talk.everything else versions.keys() & talk.subscribed)
             for name in versions:
                 talk.rejected.pop(name, None)
-            return Verdict(url, versions)
+            return Verdict(url, versions, taken={name: resource.data for name, resource in resources.items()})
         if len(versions) == 1:
             talk.rejected.update(versions)
             return Verdict(url, versions, reason or "rejected without a reason")
         names = list(versions)
-        for name in names:
-            talk.sent.pop(name, None)
+        talk.sent.update(dict.fromkeys(names, DUE))
         middle = len(names) // 2
         talk.suspects.extendleft(half for half in (names[middle:], names[:middle]) if half)
         return None
@@ -217,7 +230,7 @@ class Stream:
         if lacking and self._goal is not None and self._goal is not newest:
             former = self._lacking(self._goal, newest)
             told = not any(self._unsettled(url, self._goal) for url in NAMING)
-            if not told and former <= newest.resources.get(CLUSTER, {}).keys():
+            if not told and self._goal.is_within(newest):
                 goal, lacking = self._goal, former
         if goal is not self._goal or not lacking:
             self._goal, self._waits_since = goal, None
@@ -227,18 +240,23 @@ class Stream:
         if now - self._waits_since < self._patience:
             self._ask_again(self._waits_since + self._patience)
             return None
+        # Envoy answers for clusters, and asks for them, when those that it got are warm: what was not sent, it cannot have.
+        if lacking - self._talks.get(CLUSTER, Talk()).sent.keys():
+            return None
         self._given_up |= lacking
         return goal
 
     def _lacking(self, state: Snapshot, newest: Snapshot) -> Set[str]:
         """The clusters of a state that the client has not taken in any version, or whose endpoints it has not."""
-        clusters, endpoints = self._talks.get(CLUSTER), self._talks.get(ENDPOINTS)
-        if clusters is None:
-            return frozenset()
+        clusters, endpoints = self._talks.get(CLUSTER, Talk()), self._talks.get(ENDPOINTS, Talk())
         lacking = state.resources.get(CLUSTER, {}).keys() - clusters.taken
-        there, taken = newest.resources.get(ENDPOINTS, {}), endpoints.taken if endpoints else frozenset()
+        taken, there = endpoints.taken, newest.resources.get(ENDPOINTS, {})
         lacking |= {cluster for cluster, name in state.assignments.items() if name not in taken and name in there}
-        return lacking - clusters.rejected.keys() - self._given_up if lacking else lacking
+        if not lacking:
+            return lacking
+        offered = newest.resources.get(CLUSTER, {})
+        refused = {name for name, version in clusters.rejected.items() if name in offered and offered[name].version == version}
+        return lacking - refused - self._given_up
 
     def _unsettled(self, url: str, snapshot: Snapshot) -> bool:
         """The client has not answered, or not been told, the last state of a type that it asked for."""
@@ -257,14 +275,13 @@ class Stream:
             for cluster in clusters:
                 name = snapshot.assignments.get(cluster, "")
                 if endpoints.sent.get(name, ABSENT) != ABSENT:
-                    del endpoints.sent[name]
+                    endpoints.sent[name] = DUE
 
     def _response(self, url: str, talk: Talk, resources: Mapping[str, Resource], removed: list[str]) -> bytes:
         self._nonce += 1
-        versions = {name: resource.version for name, resource in resources.items()}
-        for name, version in versions.items():
+        for name, resource in resources.items():
             talk.sent.pop(name, None)
-            talk.sent[name] = version
+            talk.sent[name] = resource.version
         for name in removed:
             if name in talk.subscribed:
                 talk.sent[name] = ABSENT
@@ -275,7 +292,7 @@ class Stream:
                 self._gone.pop(name, None)
                 self._given_up.discard(name)
         talk.owes = False
-        talk.on_its_way = Sent(str(self._nonce), versions)
+        talk.on_its_way = Sent(str(self._nonce), resources)
         # DeltaDiscoveryResponse by hand, as the resources are serialised already: 4 type_url, 2 resources, 6 removed, 5 nonce.
         return b"".join(
             (

@@ -5,6 +5,7 @@ before the first answers for clusters and listeners have come, so readiness tell
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,15 @@ RUNTIME = {"re2.max_program_size.error_level": 2**31 - 1}
 """The size of regular expressions is judged before (patterns.py)."""
 UNCOUNTED = "vhost."
 """A virtual cluster tells methods apart (retries.py); what each host had of them is nobody's question."""
+NAMES: Mapping[str, Any] = {
+    "name": "envoy.network.dns_resolver.cares",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+        "query_timeout_seconds": 1,
+        "query_tries": 2,
+    },
+}
+"""Envoy takes no other cluster while one waits for the address of its name: by default 75 s if nobody answers, with these 3."""
 RETRY = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
 """A control process that is started again is found at once."""
 
@@ -56,6 +66,7 @@ def _document(placement: Placement, node: str, connections: int) -> Mapping[str,
         "cluster_manager": {"enable_deferred_cluster_creation": True},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "stats_config": {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": UNCOUNTED}]}}},
+        "typed_dns_resolver_config": NAMES,
         "overload_manager": _overload(connections),
         "layered_runtime": {"layers": [{"name": "static", "static_layer": RUNTIME}]},
     }
