@@ -23,7 +23,7 @@ from mooring.dataplane.conntrack import Flow
 from mooring.dataplane.diff import Transaction
 from mooring.dataplane.installed import compile_view
 from mooring.dataplane.interpret import Packet, interpret
-from mooring.dataplane.ruleset import Ruleset
+from mooring.dataplane.ruleset import ENDPOINTS, FRONTENDS, MASQUERADED, RESTRICTED, Ruleset
 from mooring.edges.memory.conntrack import MemoryConntrack
 from mooring.edges.memory.firewall import MemoryFirewall
 from mooring.edges.memory.health import MemoryAnswerServer
@@ -235,6 +235,45 @@ async def test_loading_is_tried_until_it_succeeds_and_health_tells(world: Memory
         broken.working = True
         await until(lambda: world.fate("10.96.0.50") == "reject")
         await until(lambda: dataplane.health().waiting_since == 0)
+
+
+async def test_what_the_kernel_refuses_can_be_taken_back_while_loading_is_tried(world: MemoryWorld) -> None:
+    """Such as more endpoints than it has memory for: the next attempt is of what is wished by then."""
+
+    class Narrow(MemoryFirewall):
+        async def apply(self, transaction: Transaction) -> None:
+            raise FirewallError("no memory")
+
+        async def replace(self, ruleset: Ruleset) -> None:
+            if sum(name == ENDPOINTS and len(items) for (_, name), items in ruleset.elements.items()) > 2:
+                raise FirewallError("no memory")
+            await super().replace(ruleset)
+
+    world.firewall = Narrow()
+    world.conntrack.flows.add(Flow(("10.244.1.9", 40000), ("10.96.0.51", 80), ("10.244.2.8", 53)))
+    async with world.agent() as dataplane:
+        await world.create(ENDPOINT_SLICE, endpoint_slice("web", *(f"10.244.2.{n}" for n in range(2, 9))))
+        await world.create(SERVICE, service("web", "10.96.0.50"))
+        await until(lambda: value(dataplane, "sync_proxy_rules_nftables_sync_failures_total") >= 2)
+        await world.create(ENDPOINT_SLICE, endpoint_slice("dns", "10.244.2.9", protocol="UDP"))
+        await world.create(SERVICE, service("dns", "10.96.0.51", "UDP"))
+        await world.delete(SERVICE, "web")
+        await until(lambda: world.fate("10.96.0.51", Protocol.UDP) == "10.244.2.9")
+        await until(lambda: dataplane.health().waiting_since == 0)
+        await until(lambda: not world.conntrack.flows)
+
+
+async def test_a_frontend_that_not_everyone_may_enter_is_opened_after_what_bars_them(world: MemoryWorld) -> None:
+    balancer = service("web", "10.96.0.50")
+    balancer["spec"] |= {"type": "LoadBalancer", "loadBalancerSourceRanges": ["198.51.100.0/24"]}
+    await world.create(ENDPOINT_SLICE, endpoint_slice("web", "10.244.2.2"))
+    await world.create(SERVICE, balancer)
+    async with world.agent():
+        status = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}
+        await world.api.write("patch", SERVICE, "default", "web", status, subresource="status")
+        await until(lambda: len(world.firewall.transactions) == 2)
+        named = [{change.set[1] for change in each.changes} for each in world.firewall.transactions]
+        assert RESTRICTED in named[0] and {FRONTENDS, MASQUERADED} == named[1]
 
 
 async def test_stale_udp_flows_are_forgotten_after_the_tables_changed(world: MemoryWorld) -> None:

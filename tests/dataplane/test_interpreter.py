@@ -1,6 +1,7 @@
 """Do the compiled tables do what the simulator says?"""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from random import Random
 
 import msgspec
@@ -9,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_objects import cluster_view_of
 from random_views import NODE, node_views, packets_of
-from tables import with_affinity
+from tables import applied, with_affinity
 
+from mooring.dataplane.diff import in_steps
 from mooring.dataplane.installed import Installed, compile_view
 from mooring.dataplane.interpret import Affinity, Fate, Packet, interpret
 from mooring.dataplane.ruleset import VERDICT_MAPS, Elements, Ruleset, SetKey
 from mooring.dataplane.trace import Outcome, trace
 from mooring.dataplane.trace import Packet as TracedPacket
-from mooring.services.view import Answering, Endpoint, Entry, Family, NodeView, Pool, Protocol, ServicePortName
+from mooring.services.view import Answering, Endpoint, Entry, Family, NodeView, Pool, Protocol, ServicePort, ServicePortName
 from mooring.testing.node_views import FOUR, SIX, Door, Manners, external_port, here, node_view, port_with, service_port, there
 
 LOCAL = frozenset((*NODE, "10.96.0.9", "127.0.0.1"))
@@ -257,3 +259,86 @@ def test_a_packet_that_a_commit_overtakes_reaches_an_endpoint_of_before_or_after
             elements = Overtaken(old, new, asks)
             fate = interpret(Ruleset(elements), Packet(client, address, 80, Protocol.TCP), lambda n, s=slot: s % n, LOCAL, {})
             assert (fate.verdict, fate.endpoint in may) == ("forward", True), (asks, slot, fate)
+
+
+def both(name: str, address: str, endpoints: Sequence[Endpoint]) -> list[ServicePort]:
+    """A Service with a cluster IP of its own, and with the address that Services here hand on."""
+    return [port_with(name, [Door(Entry.CLUSTER_IP, address), Door(Entry.EXTERNAL_IP, "203.0.113.1")], endpoints)]
+
+
+@pytest.mark.parametrize(
+    ("left", "wished"),
+    [
+        pytest.param(
+            [service_port("old", "10.96.0.2", TWO)],
+            {"new": [service_port("new", "10.96.0.3", FIVE_OTHERS)]},
+            id="one went and another came",
+        ),
+        pytest.param(
+            both("old", "10.96.0.2", TWO), {"new": both("new", "10.96.0.3", FIVE_OTHERS)}, id="and took an address over"
+        ),
+        pytest.param(
+            both("old", "10.96.0.2", TWO),
+            {"new": both("new", "10.96.0.3", FIVE_OTHERS), "old": [service_port("old", "10.96.0.2", TWO)]},
+            id="one took an address from another that stays",
+        ),
+    ],
+)
+def test_a_packet_that_an_adoption_overtakes_meets_no_other_services_endpoints(
+    left: Sequence[ServicePort], wished: Mapping[str, Sequence[ServicePort]]
+) -> None:
+    """While no agent was there Services went and came, so one commit takes numbers away and gives numbers."""
+    stays = service_port("a", "10.96.0.1", FOUR)
+    had = compile_view(node_view({"a": [stays], "old": left}))
+    _, transaction = Installed.adopt(node_view({"a": [stays], **wished}), had)
+    has = applied(had.elements, transaction)
+    own = {None, *((each.address, each.port) for each in TWO)}
+    for asks in range(40):
+        elements = Overtaken(had.elements, has, asks)
+        fate = interpret(Ruleset(elements), Packet("10.244.1.9", "10.96.0.2", 80, Protocol.TCP), lambda n: 0, LOCAL, {})
+        assert fate.endpoint in own, (asks, fate)
+
+
+BALANCER = "203.0.113.1"
+MINE = Door(Entry.LOAD_BALANCER, BALANCER, allowed=("198.51.100.0/24",))
+NEAR = Door(Entry.LOAD_BALANCER, BALANCER, policy=Pool.LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "door", "may"),
+    [
+        pytest.param(None, FOUR, MINE, (), id="a Service with ranges comes, and none holds the source"),
+        pytest.param(None, FOUR, NEAR, FOUR[:3], id="a Service with policy Local comes"),
+        pytest.param([], FOUR, NEAR, FOUR[:3], id="the first endpoints of one with policy Local"),
+        pytest.param([], [there("10.244.2.2")], NEAR, (), id="the same without any here"),
+    ],
+)
+def test_a_packet_that_a_frontends_coming_overtakes_enters_as_it_may(
+    had: Sequence[Endpoint] | None, has: Sequence[Endpoint], door: Door, may: Sequence[Endpoint]
+) -> None:
+    """What bars or turns a source is asked before the frontend is, so it must be there before."""
+    installed = Installed.of(node_view({} if had is None else {"web": [port_with("web", [door], had)]}))
+    generations = [installed.ruleset().elements]
+    for step in in_steps(installed.change(("default", "web"), [port_with("web", [door], has)])):
+        generations.append(applied(generations[-1], step))
+    assert installed.ruleset().elements == generations[-1]
+    allowed = {None, *((each.address, each.port) for each in may)}
+    for before, after in pairwise(generations):
+        for asks in range(40):
+            elements = Overtaken(before, after, asks)
+            fate = interpret(Ruleset(elements), Packet("172.30.0.250", BALANCER, 80, Protocol.TCP), lambda n: n - 1, LOCAL, {})
+            assert fate.endpoint in allowed, (asks, fate)
+
+
+def test_a_packet_that_a_change_to_policy_local_overtakes_goes_elsewhere_only_with_the_nodes_source() -> None:
+    """Another node would answer the client past this one, which alone can undo the rewriting."""
+    installed = Installed.of(node_view({"web": [port_with("web", [Door(Entry.LOAD_BALANCER, BALANCER)], FOUR)]}))
+    generations = [installed.ruleset().elements]
+    for step in in_steps(installed.change(("default", "web"), [port_with("web", [NEAR], FOUR)])):
+        generations.append(applied(generations[-1], step))
+    assert installed.ruleset().elements == generations[-1]
+    for before, after in pairwise(generations):
+        for asks in range(40):
+            elements = Overtaken(before, after, asks)
+            fate = interpret(Ruleset(elements), Packet("172.30.0.250", BALANCER, 80, Protocol.TCP), lambda n: n - 1, LOCAL, {})
+            assert fate.masqueraded or fate.endpoint in [(each.address, each.port) for each in FOUR[:3]], (asks, fate)

@@ -11,7 +11,7 @@ from random_views import NAMES, apart_node_views, node_views, service_ports, usu
 from random_views import POD_CIDRS as POD_CIDR_TEXTS
 from tables import applied, meaning, shown, with_affinity
 
-from mooring.dataplane.diff import Transaction, diff
+from mooring.dataplane.diff import Transaction, diff, in_steps, join
 from mooring.dataplane.installed import Installed, compile_view
 from mooring.dataplane.localhost import LOOPBACK6_REASON, localhost_sysctls, not_carried
 from mooring.dataplane.render import lines, render
@@ -71,6 +71,17 @@ def test_changes_one_by_one_give_what_compiling_all_gives(start: NodeView, data:
         assert installed.ruleset().elements == kernel
     services = {name: ports for name, ports in wish.items() if ports}
     assert meaning(compile_view(msgspec.structs.replace(start, services=services)).elements) == meaning(kernel)
+
+
+@given(usual_node_views(), st.data())
+def test_changes_that_go_together_give_the_same_in_steps(start: NodeView, data: st.DataObject) -> None:
+    """Also where a frontend goes from one Service to another in the same batch."""
+    installed = Installed.of(start)
+    kernel = installed.ruleset().elements
+    named = [data.draw(st.sampled_from(NAMES)) for _ in range(data.draw(st.integers(1, 5)))]
+    for step in in_steps(join([installed.change(("default", name), data.draw(service_ports(name))) for name in named])):
+        kernel = applied(kernel, step)
+    assert installed.ruleset().elements == kernel
 
 
 @given(apart_node_views())

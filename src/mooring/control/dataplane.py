@@ -1,4 +1,4 @@
-"""How do this node's packets follow the API? Each change of a Service becomes one transaction of the kernel's tables.
+"""How do this node's packets follow the API? Each change of a Service becomes a transaction of the kernel's tables.
 
 A change is planned by pure functions (build_service, Installed.change) and applied at once; what arrives meanwhile goes
 together with the next. The kernel is believed to hold what was committed: it is read at the start, to adopt what an earlier
@@ -7,7 +7,7 @@ whole wish is loaded in one step. Packets never meet a half-filled table, and an
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from time import monotonic, time
 
 import structlog
@@ -16,13 +16,13 @@ from prometheus_client import CollectorRegistry
 
 from mooring.control import dataplane_repair as repair
 from mooring.control.dataplane_flows import StaleFlows
-from mooring.control.dataplane_following import Followed
+from mooring.control.dataplane_following import Followed, Taken
 from mooring.control.dataplane_metrics import DataplaneMetrics
 from mooring.control.health_checks import HealthChecks
 from mooring.control.proxy_health import Health
 from mooring.control.reconciler import Report
 from mooring.dataplane.conntrack import Place, Serving, frontends_in
-from mooring.dataplane.diff import Transaction, join
+from mooring.dataplane.diff import Transaction, in_steps, join
 from mooring.dataplane.installed import Installed
 from mooring.dataplane.ruleset import Ruleset
 from mooring.dataplane.skeleton import fingerprint
@@ -122,6 +122,9 @@ class Dataplane:
         begun, self._busy_since = monotonic(), time()
         view = self.followed.wished()
         kernel = await self._left_behind(view)
+        for name, ports in view.services.items():
+            self.metrics.count_no_local((), ports)
+            self._serving.change(name, ports)
         if kernel.skeleton == fingerprint():
             self._installed, transaction = Installed.adopt(view, kernel)
             self._log.info("adopted the tables of an earlier agent", services=len(view.services), changes=len(transaction))
@@ -131,9 +134,6 @@ class Dataplane:
             await self._replace()
         for name, refusal in self._installed.refused.items():
             self._log.error("a Service cannot be carried out", service="/".join(name), error=str(refusal))
-        for name, ports in view.services.items():
-            self.metrics.count_no_local((), ports)
-            self._serving.change(name, ports)
         self._flows.suspect(self._serving.frontends() | set(frontends_in(kernel.elements)))
         self._ask(self.followed.names())
         self._done(begun)
@@ -155,20 +155,29 @@ class Dataplane:
         begun = monotonic()
         taken = self.followed.take(LARGEST_BATCH)
         self._busy_since = taken.since
+        transaction, suspects = self._planned(taken)
+        await self._apply(transaction)
+        self._in_force(taken, suspects)
+        self._done(begun)
+        self.metrics.observe(self.metrics.partial_sync, monotonic() - begun)
+
+    def _planned(self, taken: Taken) -> tuple[Transaction, set[Place]]:
+        """What was taken means for the tables, and where it may leave stale flows."""
         transactions = [self._installed.set_ranges(self.followed.view({}))] if taken.node_wide else []
         suspects: set[Place] = set()
         for name in taken.names:
             transaction, left = self._change(name)
             transactions.append(transaction)
             suspects |= left
-        await self._apply(join(transactions))
+        return join(transactions), suspects
+
+    def _in_force(self, taken: Taken, suspects: Collection[Place]) -> None:
+        """The kernel does what was planned: what may rest on that goes on."""
         self._flows.suspect(suspects)
         self._ask(taken.names)
         now = time()
         for family, trigger in taken.triggers:
             self.metrics.programming.labels(family.value).observe(max(now - trigger, 0.0))
-        self._done(begun)
-        self.metrics.observe(self.metrics.partial_sync, monotonic() - begun)
 
     def _change(self, name: ServiceName) -> tuple[Transaction, frozenset[Place]]:
         """What a Service's change means, and where it may leave stale flows. A Service that cannot be carried out stays as it
@@ -186,17 +195,22 @@ class Dataplane:
 
     async def _apply(self, transaction: Transaction) -> None:
         """Puts a transaction in force, or the whole wish when the kernel refuses it."""
-        self._watch.wrote(transaction)
         try:
-            await self._firewall.apply(transaction)
+            for step in in_steps(transaction):
+                self._watch.wrote(step)
+                await self._firewall.apply(step)
         except FirewallError as error:
             self.metrics.count_failure()
             self._log.warning("a transaction was refused; loading everything", error=str(error))
             await self._replace()
 
     async def _replace(self) -> None:
-        """Loads the whole wish, as often as it takes. The old tables stay in force until it succeeds."""
+        """Loads the whole wish, as often as it takes. The old tables stay in force until it succeeds.
+
+        Each attempt is of what is wished by then: what the kernel refuses may have been taken back.
+        """
         pause = FIRST_PAUSE
+        waiting: list[tuple[Taken, set[Place]]] = []
         while True:
             begun = monotonic()
             self._watch.replaced()
@@ -207,9 +221,19 @@ class Dataplane:
                 self._log.error("the tables cannot be loaded", error=str(error), again_in=pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
+                waiting.extend(self._taken_in())
             else:
                 self.metrics.observe(self.metrics.full_sync, monotonic() - begun)
+                for each in waiting:
+                    self._in_force(*each)
                 return
+
+    def _taken_in(self) -> Iterator[tuple[Taken, set[Place]]]:
+        """Plans all that is noted for the next attempt."""
+        while self.followed.changed.is_set():
+            taken = self.followed.take(LARGEST_BATCH)
+            self._busy_since = self._busy_since or taken.since
+            yield taken, self._planned(taken)[1]
 
     async def _mend(self, found: repair.Damage) -> None:
         """Puts the tables right where somebody else changed them."""
@@ -225,6 +249,7 @@ class Dataplane:
                 await self._replace()
             else:
                 await self._apply(damage.transaction)
+            self._busy_since = 0.0
             self._report(repair.report(self._options.node, damage))
 
     def _ask(self, names: Iterable[ServiceName]) -> None:

@@ -24,7 +24,7 @@ from mooring.dataplane.ruleset import (
 )
 from mooring.dataplane.shapes import Shapes, shape_named, slots_for
 from mooring.dataplane.skeleton import fixed_elements
-from mooring.services.view import NodeView, ServiceName, ServicePort
+from mooring.services.view import Entry, NodeView, ServiceName, ServicePort
 
 _Slots = Mapping[tuple[str, int], Mapping[int, bytes]]
 """(family, gid) -> slot, or number -> data"""
@@ -42,8 +42,8 @@ def shapes_in(kernel: Elements, shapes: Shapes) -> dict[SetKey, dict[bytes, byte
     return found
 
 
-def numbers_in(view: NodeView, kernel: Elements) -> dict[ServiceName, tuple[Numbered, ...]]:
-    """What the elements say of the numbers and slots of the view's service ports."""
+def numbers_in(view: NodeView, kernel: Elements) -> tuple[dict[ServiceName, tuple[Numbered, ...]], set[int]]:
+    """What the elements say of the numbers and slots of the view's service ports; and every number that has endpoints."""
     endpoints, slots = _by_gid(kernel, ENDPOINTS), _by_gid(kernel, SLOTS)
     taken: set[int] = set()
     claimed: set[tuple[str, bytes]] = set()
@@ -60,7 +60,7 @@ def numbers_in(view: NodeView, kernel: Elements) -> dict[ServiceName, tuple[Numb
                 known.append(Numbered(port, number, cluster, local))
         if known:
             found[service] = tuple(known)
-    return found
+    return found, {gid >> 1 for _, gid in endpoints if gid >> 1}
 
 
 def _pool(gid: tuple[str, int], wanted: int, endpoints: _Slots, slots: _Slots) -> tuple[bytes, ...]:
@@ -83,16 +83,23 @@ def _by_gid(kernel: Elements, name: str) -> dict[tuple[str, int], dict[int, byte
 
 
 def _id(port: ServicePort, table: str, kernel: Elements, claimed: set[tuple[str, bytes]]) -> int:
-    """The number that most frontends of this port have in the kernel, 0 when none has. Those `claimed` before are others'."""
-    votes: Counter[int] = Counter()
+    """The number that most frontends of this port have in the kernel, 0 when none has. Those `claimed` before are others'.
+
+    With a cluster IP of its own that alone tells: other addresses go from Service to Service, and the number must not go with
+    them, for packets under way to its old owner may still hold it.
+    """
+    own: list[bytes] = []
+    others: list[bytes] = []
     for each in port.frontends:
         try:
             where = frontend(each.address, port.name.protocol, each.port)
         except ValueError:
             continue
-        if (table, where) in claimed:
-            continue
-        claimed.add((table, where))
+        if (table, where) not in claimed:
+            claimed.add((table, where))
+            (own if each.entry is Entry.CLUSTER_IP else others).append(where)
+    votes: Counter[int] = Counter()
+    for where in own or others:
         for name in (FRONTENDS, OUTSIDE_FRONTENDS):
             value = kernel.get((table, name), {}).get(where)
             if value:

@@ -40,10 +40,13 @@ class OutOfIds(ValueError):
 class Ids:
     """Hands out numbers. A released one comes back last of all, so that nothing still refers to it."""
 
-    def __init__(self, used: Iterable[int] = ()) -> None:
+    def __init__(self, used: Iterable[int] = (), going: Iterable[int] = ()) -> None:
+        """`going`: what still refers to them is about to be taken away, so they count as released just now."""
         taken = set(used)
-        self._fresh = max(taken, default=0) + 1
-        self._released = deque(each for each in range(1, self._fresh) if each not in taken)
+        last = set(going) - taken
+        self._fresh = max(taken | last, default=0) + 1
+        self._released = deque(each for each in range(1, self._fresh) if each not in taken and each not in last)
+        self._released.extend(sorted(last))
 
     def take(self) -> int:
         """Raises OutOfIds."""

@@ -72,8 +72,8 @@ class Installed:
         """
         installed = cls()
         installed._chains = shapes_in(kernel.elements, installed._shapes)
-        installed.services = numbers_in(view, kernel.elements)
-        installed._ids = Ids(numbered.id for ports in installed.services.values() for numbered in ports)
+        installed.services, held = numbers_in(view, kernel.elements)
+        installed._ids = Ids((numbered.id for ports in installed.services.values() for numbered in ports), held)
         installed._install(view)
         return installed, installed.drift(kernel)
 

@@ -2,6 +2,10 @@
 
 It is what the CNI plugin of a real cluster does, and no part of the dataplane: a table of its own, whose chain comes after the
 dataplane's. What a Service's rules masquerade has its source by then; what stays within the cluster keeps the pod's address.
+
+The same is decided in two chains, as a destination is, and by rules alone (decision 0016): a packet that a replacement of the
+table overtakes finds no rule in the first, and a new set's ranges come to be seen after the rules that ask for them. What found
+nothing at its first packet would go on with the pod's address.
 """
 
 import subprocess
@@ -13,6 +17,8 @@ from mooring.edges.netlink import namespaces
 from mooring.endpoints.addresses import is_ipv6
 
 TABLE = "egress"
+CHAINS = (("postrouting", 10), ("postrouting-again", 11))
+"""With their distances to srcnat."""
 
 
 class EgressError(Exception):
@@ -21,22 +27,20 @@ class EgressError(Exception):
 
 def ruleset(wish: Egress) -> str:
     """For `nft -f`: replaces the table as a whole. Open connections keep the address that they were lent."""
-    sets, rules = "", ""
-    for ipv6, version, word in ((False, 4, "ip"), (True, 6, "ip6")):
+    rules = ""
+    for ipv6, word in ((False, "ip"), (True, "ip6")):
         if pods := _of(ipv6, wish.pods):
-            for name, ranges in ("pods", pods), ("inside", _of(ipv6, wish.inside)):
-                elements = f"elements = {{ {', '.join(ranges)} }} ;"
-                sets += f"set {name}{version} {{ type ipv{version}_addr; flags interval; {elements} }}\n  "
-            rules += f"{word} saddr @pods{version} {word} daddr != @inside{version} masquerade fully-random\n    "
+            rules += "".join(f"{word} daddr {each} accept\n    " for each in _of(ipv6, wish.inside))
+            rules += "".join(f"{word} saddr {each} masquerade fully-random\n    " for each in pods)
+    chains = "".join(
+        f"chain {name} {{\n    type nat hook postrouting priority srcnat + {priority}\n    {rules}\n  }}\n  "
+        for name, priority in CHAINS
+    )
     return f"""
 table inet {TABLE}
 delete table inet {TABLE}
 table inet {TABLE} {{
-  {sets}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat + 10
-    {rules}
-  }}
+  {chains}
 }}
 """
 
