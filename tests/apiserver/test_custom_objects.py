@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 from counted_words import counted_words
-from custom_definitions import Defined, definition, object_of, version
+from custom_definitions import API_VERSION, Defined, definition, object_of, version
 from direct import Refused
 
 from mooring.apiserver.custom.structural import checks
@@ -360,3 +360,23 @@ def test_a_scale_is_read_and_written_where_the_definition_says():
     assert {"deep": {"replicas": 4}} == server.read()["spec"]
     with pytest.raises(Refused, match=r"\.spec\.deep\.replicas: Invalid value: -1: should be a non-negative integer"):
         server.amend({"deep": {"replicas": -1}})
+
+
+def test_a_namespace_said_to_be_empty_goes_when_it_is():
+    server = Defined(definition())
+    url, space = "/api/v1/namespaces/team", {"metadata": {"name": "team"}}
+    server.send("POST", "/api/v1/namespaces", space)
+    tabs = server.path().replace("/default/", "/team/")
+    body = {"apiVersion": API_VERSION, "kind": "CronTab", "metadata": {"name": "one"}, "spec": {}}
+    server.send("POST", tabs, body)
+    server.send("DELETE", url)
+    said = {"type": "NamespaceContentRemaining", "status": "False", "reason": "ContentRemoved"}
+    server.send("PATCH", f"{url}/status", {"status": {"conditions": [said]}}, "application/merge-patch+json")
+    going = {**server.send("GET", url), "spec": {"finalizers": []}}
+    with pytest.raises(Refused, match="its objects go first, 1 are left") as refused:
+        server.send("PUT", f"{url}/finalize", going)
+    assert refused.value.code == 409
+    server.send("DELETE", f"{tabs}/one")
+    server.send("PUT", f"{url}/finalize", going)
+    with pytest.raises(Refused, match="not found"):
+        server.send("GET", url)

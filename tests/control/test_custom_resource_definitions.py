@@ -114,7 +114,12 @@ async def test_loops_follow_a_kind_from_its_definition_to_its_end():
     world = InformerWorld({kind: Informer(api, kind, rng=Random(7)) for kind in STORED}, Random(7))
     recorder, metrics = Recorder(api, "test"), QueueMetrics(CollectorRegistry())
     loops = [Loop(each, world, api, recorder, metrics) for each in (Namespaces(), CustomResourceDefinitions())]
-    customs = CustomKinds(api, world, lambda kind: [loop.follow(kind) for loop in loops] and None, Random(7))
+
+    def look_again() -> None:
+        for loop in loops:
+            loop.look_again()
+
+    customs = CustomKinds(api, world, lambda kind: [loop.follow(kind) for loop in loops] and None, look_again, Random(7))
     tasks = [asyncio.create_task(informer.run()) for informer in world.informers.values()]
     tasks += [asyncio.create_task(each.run()) for each in (*loops, customs)]
     try:

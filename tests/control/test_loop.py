@@ -17,10 +17,11 @@ from mooring.control.informer import Informer
 from mooring.control.loop import MOST_REFUSED, PATIENCE, Loop
 from mooring.control.queue import QueueMetrics
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Refusal, Report, World
+from mooring.control.reconcilers.pod_cidrs import PodCidrs
 from mooring.control.reconcilers.scheduler import Scheduler
 from mooring.control.recorder import Recorder
 from mooring.control.world import InformerWorld
-from mooring.model.kinds import CONFIG_MAP, CORE_EVENT, NAMESPACE, POD, SECRET, Kind
+from mooring.model.kinds import CONFIG_MAP, CORE_EVENT, NAMESPACE, NODE, POD, SECRET, Kind
 from mooring.ports.api import ApiError, ApiUnavailable
 from mooring.testing.clock import virtual_time
 
@@ -232,6 +233,106 @@ def test_a_slow_binding_holds_up_no_other_pod_and_counts_until_it_fails() -> Non
             assert 'running Bind plugin "DefaultBinder": a webhook says no' in told("slow")
             api.remove(POD, "default", "greedy")
             await until(lambda: placed() == ["modest", "slow"])
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_binding_that_was_made_but_not_answered_keeps_its_place() -> None:
+    """The answer is lost and the watch is late, as when the API server starts again: another Pod wants the same processor."""
+
+    def asking(name: str) -> Document:
+        wants = {"containers": [{"name": "main", "image": "echo:1", "resources": {"requests": {"cpu": "1"}}}]}
+        return pod(name, spec=wants)
+
+    async def scenario() -> None:
+        only = node("n", status={"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "10"}})
+        api, refused, lost = FaultyApi(only, namespace()), asyncio.Event(), 0
+        write = api.write
+
+        async def unanswered(*arguments: Any, **options: Any) -> Document:
+            nonlocal lost
+            held = api.world.get(POD, *arguments[2:4]) if options.get("subresource") == "binding" else None
+            if held and held["spec"].get("nodeName"):
+                raise ApiError(409, "Conflict", f'pod {arguments[3]} is already assigned to node "n"')
+            if options.get("subresource") == "binding" and not lost:
+                await refused.wait()
+                lost += 1
+                api.hold(POD)
+                await write(*arguments, **options)
+                raise ApiUnavailable("connection reset")
+            return await write(*arguments, **options)
+
+        api.write = unanswered  # type: ignore[method-assign]
+        async with looping(api, Scheduler()):
+            await asyncio.sleep(1)
+            api.add(asking("first"))
+            api.add(asking("second"))
+            await until(lambda: bool(list(api.world.list(CORE_EVENT))))  # There is no place for the second.
+            refused.set()
+            await until(lambda: lost == 1)
+            await asyncio.sleep(PATIENCE / 2)
+            assert 1 == len(list(api.world.indexed(POD, "node", "n")))
+            api.hold()
+            await asyncio.sleep(PATIENCE)
+            assert 1 == len(list(api.world.indexed(POD, "node", "n")))
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_pod_that_was_made_anew_while_its_namesakes_binding_was_under_way_is_placed_at_once() -> None:
+    async def scenario() -> None:
+        api, answered = FaultyApi(node("n"), namespace(), pod("db-0", metadata={"uid": "first"})), asyncio.Event()
+        write = api.write
+
+        async def slowly(*arguments: Any, **options: Any) -> Document:
+            answer = await write(*arguments, **options)
+            if options.get("subresource") == "binding":
+                await answered.wait()
+            return answer
+
+        api.write = slowly  # type: ignore[method-assign]
+        async with looping(api, Scheduler()):
+            await until(lambda: bool(list(api.world.indexed(POD, "node", "n"))))
+            api.remove(POD, "default", "db-0")
+            api.add(pod("db-0", metadata={"uid": "second"}))
+            await asyncio.sleep(1)
+            answered.set()
+            await asyncio.sleep(1)
+            assert ["second"] == [each["metadata"]["uid"] for each in api.world.indexed(POD, "node", "n")]
+
+    with virtual_time() as run:
+        run(scenario())
+
+
+def test_a_choice_that_was_made_but_not_answered_counts_for_the_next_key() -> None:
+    """The answer is lost and the watch is late, as when the API server starts again: two nodes would have one range."""
+
+    async def scenario() -> None:
+        api, lost = FaultyApi(), 0
+        write = api.write
+
+        async def unanswered(*arguments: Any, **options: Any) -> Document:
+            nonlocal lost
+            answer = await write(*arguments, **options)
+            if not lost:
+                lost += 1
+                api.hold(NODE)
+                raise ApiUnavailable("connection reset")
+            return answer
+
+        api.write = unanswered  # type: ignore[method-assign]
+        async with looping(api, PodCidrs()):
+            await asyncio.sleep(1)
+            api.add(node("a", spec={}))
+            api.add(node("b", spec={}))
+            await until(lambda: lost == 1)
+            await asyncio.sleep(PATIENCE / 2)
+            api.hold()
+            await asyncio.sleep(PATIENCE)
+            ranges = [each["spec"].get("podCIDR") for each in api.world.list(NODE)]
+            assert ["10.244.0.0/24", "10.244.1.0/24"] == sorted(ranges)
 
     with virtual_time() as run:
         run(scenario())

@@ -2,6 +2,9 @@
 
 A kind is followed while its definition is established: whoever must see all objects there are (namespaces, the garbage
 collector, the end of a definition) hears of it as of any other. One version is enough: they all show the same objects.
+
+What went before a kind was listed makes no event, and what it owned may have been looked at without it, as when the controllers
+start; and nobody need wait for a kind that is served no more. So all is looked at again when one has been listed or forgotten.
 """
 
 import asyncio
@@ -21,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 Follow = Callable[[Kind], None]
 """Tells a loop of a kind whose changes it is to hear of from now on."""
+TOGETHER = 0.2
+"""Seconds: for kinds that are listed at about the same time, all is looked at once."""
 
 
 def kind_of(definition: Document) -> Kind | None:
@@ -44,11 +49,13 @@ def definition_name(kind: Kind) -> str:
 class CustomKinds:
     """Keeps an informer for each kind; `run` for as long as there is anybody to tell."""
 
-    def __init__(self, api: Api, world: InformerWorld, follow: Follow, rng: Random) -> None:
-        self._api, self._world, self._follow, self._rng = api, world, follow, rng
+    def __init__(self, api: Api, world: InformerWorld, follow: Follow, look_again: Callable[[], None], rng: Random) -> None:
+        """`look_again` has the same loops look at every object."""
+        self._api, self._world, self._follow, self._look_again, self._rng = api, world, follow, look_again, rng
         self._running: dict[str, tuple[Kind, asyncio.Task[None]]] = {}
         self._wanted: dict[str, Kind | None] = {}
-        self._changed = asyncio.Event()
+        self._changed, self._other = asyncio.Event(), asyncio.Event()
+        """That definitions have changed; that other kinds are seen."""
         world.informers[CUSTOM_RESOURCE_DEFINITION].subscribe(self._hear)
 
     def _hear(self, before: Document | None, after: Document | None) -> None:
@@ -60,6 +67,7 @@ class CustomKinds:
     async def run(self) -> None:
         """Starts and ends informers until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_looking())
             while True:
                 await self._changed.wait()
                 self._changed.clear()
@@ -76,9 +84,25 @@ class CustomKinds:
             running[1].cancel()
             del self._running[name]
             self._world.forget(running[0])
+            self._other.set()
         if kind is not None:
             informer: Informer[Document] = Informer(self._api, kind, rng=self._rng)
             self._world.add(kind, informer)
             self._follow(kind)
-            self._running[name] = kind, tasks.create_task(informer.run())
+            self._running[name] = kind, tasks.create_task(self._keep(informer))
             log.debug("following", resource=kind.group_resource)
+
+    async def _keep(self, informer: Informer[Document]) -> None:
+        listed = asyncio.create_task(informer.synced.wait())
+        listed.add_done_callback(lambda done: None if done.cancelled() else self._other.set())
+        try:
+            await informer.run()
+        finally:
+            listed.cancel()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self._other.wait()
+            await asyncio.sleep(TOGETHER)
+            self._other.clear()
+            self._look_again()

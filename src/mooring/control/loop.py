@@ -28,6 +28,8 @@ BINDINGS = 64
 """Under way at once, of a reconciler that assumes."""
 PATIENCE = 30.0
 """Seconds to wait for the informers to see a write; longer means that the watch is broken, and planning may as well go on."""
+ASK_AGAIN = 1.0
+"""Seconds until a server that has not answered is asked again."""
 REPLAN = frozenset({"Conflict", "NotFound"})
 MOST_REFUSED = 16
 """Refused creates in one plan, unless as many were granted. A quota that is used up need not be asked for each of 500 Pods;
@@ -79,9 +81,12 @@ class Loop:
 
     def look_again(self) -> None:
         """At every object: something that the reconciler goes by, and that is no object, has changed."""
-        for kind in self._reconciler.watches:
+        for kind in (*self._reconciler.watches, *(self._world.customs if self.customs else ())):
             for document in tuple(self._world.list(kind)):
-                self._changed(kind, None, document)
+                try:
+                    self._changed(kind, None, document)
+                except Exception:  # as an informer's: one object keeps none of the others from being looked at
+                    self._log.exception("cannot look again", resource=kind.group_resource, name=document["metadata"]["name"])
 
     async def run(self) -> None:
         """Works until cancelled, beginning when every informer has its first list."""
@@ -123,12 +128,26 @@ class Loop:
         outcome: Outcome = "error"
         try:
             outcome = await self._finish(key, plan)
+            if outcome == "stale":
+                await self._catch_up(key, pod["metadata"]["uid"])
         finally:
             # For others a Pod that did not get its node is as good as gone from there.
             freed = self._reconciler.keys(Change(POD, placed, None), self._view) if outcome != "success" else ()
             self._assumed.forget(key)
             for each in freed:
                 self.queue.add(each)
+
+    async def _catch_up(self, key: Key, uid: str) -> None:
+        """Until the informers have seen this Pod as the server holds it: a Conflict may say that it is bound already.
+
+        The server is asked by a patch that changes nothing; controllers may not get.
+        """
+        asked = Apply("patch", POD, *key, {"metadata": {"uid": uid}})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._world.wait_for(asked, await self._write(asked))
+        except (ApiError, ApiUnavailable, TimeoutError) as error:
+            self._log.debug("not compared with the server", object="/".join(key), error=str(error))
 
     async def _finish(self, key: Key, plan: Plan) -> Outcome:
         written: Written = []
@@ -155,7 +174,7 @@ class Loop:
             if rests_on(write, stopped) or (write.verb == "create" and hopeless(refusals, written)):
                 continue
             try:
-                written.append((write, await self._write(write)))
+                written.append((write, await self._answered(key, write, again=bool(plan.assumed_node))))
             except ApiError as error:
                 if error.reason in write.ignore:
                     continue
@@ -171,6 +190,8 @@ class Loop:
                     break
             except ApiUnavailable as error:
                 self._log.warning("write not answered", **described(key, write), error=str(error))
+                if self._reconciler.serial:
+                    await self._see_whether(key, write)
                 return "error", refusals
         return "error" if refusals else "success", refusals
 
@@ -189,6 +210,33 @@ class Loop:
             except (ApiError, ApiUnavailable) as again:
                 self._log.debug("refused as well", **described(key, answer), error=str(again))
         await self._see(key, written)
+
+    async def _see_whether(self, key: Key, write: Apply) -> None:
+        """Until the informers have seen what became of a write that was not answered: what it chose may be taken, and the keys
+        after this one must not choose the same. The server is asked by a patch that changes nothing."""
+        asked = Apply("patch", write.kind, write.namespace, write.name, {"metadata": {"name": write.name}})
+        while write.name:
+            try:
+                answer = await self._write(asked)
+            except ApiError:
+                return  # there is no such object, or nothing of it can be known
+            except ApiUnavailable:
+                await asyncio.sleep(ASK_AGAIN)
+            else:
+                await self._see(key, [(asked, answer)])
+                return
+
+    async def _answered(self, key: Key, write: Apply, *, again: bool) -> Document:
+        """The server's answer. A write that was not answered may have been made: asked for `again` until there is an answer, it
+        leaves no doubt, and what is assumed because of it is assumed as long."""
+        while True:
+            try:
+                return await self._write(write)
+            except ApiUnavailable as error:
+                if not again:
+                    raise
+                self._log.warning("write not answered, asked for again", **described(key, write), error=str(error))
+            await asyncio.sleep(ASK_AGAIN)
 
     async def _write(self, write: Apply) -> Document:
         return await self._api.write(

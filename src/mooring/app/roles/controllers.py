@@ -211,7 +211,8 @@ class Controllers:
         self._recorders = {each.name: Recorder(api, component(each.name)) for each in running}
         self._loops = [Loop(each, world, api, self._recorders[each.name], metrics) for each in running]
         self._world = world
-        self._customs = CustomKinds(api, world, self._follow, rng) if CUSTOM_RESOURCE_DEFINITION in kinds else None
+        defined = CUSTOM_RESOURCE_DEFINITION in kinds
+        self._customs = CustomKinds(api, world, self._follow, self._look_again, rng) if defined else None
 
     async def run(self) -> None:
         """Runs everything until cancelled."""
@@ -229,6 +230,11 @@ class Controllers:
         for loop in self._loops:
             if loop.customs:
                 loop.follow(kind)
+
+    def _look_again(self) -> None:
+        for loop in self._loops:
+            if loop.customs:
+                loop.look_again()
 
     def look_again(self, name: str) -> None:
         """Has a reconciler look at every object."""

@@ -55,7 +55,7 @@ class ApiServer:
         self._live: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._enforcing: asyncio.Task[None] | None = None
-        self._trusted: Callable[[bytes], bool] | None = None
+        self._trusted: Callable[[bytes], bool] = lambda certificate: True
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serves on listening sockets, which are the server's from now on."""
@@ -75,11 +75,11 @@ class ApiServer:
         for server in self._servers:
             server.close()
         self._hub.end()
-        for connection in tuple(self._live):
-            connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self._live:
+                    for connection in tuple(self._live):  # again: a handshake under way may end meanwhile
+                        connection.drain()
                     await asyncio.sleep(0.01)
         for connection in tuple(self._live):
             connection.abort()
@@ -87,12 +87,15 @@ class ApiServer:
             self._enforcing.cancel()
 
     def renounce(self, trusted: Callable[[bytes], bool]) -> None:
-        """Ends connections whose client's certificate (DER) is trusted no more; again when handshakes under way are over."""
+        """Ends connections whose client's certificate (DER) is trusted no more; again when handshakes under way are over, by
+        what is trusted then."""
+        self._trusted = trusted
+        self._end_renounced()
+        asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._end_renounced)
+
+    def _end_renounced(self) -> None:
         for connection in tuple(self._live):
-            connection.leave_unless(trusted)
-        if trusted is not self._trusted:
-            self._trusted = trusted
-            asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self.renounce, trusted)
+            connection.leave_unless(self._trusted)
 
     def _accept(self) -> Connection:
         exchange, limit = self._exchange, self._settings.max_body

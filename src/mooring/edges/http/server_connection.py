@@ -263,12 +263,19 @@ class Connection(asyncio.Protocol):
     # What the server asks
 
     def drain(self) -> None:
-        """Closes the connection when the request being answered is done; now, when none is."""
+        """Closes the connection when the request being answered is done; now, when none is. Once is enough."""
+        if self._draining:
+            return
         self._draining = True
         self._wake()
         if not self._busy:
-            # Who sleeps on a connection does not answer the close, and TLS would wait for that.
-            self._loop.call_later(_FAREWELL, self.abort)
+            self._loop.call_later(_FAREWELL, self._abort_idle)
+
+    def _abort_idle(self) -> None:
+        """Who sleeps on a connection does not answer the close, and TLS would wait for that. One whose request had just arrived
+        is answered first."""
+        if not self._busy:
+            self.abort()
 
     def leave_unless(self, trusted: Callable[[bytes], bool]) -> None:
         """Of a peer whose certificate is good no more nothing is asked again; what lasts (a watch, a stream) is cut soon."""

@@ -36,7 +36,7 @@ from mooring.apiserver.registry import registry
 from mooring.edges.http.auditing import Auditing, Record
 from mooring.edges.http.authn import Rejected, Verify, protocol_token
 from mooring.edges.http.draws import Draws
-from mooring.edges.http.server_connection import Connection
+from mooring.edges.http.server_connection import LAST_CHUNK, Connection
 from mooring.edges.http.server_gzip import Gzip
 from mooring.edges.http.server_metrics import Labels, Metrics, labels
 from mooring.edges.http.server_parser import MAX_USER, Message, Room
@@ -279,11 +279,14 @@ class Exchange:
         await connection.respond(message, response)
 
     async def _watch(self, connection: Connection, message: Message, watch: Watch) -> None:
+        decided = self._store.snapshot.revision
         try:
             if not message.http_1_1:
                 await connection.respond(message, bad_request("watch needs HTTP/1.1"))
                 return
             replay = await self._replayed(watch)
+            since = self._store.snapshot.since(watch.rests_on, decided) if watch.rests_on else ()
+            outdated = any(event.key == watch.rests_on and watch.outdated(event) for event in since)
         except Compacted as error:
             await connection.respond(
                 message, status(410, "Expired", f"too old resource version: {error.asked} ({error.oldest})")
@@ -297,6 +300,9 @@ class Exchange:
                 connection.begin(message, 200, headers)
                 return
             connection.start(message, 200, headers)
+            if outdated:  # while a webhook was asked: the client watches anew, as those do who were attached already
+                connection.write(LAST_CHUNK)
+                return
             await self._hub.attach(watch, connection, replay).done
 
     async def _replayed(self, watch: Watch) -> list[bytes]:

@@ -94,11 +94,12 @@ class Watcher:
             log.warning("watcher cut off: it does not read", prefix=self._watch.prefix, bytes_behind=self._behind_size)
             self.cut_off()
 
-    def end(self) -> None:
-        """Ends the stream in order: what is waiting, a bookmark, the last chunk."""
+    def end(self, bookmark: bool = True) -> None:
+        """Ends the stream in order: what is waiting, a bookmark, the last chunk. No bookmark where not all is to be told."""
         if self._ended:
             return
-        self._bookmark()
+        if bookmark:
+            self._bookmark()
         self._ended = True
         self._channel.drop(self)
         self.send(LAST_CHUNK)
@@ -291,7 +292,7 @@ class Hub:
         """How many watchers of a channel are behind, where any is."""
         self._telling: Iterator[None] | None = None
         self._flush_at: asyncio.Handle | None = None
-        self._began = self._next_round = self._spent = 0.0
+        self._began, self._next_round, self._spent, self._over = 0.0, 0.0, 0.0, False
         self._leave = store.subscribe(self._hear)
 
     @property
@@ -299,7 +300,10 @@ class Hub:
         return sum(len(channel.watchers) for channel in self._channels)
 
     def attach(self, watch: Watch, sink: Sink, replayed: list[bytes]) -> Watcher:
-        """Starts a stream on `sink`, whose response head has been written, in the same turn of the loop as `replay`."""
+        """Starts a stream on `sink`, whose response head has been written, in the same turn of the loop as `replay`.
+
+        One that comes when the others have been ended, since the server stops, ends at once.
+        """
         share = watch.share
         channel = self._channels.get(watch.prefix, share)
         if channel is not None:
@@ -310,16 +314,20 @@ class Hub:
             revision = lambda: self._snapshot.revision  # noqa: E731
             channel = _Channel(watch, revision, self._touch, self._behind, partial(self._channels.drop, share), self._inquire)
             self._channels.add(share, channel)
-        return Watcher(sink, watch, channel, replayed)
+        watcher = Watcher(sink, watch, channel, replayed)
+        if self._over:
+            watcher.end()
+        return watcher
 
     def replay(self, watch: Watch) -> list[bytes]:
         """The lines between the watch's revision and now. Raises Compacted or FutureRevision, and Unanswered."""
-        lines = encoded(watch.encode, self._snapshot.since(watch.prefix, watch.revision))
+        lines = [line for event in self._snapshot.since(watch.prefix, watch.revision) if (line := watch.encode(event))]
         watch.answers.clear()
         return lines
 
     def end(self) -> None:
         """Ends every stream in order, and hears no more."""
+        self._over = True
         self._leave()
         for channel in self._channels:
             for watcher in tuple(channel.watchers):
@@ -346,12 +354,13 @@ class Hub:
             self._flush_at = self._loop.call_later(wait, self._flush) if wait > 0 else self._loop.call_soon(self._flush)
 
     def _end_outdated(self, event: Event) -> None:
-        """Streams of a kind that is defined otherwise now: their clients watch anew."""
+        """Streams of a kind that is defined otherwise now. Their clients watch anew, and hear so of the rest of this batch."""
         for channel in self._channels:
             if channel.watch.rests_on == event.key and channel.watch.outdated(event):
                 channel.encode()
                 for watcher in tuple(channel.watchers):
-                    watcher.end()
+                    channel.tell(watcher)
+                    watcher.end(bookmark=False)
 
     def _round(self, channel: _Channel) -> Iterator[None]:
         """In the next one it comes where its first event stands that is not told by this one: nobody waits for two rounds."""
@@ -375,11 +384,6 @@ class Hub:
         self._next_round = max(self._began + FLUSH_EVERY, now + min(self._spent, MAX_REST))
         self._telling = self._flush_at = None
         self._schedule()
-
-
-def encoded(encode: Callable[[Event], bytes | None], events: Iterable[Event]) -> list[bytes]:
-    """The lines of the events that the watcher's selectors see."""
-    return [line for event in events if (line := encode(event))]
 
 
 def _frames(lines: Iterable[bytes]) -> Iterator[bytes]:
