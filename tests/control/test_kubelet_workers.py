@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from mooring.apiserver.contract import User
 from mooring.control.kubelet import Kubelet, NodeOptions
 from mooring.control.kubelet_events import Events
+from mooring.control.kubelet_files import PodFiles
 from mooring.control.kubelet_objects import Objects
 from mooring.control.kubelet_pod import Machine, PodWorker
 from mooring.control.kubelet_status import StatusWriter
@@ -80,6 +82,57 @@ async def test_a_status_is_written_however_busy_the_server_is() -> None:
         await writer.flushed()
         working.cancel()
     assert (True, []) == (api.written.is_set(), gone)
+
+
+async def test_who_writes_over_a_status_that_is_under_way_is_noticed() -> None:
+    """The watch tells of it before our own write, which came first, is answered."""
+    answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    overruled, api = asyncio.Event(), Busy()
+    api.write = lambda *what, **more: answers.get()  # type: ignore[method-assign]
+    writer = StatusWriter(api, pod(container()), lambda: None, overruled.set)  # type: ignore[arg-type]
+    ours = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    theirs = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}
+    meta = structs.replace(pod(container()).metadata, resource_version="3")
+    other = structs.replace(pod(container()), metadata=meta, status=theirs)
+    writer.wish(ours)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(writer.run())
+        writer.told(other)
+        assert not overruled.is_set()
+        answers.put_nowait({"metadata": {"resourceVersion": "2"}, "status": ours})
+        await overruled.wait()
+        assert theirs == writer.latest
+        writer.wish(ours)
+        answers.put_nowait({"metadata": {"resourceVersion": "4"}, "status": ours})
+        await writer.flushed()
+        overruled.clear()
+        writer.told(other)
+        assert (False, ours) == (overruled.is_set(), writer.latest)  # Older than what we wrote.
+        working.cancel()
+
+
+async def test_a_status_is_written_though_its_writer_was_cut_off_and_began_anew() -> None:
+    """As after a defect in the worker, which takes its writer along."""
+    api = Busy()
+    asked, write = asyncio.Event(), api.write
+
+    async def unanswered(*what: object, **more: object) -> dict[str, Any]:
+        asked.set()
+        return await asyncio.Event().wait() and {}
+
+    api.write = unanswered  # type: ignore[method-assign]
+    writer = StatusWriter(api, pod(container()), lambda: None)  # type: ignore[arg-type]
+    writer.wish({"phase": "Running", "conditions": []})
+    first = asyncio.create_task(writer.run())
+    await asked.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    api.write = write  # type: ignore[method-assign]
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(writer.run())
+        await writer.flushed()
+        working.cancel()
+    assert api.written.is_set()
 
 
 @pytest.mark.parametrize("answer", [
@@ -200,3 +253,33 @@ def test_a_pod_may_use_what_its_containers_may_at_any_one_time(spec: Pod, memory
 def test_what_the_node_writes_no_container_does(source: dict[str, Any], read_only: bool) -> None:
     mounting = pod(container(volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=[{"name": "v", **source}])
     assert read_only == container_wish(mounting, mounting.spec.containers[0], 0, Facts("n", (), ())).mounts[0].read_only
+
+
+async def test_a_change_that_comes_while_another_volume_lacks_its_object_is_written() -> None:
+    """One ConfigMap changes while it is written; the other has gone under the running pod."""
+    both = [{"name": name, "configMap": {"name": name}} for name in ("kept", "gone")]
+    kept = {"kind": "ConfigMap", "metadata": {"name": "kept"}, "data": {"key": "old"}}
+
+    class Known:
+        async def hold(self, *what: object) -> None: ...
+
+        def documents(self, references: object) -> dict[tuple[str, str], Any]:
+            return {("ConfigMap", "kept"): kept, ("ConfigMap", "gone"): None}
+
+    class Written:
+        def __init__(self) -> None:
+            self.texts: list[bytes] = []
+
+        async def write(self, uid: str, volume: str, given: dict[str, Any], group: int | None) -> None:
+            self.texts.append(given["key"].data)
+            if kept["data"]["key"] == "old":  # type: ignore[index]
+                kept["data"] = {"key": "new"}
+                files.spoil()
+
+    port, told = Written(), asyncio.Event()
+    files = PodFiles(None, Known(), port, told.set)  # type: ignore[arg-type]
+    seen = PodSeen("u", "default", "p", True, (), datetime.now(UTC), {})
+    await files.write(pod(container(), volumes=both), seen, NODE, first=False)
+    assert told.is_set()
+    await files.write(pod(container(), volumes=both), seen, NODE, first=False)
+    assert [b"old", b"new"] == port.texts

@@ -4,8 +4,9 @@ import pytest
 from workloads import all_ready, change, document, later, node, pod, said
 
 from mooring.control.conditions import condition
-from mooring.control.reconcilers.node_lifecycle import NodeLifecycle
+from mooring.control.reconcilers.node_lifecycle import CONFIRMATION, NodeLifecycle
 from mooring.model.kinds import LEASE, NODE, POD
+from mooring.ports.api import ApiError
 from mooring.testing.world import EPOCH, MemoryWorld, settle
 
 KEY = ("", "a")
@@ -91,6 +92,37 @@ def test_taints_follow_conditions(ready, conditions, spec, expected):
     assert expected == taints(world)
 
 
+def test_a_node_that_is_heard_of_again_after_an_outage_has_lost_no_pod():
+    """Nobody could renew a lease while the API server was away, and the controllers are the first to be back."""
+    there, strict = pod("there", node="a", ready=EPOCH, spec=bearing()), pod("strict", node="a", ready=EPOCH)
+    world = MemoryWorld([node("a"), lease(), there, strict])
+    later(world, 100)
+    assert {KEY: CONFIRMATION} == settle(NodeLifecycle(), world).again
+    assert "Unknown" == condition(world.get(NODE, *KEY), "Ready")["status"]
+    later(world, 1)
+    world.add(lease(101))
+    later(world, 10)
+    assert {KEY: 30.0} == settle(NodeLifecycle(), world).again  # Its status is yet to come.
+    change(world, NODE, "a", status={"conditions": [{"type": "Ready", "status": "True"}]})
+    settle(NodeLifecycle(), world)
+    later(world, 10)
+    settle(NodeLifecycle(), world)
+    assert [] == taints(world)
+    assert ["True", "True"] == [condition(world.get(POD, "default", each), "Ready")["status"] for each in ("there", "strict")]
+
+
+def test_a_lease_that_was_renewed_unseen_counts():
+    """A process that was stopped for a while finds its timers first, and then what the watch has to tell."""
+    documents = node("a"), lease(), pod("there", node="a", ready=EPOCH)
+    seen, server = MemoryWorld(documents), MemoryWorld(documents)
+    change(server, LEASE, "a", "kube-node-lease", spec=lease(35)["spec"])
+    later(seen, 41)
+    with pytest.raises(ApiError, match="cannot be fulfilled"):
+        for write in NodeLifecycle().plan(KEY, seen).writes:
+            server.write(write)
+    assert [] == taints(server)
+
+
 def test_pods_of_a_node_that_is_down_are_not_ready():
     there, ended, elsewhere = (
         pod("there", node="a", ready=EPOCH, spec=bearing()),
@@ -106,8 +138,10 @@ def test_pods_of_a_node_that_is_down_are_not_ready():
     )
     later(world, 41)
     settle(NodeLifecycle(), world)
+    later(world, CONFIRMATION)
+    settle(NodeLifecycle(), world)
     ready = condition(world.get(POD, "default", "there"), "Ready")
-    assert ("False", "2026-01-01T00:00:41Z") == (ready["status"], ready["lastTransitionTime"])
+    assert ("False", "2026-01-01T00:00:46Z") == (ready["status"], ready["lastTransitionTime"])
     assert "True" == condition(world.get(POD, "default", "elsewhere"), "Ready")["status"]
 
 
@@ -119,12 +153,14 @@ def test_eviction_is_at_once_later_or_never_as_the_pod_tolerates():
     ]
     world = MemoryWorld([node("a"), lease(), *pods])
     later(world, 41)
+    settle(NodeLifecycle(), world)
+    later(world, CONFIRMATION)
     settled = settle(NodeLifecycle(), world)
     assert ["now"] == [write.name for write in settled.writes if write.verb == "delete"]
     assert "Normal TaintManagerEviction Marking for deletion Pod default/now" in said(settled.reports)
     gone = world.get(POD, "default", "now")
     assert "DeletionByTaintManager" == condition(gone, "DisruptionTarget")["reason"]
-    assert {KEY: 300.0} == settled.again
+    assert {KEY: 300.0 - CONFIRMATION} == settled.again
     later(world, 300)
     settled = settle(NodeLifecycle(), world)
     assert ["later"] == [write.name for write in settled.writes if write.verb == "delete"]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from volume_documents import LOCAL, PV_FINALIZER, PVC_FINALIZER, STANDARD, claim, storage_class, using, volume
 from workloads import node, pod, said
 
+from mooring.control.reconciler import Apply
 from mooring.control.reconcilers.persistent_volumes import PersistentVolumes
 from mooring.control.reconcilers.storage_classes import StorageClasses
 from mooring.control.volume_matching import (
@@ -19,6 +20,7 @@ from mooring.control.volume_matching import (
     STORAGE_PROVISIONER,
 )
 from mooring.model.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS
+from mooring.ports.api import ApiError
 from mooring.testing.world import MemoryWorld, settle
 
 GOING = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
@@ -244,6 +246,18 @@ def test_a_claim_in_use_stays_until_its_last_pod_has_gone():
 def test_a_pod_that_no_node_has_does_not_hold_a_claim():
     world, _ = settled(claim("data", "", metadata=GOING), pod("user", spec=using("data")))
     assert world.get(PERSISTENT_VOLUME_CLAIM, "default", "data") is None
+
+
+def test_a_claim_is_not_let_go_while_a_pod_gets_its_node_unseen():
+    """The watch of Pods is behind: a plan made of what it told must not come true."""
+    documents = claim("data", "", metadata=GOING), pod("user", spec=using("data"))
+    seen, server = MemoryWorld(documents), MemoryWorld(documents)
+    bound = {"metadata": {"uid": server.get(POD, "default", "user")["metadata"]["uid"]}, "target": {"name": "a"}}
+    server.write(Apply("create", POD, "default", "user", bound, "binding"))
+    with pytest.raises(ApiError, match="cannot be fulfilled"):
+        for write in PersistentVolumes().plan(("default", "data"), seen).writes:
+            server.write(write)
+    assert PVC_FINALIZER in held_claim(server)["metadata"]["finalizers"]
 
 
 def test_a_volume_in_use_stays_until_its_claim_has_gone():

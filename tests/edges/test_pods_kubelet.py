@@ -221,6 +221,23 @@ async def test_readiness_follows_the_probe(cluster: Cluster) -> None:
     await cluster.tells("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
 
 
+async def test_a_status_that_somebody_else_made_false_is_made_true_again(cluster: Cluster) -> None:
+    """As the node lifecycle does when the node was not heard of for a while: without this the Pod would never serve again."""
+    await cluster.pod("web", echo())
+    before = await cluster.reaches("web", ready)
+    marked = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    answer = await cluster.api.write(
+        "patch", POD, "default", "web", marked, subresource="status", patch_type="application/strategic-merge-patch+json"
+    )
+    assert not ready(answer)
+    after = await cluster.reaches("web", ready)
+    assert main(before)["containerID"] == main(after)["containerID"]
+    settled = await cluster.get("web")
+    await cluster.pod("other", shell(FOREVER))
+    await cluster.reaches("other", ready)
+    assert settled == await cluster.get("web")  # And nothing is written over and over.
+
+
 async def test_an_unknown_image_says_which_are_known(cluster: Cluster) -> None:
     await cluster.pod("web", {"name": "main", "image": "example.com/nothing:1"})
     await cluster.reaches("web", waiting("ErrImagePull"))

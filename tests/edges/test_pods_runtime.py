@@ -419,6 +419,51 @@ async def test_a_killed_agent_is_followed_by_one_that_adopts(lab: NodeLab) -> No
     assert ([], []) == (lab.links(), lab.processes())
 
 
+async def test_while_a_container_is_made_anew_its_log_is_that_of_the_run_before(lab: NodeLab, node: Pods) -> None:
+    await node.runtime.sandbox(sandbox("p"))
+    group = lab.cgroup / "node" / "p" / "c"
+    await node.runtime.start("p", container("c", "echo first"))
+    await until(lambda: not latest(node, "p", "c").running)
+    (group / "cgroup.freeze").write_text("1")
+    starting = asyncio.create_task(node.runtime.start("p", container("c", "echo second; exec sleep 600", attempt=1)))
+    await until(lambda: (group / "cgroup.procs").read_text())
+    for options in (LogOptions(), LogOptions(follow=True)):
+        assert b"first\n" == await collected(node.streams.logs("p", "c", options))
+    with pytest.raises(RuntimeFailure, match="previous terminated"):
+        await collected(node.streams.logs("p", "c", LogOptions(previous=True)))
+    (group / "cgroup.freeze").write_text("0")
+    await starting
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_start_that_outlives_its_agent_is_not_made_again(lab: NodeLab, late: bool) -> None:
+    """The agent dies while the shim makes the container; the next adopts meanwhile, and asks before it is made or after."""
+    first, group = lab.pods(), lab.cgroup / "node" / "p" / "slow"
+    await first.runtime.adopt(lambda seen: None)
+    await first.runtime.sandbox(sandbox("p"))
+    group.mkdir()
+    (group / "cgroup.freeze").write_text("1")
+    wish = container("slow", "echo once; exec sleep 600")
+    starting = asyncio.create_task(first.runtime.start("p", wish))
+    await until(lambda: (group / "cgroup.procs").read_text())
+    starting.cancel()
+    await asyncio.wait([starting])
+    first.runtime.close()
+    second, folder = lab.pods(), lab.state / "pods/p/containers/slow/0"
+    (seen,) = await second.runtime.adopt(lambda seen: None)
+    assert (True, ()) == (seen.alive, seen.running)
+    if late:
+        (group / "cgroup.freeze").write_text("0")
+        await until(lambda: (folder / "log").read_text())
+    again = asyncio.create_task(second.runtime.start("p", wish))
+    await asyncio.sleep(0)
+    (group / "cgroup.freeze").write_text("0")
+    assert ("slow",) == (await again).running
+    await until(lambda: (folder / "log").read_text())
+    assert b"once\n" == await collected(second.streams.logs("p", "slow", LogOptions()))
+    await second.runtime.remove("p")
+
+
 async def test_a_pod_whose_shim_dies_is_seen_dead_and_made_anew(lab: NodeLab) -> None:
     changes: list[PodSeen] = []
     node = lab.pods()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pods_wishes import ROOT, container, sandbox
 
 from mooring.edges.kubelet.session import read, write
 from mooring.edges.pods.assembly import Pods
+from mooring.edges.pods.shim_link import receive, send
 from mooring.edges.pods.streams import Attachment
 from mooring.ports.pods import LogOptions, RuntimeFailure
 
@@ -174,6 +176,54 @@ async def test_another_agent_attaches_to_what_it_adopts(lab: NodeLab, node: Pods
     assert b"got one\n" == await heard(attached.stdout, b"\n")
     attached.close()
     later.runtime.close()
+
+
+async def test_no_command_runs_in_a_container_that_is_still_being_made(lab: NodeLab, node: Pods) -> None:
+    """As after a restart, when the client was let in while the run before went on. What is not made yet has the host's root."""
+    group = lab.cgroup / "node" / "p" / "slow"
+    group.mkdir()
+    (group / "cgroup.freeze").write_text("1")
+    starting = asyncio.create_task(node.runtime.start("p", container("slow", "sleep 600")))
+    await until(lambda: (group / "cgroup.procs").read_text())
+    looking = asyncio.create_task(node.streams.exec("p", "slow", ("test", "-e", str(lab.state / "pods"))))
+    await until(lambda: looking.done() or len((group / "cgroup.procs").read_text().split()) == 2)
+    (group / "cgroup.freeze").write_text("0")
+    with pytest.raises(RuntimeFailure, match="container slow is not running"):
+        async with asyncio.timeout(60):
+            escaped = await looking
+            assert 0 != await escaped.wait()
+            escaped.close()
+    await starting
+    inside = await node.streams.exec("p", "slow", ("test", "-e", str(lab.state / "pods")))
+    assert 1 == await inside.wait()
+    inside.close()
+
+
+async def test_a_command_for_a_container_that_has_just_died_leaves_nothing_open(lab: NodeLab, node: Pods) -> None:
+    """The shim finds the request before it hears of the end."""
+    group, link = lab.cgroup / "node" / "p", node.runtime.link("p")
+    assert link is not None
+    shim = int((group / "shim/cgroup.procs").read_text())
+
+    def held() -> int:
+        return len(os.listdir(f"/proc/{shim}/fd"))
+
+    before = held()
+    await node.runtime.start("p", container("c", "exec sleep 600"))
+    with link.connect() as connection:
+        send(connection, {"op": "holds", "container": "c"})
+        assert {"held": True} == await receive(connection)
+        os.kill(shim, signal.SIGSTOP)
+        nowhere = os.open("/dev/null", os.O_RDWR)
+        request = {"op": "exec", "container": "c", "argv": ["true"], "terminal": False}
+        send(connection, request, [nowhere] * 3)
+        os.close(nowhere)
+        (group / "c/cgroup.kill").write_text("1")
+        await until(lambda: "populated 0" in (group / "c/cgroup.events").read_text())
+        os.kill(shim, signal.SIGCONT)
+        assert "No such process" in (await receive(connection))["failed"]
+    await until(lambda: is_over(node, "c"))
+    await until(lambda: held() == before)
 
 
 async def test_what_does_not_run_is_not_attached_to(node: Pods) -> None:

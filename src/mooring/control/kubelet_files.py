@@ -67,7 +67,7 @@ class PodFiles:
                 try:
                     await self._write(pod, volume, facts, due, group)
                 except Missing as error:
-                    self.stale = first
+                    self.stale = self.stale or first  # Meanwhile something else may have changed.
                     text = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
                     if first:
                         raise Missing(text) from error

@@ -69,7 +69,7 @@ class PodWorker:
         self.api, self.machine, self.events, self.node, self.room = api, machine, events, node, room
         self.pod, self.seen, self.allotted = pod, seen, pod
         self.refusal: Refusal | None = None
-        self.status = StatusWriter(api, pod, self.forget)
+        self.status = StatusWriter(api, pod, self.forget, self._notify)
         self._wake = asyncio.Event()
         self._news: set[asyncio.Future[None]] = set()
         self._gone: datetime | None = None
@@ -91,6 +91,7 @@ class PodWorker:
         shown = [(meta.labels, meta.annotations) for meta in (self.pod.metadata, pod.metadata)]
         self.files.stale = self.files.stale or shown[0] != shown[1]
         self.pod = pod
+        self.status.told(pod)
         self._notify()
 
     def observe(self, seen: PodSeen) -> None:
@@ -231,11 +232,8 @@ class PodWorker:
     def _probe(self, container: Container, run_id: str) -> None:
         run = self.seen.latest(container.name) if self.seen else None
         assert self.seen is not None and run is not None
-        known = None
-        for given in (
-            *(self.status.written.get("containerStatuses") or ()),
-            *(self.status.written.get("initContainerStatuses") or ()),
-        ):
+        known, written = None, self.status.written
+        for given in (*(written.get("containerStatuses") or ()), *(written.get("initContainerStatuses") or ())):
             if given.get("containerID") == run_id:
                 known = Health(bool(given.get("started")), bool(given.get("ready")))
 

@@ -1,4 +1,8 @@
-"""How does a pod's status reach the API server? The latest wish, as soon as the one before has been written."""
+"""How does a pod's status reach the API server? The latest wish, as soon as the one before has been written.
+
+Others write there too: who no longer hears of a node marks its pods not ready. Such a write is no longer true once the node is
+back, and nobody but the node will take it back: what the server has is compared with what was written.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -14,17 +18,23 @@ from mooring.ports.api import Api, ApiError, ApiUnavailable
 Document = dict[str, Any]
 log = structlog.get_logger("kubelet")
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_BETWEEN = 1.0
+"""Seconds between two writes over somebody else's, who may be at it still."""
 _ANOTHER = "UID in precondition"
 """In a Conflict that says that the pod of this name is another one; others say that somebody else wrote first."""
 
 
 class StatusWriter:
-    """One pod's status. `written` is what the server has, as far as is known; `gone()` is called when it has no such pod."""
+    """One pod's status. `written` is what the server has, as far as is known; `gone()` is called when it has no such pod,
+    `overruled()` when somebody else has changed what is ours."""
 
-    def __init__(self, api: Api, pod: Pod, gone: Callable[[], None]) -> None:
-        self.api, self.gone = api, gone
+    def __init__(self, api: Api, pod: Pod, gone: Callable[[], None], overruled: Callable[[], None] = lambda: None) -> None:
+        self.api, self.gone, self.overruled = api, gone, overruled
         self.namespace, self.name, self.uid = pod.metadata.namespace, pod.metadata.name, pod.uid
         self.written: Document = pod.status
+        self._told, self._revision, self._held = pod, _revision(pod.metadata.resource_version), _own(pod.status)
+        """The newest version from the watch; of our last write's answer the revision, and what is ours of its status."""
+        self._again_at = 0.0
         self._wish: Document | None = None
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -40,15 +50,32 @@ class StatusWriter:
             self._idle.clear()
             self._wake.set()
 
+    def told(self, pod: Pod) -> None:
+        """A version from the watch."""
+        self._told = pod
+        self._compare()
+
+    def _compare(self) -> None:
+        """While a write is under way it is too early: its answer will say which came first."""
+        revision, own = _revision(self._told.metadata.resource_version), _own(self._told.status)
+        if self._idle.is_set() and revision > self._revision and own != self._held:
+            self.written, self._revision, self._held = self._told.status, revision, own
+            loop = asyncio.get_running_loop()
+            self._again_at = max(loop.time(), self._again_at + _BETWEEN)
+            self.overruled()
+
     async def flushed(self) -> None:
         """Returns when nothing is left to write."""
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; what is not written then is left to the next run."""
         wait = _FIRST_WAIT
+        if self._wish is not None:
+            self._wake.set()
         while True:
             await self._wake.wait()
+            await asyncio.sleep(self._again_at - asyncio.get_running_loop().time())
             self._wake.clear()
             status = self._wish
             if status is None:
@@ -66,6 +93,7 @@ class StatusWriter:
             if self._wish is status:
                 self._wish = None
                 self._idle.set()
+                self._compare()
             else:
                 self._wake.set()
 
@@ -73,10 +101,12 @@ class StatusWriter:
         """Raises ApiUnavailable, and ApiError where it is to be tried again."""
         body = {"metadata": {"uid": self.uid}, "status": _replacing(self.written, status)}
         try:
-            await self.api.write(
+            answer = await self.api.write(
                 "patch", POD, self.namespace, self.name, body, subresource="status",
                 patch_type="application/strategic-merge-patch+json",
             )  # fmt: skip
+            version = (answer.get("metadata") or {}).get("resourceVersion")
+            self._revision, self._held = _revision(version), _own(answer.get("status") or {})
         except ApiError as error:
             if gone(error):
                 self.gone()
@@ -105,6 +135,10 @@ def _replacing(before: Document, after: Document) -> Document:
     if old and old != new:
         patch["podIPs"] = [{"$patch": "replace"}, *after.get("podIPs", [])]
     return patch
+
+
+def _revision(version: str | None) -> int:
+    return int(version or 0)
 
 
 def _own(status: Document) -> Document:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 
 from mooring.control.informer import Informer
@@ -60,7 +61,7 @@ class InformerWorld:
         if informer is None:
             return
         if write.subresource == "binding":  # answered with a Status that tells no revision
-            await informer.wait_true((write.namespace, write.name), bound_or_gone)
+            await informer.wait_true((write.namespace, write.name), partial(bound_or_gone, write.body["metadata"]["uid"]))
             return
         if answer.get("kind") == "Status":
             details = answer.get("details") or {}
@@ -72,6 +73,6 @@ class InformerWorld:
             await informer.wait_seen(key, int(metadata["resourceVersion"]))
 
 
-def bound_or_gone(pod: Document | None) -> bool:
-    """What a binding has brought about."""
-    return pod is None or bool((pod.get("spec") or {}).get("nodeName"))
+def bound_or_gone(uid: str, pod: Document | None) -> bool:
+    """What the binding of the Pod of this uid has brought about; a namesake made since says that it has gone."""
+    return pod is None or pod["metadata"]["uid"] != uid or bool((pod.get("spec") or {}).get("nodeName"))

@@ -7,7 +7,7 @@ become taints, Pods there become not ready, and those that do not bear the NoExe
 from collections.abc import Iterable
 from datetime import datetime
 
-from mooring.control.amend import amend, apart, delete
+from mooring.control.amend import amend, apart, delete, verify_unchanged
 from mooring.control.conditions import condition, find, true, with_condition
 from mooring.control.pod_state import node_of, ready, terminal, terminating
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
@@ -18,6 +18,9 @@ from mooring.model.kinds import LEASE, NODE, POD
 LEASES = "kube-node-lease"
 GRACE = 40.0
 """Seconds without a renewed Lease (--node-monitor-grace-period)."""
+CONFIRMATION = 5.0
+"""Seconds for which a node must have been Unknown before its Pods pay for it. When the API server was away, or the machine
+slept, no node could renew its Lease: each learns from its own Node that it is missed, and answers. Upstream looks every 5 s."""
 WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 PRESSURES = (
     ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
@@ -53,13 +56,17 @@ class NodeLifecycle:
         node = world.get(NODE, *key)
         if node is None or node["metadata"].get("deletionTimestamp"):
             return NOTHING
-        left = self._grace - seconds_since(_heartbeat(node, world.get(LEASE, LEASES, key[1])), world.now)
+        lease = world.get(LEASE, LEASES, key[1])
+        left = self._grace - seconds_since(_heartbeat(node, lease), world.now)
         judged = node if left > 0 else _unknown(node, world.now)
         judged = _tainted(judged, world.now)
         writes = list(amend(NODE, node, judged))
         reports = [_not_ready(judged)] if _down(judged) and not _down_taints(node) else []
         again = [left] if left > 0 else []
-        if _troubled(judged):
+        unsure = _unsure(judged, left, world.now)
+        if unsure > 0:
+            again.append(unsure)
+        elif _troubled(judged):
             pods = [pod for pod in world.indexed(POD, "node", key[1]) if not terminal(pod)]
             for pod in pods:
                 patience = None if terminating(pod) else _patience(pod, judged, world.now)
@@ -67,6 +74,8 @@ class NodeLifecycle:
                 writes += _pod_writes(pod, _down(judged), evicted, world.now)
                 reports += [_eviction(pod)] if evicted else []
                 again += [patience] if patience is not None and patience > 0 else []
+        if writes and left <= 0 and lease is not None:
+            writes.insert(0, verify_unchanged(LEASE, lease))  # It may have been renewed, and we are behind.
         return Plan(tuple(writes), tuple(reports), min(again, default=None))
 
 
@@ -127,6 +136,15 @@ def _no_execute(node: Document) -> list[Document]:
 
 def _down(node: Document) -> bool:
     return not true(node, "Ready")
+
+
+def _unsure(node: Document, left: float, now: datetime) -> float:
+    """Seconds until one that is Unknown can be said to be down: not while its Lease lasts, whatever it still has to write."""
+    held = condition(node, "Ready")
+    if held is None or held["status"] != "Unknown":
+        return 0.0
+    since = held.get("lastTransitionTime")
+    return max(left, CONFIRMATION - seconds_since(since, now) if since else 0.0)
 
 
 def _down_taints(node: Document) -> bool:

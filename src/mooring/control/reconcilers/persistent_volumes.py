@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from mooring.control.amend import amend, verify_absent
+from mooring.control.amend import amend, verify_absent, verify_unchanged
 from mooring.control.conditions import true
 from mooring.control.pod_state import node_of
 from mooring.control.reconciler import NOTHING, Apply, Change, Document, Key, Plan, Report, World
@@ -119,7 +119,8 @@ def _plan_claim(claim: Document, world: World) -> Plan:
     if claim["metadata"].get("deletionTimestamp"):
         if CLAIM_FINALIZER not in finalizers or _used(claim, world):
             return NOTHING
-        return Plan(amend(PERSISTENT_VOLUME_CLAIM, claim, _with(claim, finalizers=_without(finalizers, CLAIM_FINALIZER))))
+        freed = amend(PERSISTENT_VOLUME_CLAIM, claim, _with(claim, finalizers=_without(finalizers, CLAIM_FINALIZER)))
+        return Plan((*_still_unplaced(claim, world), *freed))
     protected = claim if CLAIM_FINALIZER in finalizers else _with(claim, finalizers=[*finalizers, CLAIM_FINALIZER])
     step = _step(protected, world)
     return Plan((*step.writes, *amend(PERSISTENT_VOLUME_CLAIM, claim, step.claim)), step.reports, step.again)
@@ -162,6 +163,11 @@ def _pending(claim: Document, *reports: Report) -> _Step:
 def _used(claim: Document, world: World) -> bool:
     """By a Pod that has a node: one without will not be let start with a claim that goes."""
     return any(node_of(pod) for pod in world.indexed(POD, "claim", "/".join(_key(claim))))
+
+
+def _still_unplaced(claim: Document, world: World) -> Iterable[Apply]:
+    """Asks the server itself whether a Pod that uses the claim has got a node that we have not seen yet."""
+    return (verify_unchanged(POD, pod) for pod in world.indexed(POD, "claim", "/".join(_key(claim))))
 
 
 def _default_class(world: World) -> str:

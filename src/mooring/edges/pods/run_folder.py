@@ -27,6 +27,11 @@ class RunSettings(Struct, frozen=True):
     log_kept: int
 
 
+def path(directory: Path, wish: ContainerWish) -> Path:
+    """A run's folder, below the pod's directory."""
+    return directory / "containers" / wish.name / str(wish.attempt)
+
+
 def make(
     directory: Path,
     sandbox: Sandbox,
@@ -40,7 +45,7 @@ def make(
     `held`: the limits that the kernel holds. Long because it lists all that the shim must know.
     """
     command, args, env = _command(sandbox, wish, image, settings)
-    folder = directory / "containers" / wish.name / str(wish.attempt)
+    folder = path(directory, wish)
     shutil.rmtree(folder, ignore_errors=True)
     for old in pod_files.attempts(directory, wish.name)[:-1]:
         shutil.rmtree(old, ignore_errors=True)

@@ -29,6 +29,7 @@ from mooring.pods.wishes import ContainerWish, ResizeWish, SandboxWish
 from mooring.ports.pods import RuntimeFailure
 
 _SHIM = str(Path(__file__).with_name("shim"))
+_POLL = 0.01
 _START_DEADLINE = 30.0
 """Seconds a shim gets to become ready, on a machine that is very busy."""
 
@@ -108,8 +109,11 @@ class PodRuntime:
 
     async def start(self, uid: str, wish: ContainerWish) -> PodSeen:
         pod = self._living(uid)
-        folder = self._prepare(pod, wish)
         try:
+            if await self._begun(pod, wish):
+                self._look(pod, wish.name)
+                return pod.seen
+            folder = self._prepare(pod, wish)
             answer = await pod.link.ask({"op": "start", "directory": str(folder)})
         except ShimGone as error:
             raise RuntimeFailure("RunContainerError", str(error)) from error
@@ -300,6 +304,20 @@ class PodRuntime:
         return pod
 
     # Containers
+
+    async def _begun(self, pod: _Pod, wish: ContainerWish) -> bool:
+        """Whether this very run has begun: an agent that died had asked for it, and it was not on record yet when we adopted.
+
+        To begin it again would take its folder away from it. One that is still being made is waited for.
+        """
+        folder = run_folder.path(pod.directory, wish)
+        while not (folder / "state.json").exists():
+            if not (folder / "spec.json").exists():
+                return False
+            if not (await pod.link.ask({"op": "holds", "container": wish.name})).get("held"):
+                return (folder / "state.json").exists()
+            await asyncio.sleep(_POLL)
+        return True
 
     def _prepare(self, pod: _Pod, wish: ContainerWish) -> Path:
         """The run's folder and cgroup."""

@@ -218,7 +218,8 @@ class PodStreams:
     async def logs(self, uid: str, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         directory = self.runtime.directory(uid)
         attempts = pod_files.attempts(directory, container) if directory else []
-        wanted = attempts[:-1] if options.previous else attempts
+        begun = [folder for folder in attempts if (folder / "state.json").exists()]  # Not one that is still being made.
+        wanted = begun[:-1] if options.previous else begun
         if not wanted:
             seen = self.runtime.seen(uid)
             name = seen.name if seen else uid
@@ -229,8 +230,11 @@ class PodStreams:
 
         def ended() -> bool:
             seen = self.runtime.seen(uid)
-            runs = [run for run in (seen.runs.get(container, ()) if seen else ()) if run.attempt == attempt]
-            return not runs or not runs[-1].running
+            if seen is None or not seen.alive:
+                return True
+            known = [run for run in seen.runs.get(container, ()) if run.attempt == attempt]
+            run = known[-1] if known else pod_files.run_of(wanted[-1], True)  # On record, and not told of yet.
+            return run is None or not run.running
 
         async for chunk in read_log(wanted[-1], options, ended):
             yield chunk

@@ -13,11 +13,18 @@ _CHUNK = 64 * 1024
 
 
 class Log:
-    """One log file of one run. `limit` is in bytes; `kept` moved-aside files stay."""
+    """One log file of one run. `limit` is in bytes; `kept` moved-aside files stay. It is closed when the run and its streams
+    have let go of it."""
 
     def __init__(self, path, limit, kept):
         self.path, self.limit, self.kept = path, limit, kept
+        self.holders = 1
         self._open()
+
+    def let_go(self):
+        self.holders -= 1
+        if not self.holders:
+            os.close(self.file)
 
     def _open(self):
         self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -47,6 +54,7 @@ class Stream:
         self.log, self.name, self.descriptor = log, name.encode(), descriptor
         self.rest, self.open = b"", True
         self.listeners = set()
+        log.holders += 1
 
     def read(self):
         """Copies what is there. True at the end of the stream."""

@@ -37,6 +37,11 @@ class Running(Child):
         self.starter = self.console = self.terminal = self.stdin = None
         self.attached = set()
 
+    @property
+    def entered(self):
+        """Whether it executes its command. Before that it may still have the host's root, where nobody is to be let in."""
+        return self.errors is None and not self.why
+
     def close_stdin(self):
         if self.stdin is not None:
             os.close(self.stdin)

@@ -5,6 +5,7 @@ Requests (JSON, SOCK_SEQPACKET) and their answers:
     {"op": "run", "argv": [...], "input": text}         {"code": n, "output": text}: a set-up command in the pod's network
     {"op": "start", "directory": path}                  {"started": pid} or {"failed": why}; a `target` in its spec.json is
                                                         the container whose PID namespace it joins
+    {"op": "holds", "container": name}                  {"held": bool}: whether it runs, or is being made
     {"op": "signal", "container": name, "signal": n}    {}
     {"op": "exec", "container": name, "argv": [...], "terminal": bool} with three descriptors, or one socket for the terminal
                                                         {"started": pid} or {"failed": why}; then {"exited": code}
@@ -190,6 +191,8 @@ class Shim:
             self._send(connection, {"code": code, "output": output})
         elif op == "start":
             self._start(connection, request["directory"])
+        elif op == "holds":
+            self._send(connection, {"held": request["container"] in self.containers})
         elif op == "signal":
             child = self.containers.get(request.get("container")) or state["command"]
             if child:
@@ -320,6 +323,7 @@ class Shim:
         run.close_stdin()
         why = run.why.decode(errors="replace")
         run.record(finished=time.time_ns(), code=code, signal=number, failed=why)
+        run.log.let_go()
         del self.containers[run.spec["name"]]
         if run.starter:
             self._send(run.starter, {"failed": why})
@@ -330,6 +334,7 @@ class Shim:
 
     def _stream_ended(self, stream):
         stream.open = False
+        stream.log.let_go()
         for listener in tuple(stream.listeners):
             listener.end()
         for run in self.containers.values():
@@ -340,7 +345,7 @@ class Shim:
 
     def _attach(self, state, request, descriptors):
         run, connection = self.containers.get(request["container"]), state["connection"]
-        if run is None or run.errors is not None:
+        if run is None or not run.entered:
             self._send(connection, {"failed": f"container {request['container']} is not running"})
             return
         state["attachment"] = attach.Attachment(self, run, request["streams"], descriptors, request["stdin"])
@@ -349,7 +354,7 @@ class Shim:
 
     def _exec(self, state, request, descriptors):
         run, connection = self.containers.get(request["container"]), state["connection"]
-        if run is None:
+        if run is None or not run.entered:
             self._send(connection, {"failed": f"container {request['container']} is not running"})
             return
         errors, errors_end = os.pipe2(os.O_CLOEXEC)
@@ -357,8 +362,13 @@ class Shim:
         def become():
             container.become_command(run.spec, request["argv"], run.pidfd, descriptors, errors_end, request["terminal"])
 
-        command = running.Child(self._fork(become, run.pidfd), errors)
-        os.close(errors_end)
+        try:
+            command = running.Child(self._fork(become, run.pidfd), errors)
+        except OSError:  # It has just died, say.
+            os.close(errors)
+            raise
+        finally:
+            os.close(errors_end)
         state["command"] = command
         self.watch(errors, lambda: self._executed(command, connection))
         self.watch(command.pidfd, lambda: self._command_exited(state, command))
