@@ -174,6 +174,32 @@ async def test_while_there_are_none_a_name_stands_in_and_is_looked_up_again(api:
         await until(Member("10.0.0.1", 8080))
 
 
+async def test_a_set_that_no_table_names_any_more_is_followed_for_the_last_requests(api: MemoryApi, monkeypatch) -> None:
+    """Whose address another pod may have by the time that an upload has been read."""
+    monkeypatch.setattr(gateway, "LOOK_UP", 0.02)
+    monkeypatch.setattr(gateway, "LAST_REQUESTS", 1.0)
+    await api.write("create", ENDPOINT_SLICE, "default", "web-1", slice_of("10.0.0.1"))
+    await api.write("create", INGRESS, "default", "one", ingress("one", "one.example"))
+
+    async def moved(*addresses: str) -> None:
+        held = await api.get(ENDPOINT_SLICE, "default", "web-1")
+        await api.write("update", ENDPOINT_SLICE, "default", "web-1", {**held, "endpoints": slice_of(*addresses)["endpoints"]})
+
+    async with running(api) as made:
+        await made.until_routes("one.example")
+        (name,) = made.proxy.members
+        await api.write("delete", INGRESS, "default", "one")
+        await made.until_routes()
+        gone_at = asyncio.get_running_loop().time()
+        await moved("10.0.0.2")
+        await made.until(lambda: (Member("10.0.0.2", 8080),) == made.proxy.members[name], "not followed")
+        await moved()
+        await made.until(lambda: not made.proxy.members[name], "never emptied")
+        assert asyncio.get_running_loop().time() >= gone_at + 0.5, "requests may be on their way"
+        monkeypatch.setattr(gateway, "KEPT", 0.0)
+        await made.until(lambda: not made.gateway._followed, "followed for ever")
+
+
 class Hesitant(MemoryResolver):
     """Answers only who waits a second."""
 

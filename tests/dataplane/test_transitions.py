@@ -122,8 +122,7 @@ async def goes_through(stage: Stage, others: Bystanders, before: NodeView, chang
         writes, transactions = stage.writes, stage.firewall.transactions
         assert await stage.broken(held, meanwhile=change(stage)) == []
         after = await stage.settled()
-        most = 2 * (stage.writes - writes)
-        assert stage.firewall.transactions - transactions <= most, "one for each write, two where a guard comes first, or fewer"
+        assert stage.firewall.transactions - transactions <= stage.writes - writes, "one for each write, or fewer"
         await others.forgotten(stage)
         async with asyncio.TaskGroup() as asking:
             astray = asking.create_task(stage.astray(held, after, gap))

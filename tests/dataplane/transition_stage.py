@@ -19,7 +19,7 @@ from msgspec import Struct
 from mooring.apiserver.contract import Settings
 from mooring.control.dataplane import Dataplane
 from mooring.dataplane.diff import Transaction
-from mooring.dataplane.ruleset import Ruleset
+from mooring.dataplane.ruleset import OUTSIDE_FRONTENDS, RESTRICTED, Ruleset
 from mooring.dataplane.trace import Outcome as End
 from mooring.dataplane.trace import Packet, Trace, trace
 from mooring.edges.memory.api import MemoryApi
@@ -93,12 +93,16 @@ Bonds = dict[tuple[Source, ServicePortName | None], str]
 
 
 class CountingFirewall(NftFirewall):
-    """Counts what the agent asks of it."""
+    """Counts what the agent asks of it. A second step, which only opens what the one before it guards, belongs to that."""
 
     transactions = replacements = 0
+    _guarded: frozenset[tuple[str, bytes]] = frozenset()
 
     async def apply(self, transaction: Transaction) -> None:
-        self.transactions += bool(transaction)
+        concerned = {(each.set[0], key) for each in transaction.changes for key, _ in (*each.remove, *each.add)}
+        self.transactions += not concerned <= self._guarded
+        guards = (each for each in transaction.changes if each.set[1] in (RESTRICTED, OUTSIDE_FRONTENDS))
+        self._guarded = frozenset((each.set[0], key) for each in guards for key, _ in each.add)
         await super().apply(transaction)
 
     async def replace(self, ruleset: Ruleset) -> None:

@@ -31,6 +31,9 @@ HOLD_OFF = 0.1
 """Seconds between two tables."""
 LOOK_UP, PATIENCE = 5.0, 0.1
 """Seconds between two look-ups of a name, for which the first table waits, and those that others wait for new ones."""
+LAST_REQUESTS, KEPT = 10.0, 300.0
+"""Seconds for which a set that no table names any more is not emptied, and for which it is followed: requests of the last table
+may be on their way to it. NGINX reads an upload to its end before it chooses an endpoint."""
 REJECTED, TAKEN = "ProxyRejected", "ProxyAccepted"
 """Reasons of Events."""
 _SOURCE = re.compile(r"(ingress) ([^/ ]+)/([^ ]+)")
@@ -61,6 +64,10 @@ class Gateway:
         self._resolver = resolver
         self._hold_off, self._now = hold_off, now
         self._sets: Mapping[str, SetOf] = {}
+        self._retired: dict[str, tuple[SetOf, float]] = {}
+        """Sets that no table names any more, each with the time since when."""
+        self._followed: Mapping[str, SetOf] = {}
+        """Those of the table and these."""
         self._of_service: dict[Name, list[str]] = {}
         self._members: dict[str, tuple[Member, ...]] = {}
         self._outside: dict[Fixed, tuple[Member, ...]] = {}
@@ -122,22 +129,37 @@ class Gateway:
     def _take(self, translation: Translation) -> None:
         """Endpoints first: a table names no set that the proxy has not heard of."""
         before, self._sets = self._sets, translation.sets
-        fresh = [name for name, each in translation.sets.items() if before.get(name) != each]
-        gone = before.keys() - translation.sets.keys()
+        now = asyncio.get_running_loop().time()
+        gone = {name: (each, now) for name, each in before.items() if name not in self._sets}
+        fresh = [name for name, each in self._sets.items() if before.get(name) != each]
         if fresh or gone:
-            self._of_service = {}
-            for name, each in translation.sets.items():
-                for service in services_of(each):
-                    self._of_service.setdefault(service, []).append(name)
+            self._retired = {name: each for name, each in self._retired.items() if name not in self._sets} | gone
+            self._follow()
         self._hand_over(fresh)
-        for name in gone:
-            self._members.pop(name, None)
-        wanted = places(translation.sets.values())
-        self._outside = {where: each for where, each in self._outside.items() if where in wanted}
         self._proxy.apply(translation.table)
         self._metrics.show(translation.table)
 
     # --- Endpoints
+
+    def _follow(self) -> None:
+        """Other sets than before."""
+        self._followed = {name: each for name, (each, _) in self._retired.items()} | dict(self._sets)
+        self._of_service = {}
+        for name, each in self._followed.items():
+            for service in services_of(each):
+                self._of_service.setdefault(service, []).append(name)
+        self._members = {name: members for name, members in self._members.items() if name in self._followed}
+        wanted = places(self._followed.values())
+        self._outside = {where: each for where, each in self._outside.items() if where in wanted}
+
+    def _see_off(self) -> None:
+        """What may be emptied by now, and what need be followed no more."""
+        now = asyncio.get_running_loop().time()
+        kept = {name: (each, since) for name, (each, since) in self._retired.items() if now - since < KEPT}
+        if len(kept) < len(self._retired):
+            self._retired = kept
+            self._follow()
+        self._hand_over(kept)
 
     def _slice_changed(self, before: EndpointSlice | None, after: EndpointSlice | None) -> None:
         for service in {each.service for each in (before, after) if each is not None}:
@@ -166,22 +188,30 @@ class Gateway:
     async def _follow_names(self) -> None:
         while True:
             await asyncio.sleep(LOOK_UP)
-            await self._look_up(places(self._sets.values()), LOOK_UP)
+            await self._look_up(places(self._followed.values()), LOOK_UP)
+            try:
+                self._see_off()
+            except Exception:
+                log.exception("what no table names any more cannot be followed")
 
     async def _look_up(self, wanted: set[Fixed], patience: float) -> None:
         """What was known of a name that does not answer goes on."""
         found = await self._resolver.look_up(wanted, patience)
         changed = {where: each for where, each in found.items() if self._outside.get(where) != each}
         self._outside |= changed
-        for each in self._sets.values():
+        for each in self._followed.values():
             if place_of(each) in changed:
                 self._service_moved((each.namespace, each.service))
 
     def _hand_over(self, names: Iterable[str]) -> None:
-        """Those of these sets whose members have changed. A set that no table names is not emptied: the last table's requests
-        may still be on their way to it."""
-        found = {name: self._members_of(self._sets[name]) for name in names}
-        changed = {name: members for name, members in found.items() if self._members.get(name) != members}
+        """Those of these sets whose members have changed. One that was named until a moment ago is not emptied."""
+        last = asyncio.get_running_loop().time() - LAST_REQUESTS
+        found = {name: self._members_of(self._followed[name]) for name in names}
+        changed = {
+            name: members
+            for name, members in found.items()
+            if self._members.get(name) != members and (members or name in self._sets or self._retired[name][1] <= last)
+        }
         if changed:
             self._proxy.endpoints(changed)
             self._members |= changed

@@ -256,3 +256,23 @@ async def test_who_looks_after_nginx_knows_which_table_came_while_it_asked(tmp_p
         await nginx.until(lambda: not nginx.proxy._has_unknown)
         assert "two" == (await nginx.seen("/"))["name"]
         assert {"two"} == nginx.proxy._members.keys()
+
+
+async def test_an_upload_that_outlasts_its_route_gets_the_endpoints_that_its_set_has_then(tmp_path, monkeypatch):
+    """NGINX reads it to its end before it chooses one; meanwhile another Service has taken the route over."""
+    monkeypatch.setattr(proxy, "_FORGET", 0.0)
+    async with backends("one", "two", "later") as made, gateway(tmp_path / "g") as nginx:
+        nginx.proxy._again = 0.02
+        await nginx.serves(table(host(route("all"))), {name: (made[name].member,) for name in ("one", "two")})
+        reader, writer = await asyncio.open_connection(ADDRESS, nginx.placement.bound(80))
+        writer.write(b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\nConnection: close\r\n\r\na")
+        for _ in range(8):
+            assert 200 == (await nginx.get("/"))[0]
+        await nginx.serves(table(host(route("all", to="two"))), {})
+        await nginx.until(lambda: nginx.proxy._stale.keys() == {("S", "set/one")})
+        nginx.proxy.endpoints({"one": (made["later"].member,)})
+        await nginx.until(lambda: str(made["later"].member.port).encode() in nginx.proxy._sent["S", "set/one"])
+        writer.write(b"b")
+        answer = await reader.read()
+        writer.close()
+        assert (b"200", True) == (answer.split(b" ")[1], b'"later"' in answer), answer

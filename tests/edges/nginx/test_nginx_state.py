@@ -152,6 +152,7 @@ async def test_other_clusters_share_no_weights_with_those_before(tmp_path):
 
 async def test_what_no_table_names_is_forgotten_however_many_follow(tmp_path, monkeypatch):
     monkeypatch.setattr(proxy, "_FORGET", 0.3)
+    monkeypatch.setattr(proxy, "_FORGET_SET", 0.3)
     async with backends("one") as made, gateway(tmp_path / "g") as nginx:
         nginx.proxy._again = 0.02
         member = (made["one"].member,)

@@ -24,8 +24,8 @@ from mooring.routing.table import Certificate, Fixed, Member, Members, RouteTabl
 
 _BOTH = 0.2
 """NGINX tells its old workers to go 0.1 seconds after the new ones have begun: so long both take connections."""
-_FORGET = 10.0
-"""So long what only old workers use stays in the shared dicts."""
+_FORGET, _FORGET_SET = 10.0, 300.0
+"""So long what only old workers use stays in the shared dicts; and a set of endpoints, which a request needs last."""
 _FEW = 4
 """So many generations of workers that end may live beside the one that serves before reloads become rarer."""
 _RARE = 32.0
@@ -220,12 +220,12 @@ class NginxProxy:
         """What no table has named for a while, however many others have come since."""
         async with self._sending:
             now = time.monotonic()
-            gone = [key for key, since in self._stale.items() if now >= since + _FORGET]
+            gone = [key for key, since in self._stale.items() if now >= since + (_FORGET_SET if _is_set(key) else _FORGET)]
             if not gone:
                 return
             for which, name in gone:
                 self._sent.pop((which, name), None)
-                if which == "S" and name.startswith("set/"):
+                if _is_set((which, name)):
                     self._sets.discard(name.removeprefix("set/"))
             await self._control.store(dict.fromkeys(gone))
             for key in gone:
@@ -368,6 +368,10 @@ class NginxProxy:
             self._rejections = rejections
             for tell in self._told:
                 tell(rejections)
+
+
+def _is_set(key: Key) -> bool:
+    return key[0] == "S" and key[1].startswith("set/")
 
 
 def _keys(config: NginxConfig) -> set[Key]:
