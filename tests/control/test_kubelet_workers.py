@@ -77,7 +77,7 @@ async def test_a_status_is_written_however_busy_the_server_is() -> None:
     )
     writer = StatusWriter(api, pod(container()), lambda: gone.append(None))  # type: ignore[arg-type]
     writer.wish({"phase": "Running", "conditions": []})
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         working = tasks.create_task(writer.run())
         await writer.flushed()
         working.cancel()
@@ -95,7 +95,7 @@ async def test_who_writes_over_a_status_that_is_under_way_is_noticed() -> None:
     meta = structs.replace(pod(container()).metadata, resource_version="3")
     other = structs.replace(pod(container()), metadata=meta, status=theirs)
     writer.wish(ours)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         working = tasks.create_task(writer.run())
         writer.told(other)
         assert not overruled.is_set()
@@ -128,7 +128,7 @@ async def test_a_status_is_written_though_its_writer_was_cut_off_and_began_anew(
     first.cancel()
     await asyncio.wait([first])
     api.write = write  # type: ignore[method-assign]
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         working = tasks.create_task(writer.run())
         await writer.flushed()
         working.cancel()
@@ -143,7 +143,7 @@ async def test_a_pod_that_is_there_no_more_has_gone(answer: ApiError) -> None:
     gone = asyncio.Event()
     writer = StatusWriter(Busy(answer), pod(container()), gone.set)  # type: ignore[arg-type]
     writer.wish({"phase": "Running", "conditions": []})
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         working = tasks.create_task(writer.run())
         await gone.wait()
         working.cancel()
@@ -153,7 +153,7 @@ async def test_an_event_is_told_however_busy_the_server_is() -> None:
     api = Busy(ApiError(429, "TooManyRequests", "later"))
     events = Events(api, "n")  # type: ignore[arg-type]
     events.record({"kind": "Pod", "name": "p", "namespace": "default"}, "Normal", "R", "m")
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         working = tasks.create_task(events.run())
         await api.written.wait()
         working.cancel()

@@ -102,7 +102,7 @@ async def test_what_a_custom_resource_owned_goes_though_it_went_before_its_kind_
         while not loop.queue.idle:
             await asyncio.sleep(0.01)
         tasks.append(asyncio.create_task(customs.run()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await api.list(CONFIG_MAP)).items:
                 await asyncio.sleep(0.01)
     finally:
@@ -119,7 +119,7 @@ async def test_a_namespace_does_not_wait_for_objects_of_a_kind_that_is_served_no
     tasks = [asyncio.create_task(each.run()) for each in (*world.informers.values(), loop, customs)]
 
     async def until(holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():
                 await asyncio.sleep(0.01)
 

@@ -129,25 +129,14 @@ class Loop:
         try:
             outcome = await self._finish(key, plan)
             if outcome == "stale":
-                await self._catch_up(key, pod["metadata"]["uid"])
+                # A Conflict may say that it is bound already.
+                await self._catch_up(key, Apply("patch", POD, *key, {"metadata": {"uid": pod["metadata"]["uid"]}}))
         finally:
             # For others a Pod that did not get its node is as good as gone from there.
             freed = self._reconciler.keys(Change(POD, placed, None), self._view) if outcome != "success" else ()
             self._assumed.forget(key)
             for each in freed:
                 self.queue.add(each)
-
-    async def _catch_up(self, key: Key, uid: str) -> None:
-        """Until the informers have seen this Pod as the server holds it: a Conflict may say that it is bound already.
-
-        The server is asked by a patch that changes nothing; controllers may not get.
-        """
-        asked = Apply("patch", POD, *key, {"metadata": {"uid": uid}})
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._world.wait_for(asked, await self._write(asked))
-        except (ApiError, ApiUnavailable, TimeoutError) as error:
-            self._log.debug("not compared with the server", object="/".join(key), error=str(error))
 
     async def _finish(self, key: Key, plan: Plan) -> Outcome:
         written: Written = []
@@ -190,8 +179,10 @@ class Loop:
                     break
             except ApiUnavailable as error:
                 self._log.warning("write not answered", **described(key, write), error=str(error))
-                if self._reconciler.serial:
-                    await self._see_whether(key, write)
+                if self._reconciler.serial and write.name:
+                    # What it chose may be taken, and the keys after this one must not choose the same.
+                    same = {"metadata": {"name": write.name}}
+                    await self._catch_up(key, Apply("patch", write.kind, write.namespace, write.name, same))
                 return "error", refusals
         return "error" if refusals else "success", refusals
 
@@ -211,20 +202,14 @@ class Loop:
                 self._log.debug("refused as well", **described(key, answer), error=str(again))
         await self._see(key, written)
 
-    async def _see_whether(self, key: Key, write: Apply) -> None:
-        """Until the informers have seen what became of a write that was not answered: what it chose may be taken, and the keys
-        after this one must not choose the same. The server is asked by a patch that changes nothing."""
-        asked = Apply("patch", write.kind, write.namespace, write.name, {"metadata": {"name": write.name}})
-        while write.name:
-            try:
-                answer = await self._write(asked)
-            except ApiError:
-                return  # there is no such object, or nothing of it can be known
-            except ApiUnavailable:
-                await asyncio.sleep(ASK_AGAIN)
-            else:
-                await self._see(key, [(asked, answer)])
-                return
+    async def _catch_up(self, key: Key, asked: Apply) -> None:
+        """Until the informers have seen an object as the server holds it. Controllers may not get: it is `asked` for by a patch
+        that changes nothing, until there is an answer."""
+        try:
+            answer = await self._answered(key, asked, again=True)
+        except ApiError:
+            return  # there is no such object, or nothing of it can be known
+        await self._see(key, [(asked, answer)])
 
     async def _answered(self, key: Key, write: Apply, *, again: bool) -> Document:
         """The server's answer. A write that was not answered may have been made: asked for `again` until there is an answer, it

@@ -74,7 +74,7 @@ async def test_a_peer_whose_handshake_ends_during_the_stop_does_not_hold_it_up(p
             await until(lambda: len(place.server._live) == 2)
             released.set()
             assert (await busy.answer())[0] == 200
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await stopping
     finally:
         writer.transport.abort()
