@@ -4,7 +4,8 @@ Whatever is there may be damaged: what cannot be meant is not taken over, and th
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from contextlib import suppress
 
 from mooring.dataplane.ids import Numbered
 from mooring.dataplane.ruleset import (
@@ -47,12 +48,13 @@ def numbers_in(view: NodeView, kernel: Elements) -> tuple[dict[ServiceName, tupl
     endpoints, slots = _by_gid(kernel, ENDPOINTS), _by_gid(kernel, SLOTS)
     taken: set[int] = set()
     claimed: set[tuple[str, bytes]] = set()
+    holders = _holders(kernel)
     found: dict[ServiceName, tuple[Numbered, ...]] = {}
     for service in sorted(view.services):
         known = []
         for port in view.services[service]:
             table = FAMILIES[port.name.family]
-            number = _id(port, table, kernel, claimed)
+            number = _id(port, table, kernel, claimed, holders)
             if number and number not in taken:
                 taken.add(number)
                 cluster = _pool((table, number << 1), len(port.cluster), endpoints, slots)
@@ -82,29 +84,51 @@ def _by_gid(kernel: Elements, name: str) -> dict[tuple[str, int], dict[int, byte
     return found
 
 
-def _id(port: ServicePort, table: str, kernel: Elements, claimed: set[tuple[str, bytes]]) -> int:
+def _holders(kernel: Elements) -> dict[tuple[str, int], set[bytes]]:
+    """(family, number) -> the frontends that have it."""
+    found: dict[tuple[str, int], set[bytes]] = {}
+    for table in FAMILIES.values():
+        for name in (FRONTENDS, OUTSIDE_FRONTENDS):
+            for where, value in kernel.get((table, name), {}).items():
+                found.setdefault((table, _id_in(table, value)), set()).add(where)
+    return found
+
+
+def _id(
+    port: ServicePort,
+    table: str,
+    kernel: Elements,
+    claimed: set[tuple[str, bytes]],
+    holders: Mapping[tuple[str, int], Set[bytes]],
+) -> int:
     """The number that most frontends of this port have in the kernel, 0 when none has. Those `claimed` before are others'.
 
-    With a cluster IP of its own that alone tells: other addresses go from Service to Service, and the number must not go with
-    them, for packets under way to its old owner may still hold it.
+    A cluster IP alone tells, where it is there: other addresses go from Service to Service, and a number that somebody else's
+    frontend has must not go with them, for packets under way to its owner may still hold it.
     """
-    own: list[bytes] = []
-    others: list[bytes] = []
+    places: dict[bytes, Entry] = {}
     for each in port.frontends:
-        try:
-            where = frontend(each.address, port.name.protocol, each.port)
-        except ValueError:
+        with suppress(ValueError):
+            places.setdefault(frontend(each.address, port.name.protocol, each.port), each.entry)
+    own: Counter[int] = Counter()
+    others: Counter[int] = Counter()
+    for where, entry in places.items():
+        if (table, where) in claimed:
             continue
-        if (table, where) not in claimed:
-            claimed.add((table, where))
-            (own if each.entry is Entry.CLUSTER_IP else others).append(where)
-    votes: Counter[int] = Counter()
-    for where in own or others:
+        claimed.add((table, where))
         for name in (FRONTENDS, OUTSIDE_FRONTENDS):
             value = kernel.get((table, name), {}).get(where)
-            if value:
-                votes[_number(table, value) >> SHAPE_BITS >> 1] += 1
+            if value and entry is Entry.CLUSTER_IP:
+                own[_id_in(table, value)] += 1
+            elif value and holders[(table, _id_in(table, value))] <= places.keys():
+                others[_id_in(table, value)] += 1
+    votes = own or others
     return votes.most_common(1)[0][0] if votes else 0
+
+
+def _id_in(table: str, value: bytes) -> int:
+    """The number in a frontend's value."""
+    return _number(table, value) >> SHAPE_BITS >> 1
 
 
 def _number(table: str, data: bytes) -> int:
